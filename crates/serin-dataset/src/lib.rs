@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod csv;
+mod dataset;
+mod error;
+mod parquet;
+mod random;
+mod read;
+pub mod simulate;
+mod split;
+mod timestamp;
+pub mod windows;
+mod write;
+
+pub use dataset::{Dataset, Roles};
+pub use error::DatasetError;
+pub use read::{Progress, read};
+pub use split::{Split, SplitError, TimeSplit, random_split};
+pub use timestamp::parse_timestamp;
+pub use write::{WriteError, write_transactions};

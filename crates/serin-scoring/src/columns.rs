@@ -1,0 +1,161 @@
+//! Columns of a model and how a value becomes a float32 feature: the one place, for training and serving.
+
+use serde::{Deserialize, Serialize};
+
+/// What a column holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ColumnKind {
+    /// Any number; rounded to float32 as numpy does.
+    Number,
+    /// True or false (1 and 0).
+    Boolean,
+    /// A point in time; becomes seconds since 1970 UTC, as far as float32 goes.
+    Timestamp,
+    /// A text out of a list; becomes its position in `levels`. A text outside the list is missing (NaN).
+    Category {
+        /// Texts seen in training, in order of first appearance by sorted text.
+        levels: Vec<String>,
+    },
+}
+
+/// One input column of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Name in the training data; named rows are matched by it, case-sensitive.
+    pub name: String,
+    /// Type and, for categories, the encoding.
+    #[serde(flatten)]
+    pub kind: ColumnKind,
+    /// True where the training data had missing values: only then is a missing value accepted.
+    #[serde(default)]
+    pub nullable: bool,
+}
+
+/// A value before encoding.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ColumnValue<'a> {
+    /// Missing.
+    Null,
+    /// A number; a timestamp as seconds since 1970 UTC.
+    Number(f64),
+    /// True or false.
+    Boolean(bool),
+    /// A text.
+    Text(&'a str),
+}
+
+/// Why a value does not fit its column. The text is for the person who sent the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CellError {
+    /// A text or a truth value where a number belongs.
+    #[error("Input should be a valid number")]
+    NotANumber,
+    /// Something else than true, false, 0 or 1.
+    #[error("Input should be true, false, 0 or 1")]
+    NotABoolean,
+    /// Something else than a text in a category column.
+    #[error("Input should be a valid string: this column is a category")]
+    NotAText,
+    /// NaN, an infinity, or a number beyond float32.
+    #[error("Input should be a finite number within float32's range")]
+    NotFinite,
+    /// No value, in a column that was never missing in training.
+    #[error("Input should be present: this column had no missing values when the model was trained")]
+    Missing,
+}
+
+impl Column {
+    /// The feature that `value` becomes.
+    ///
+    /// # Errors
+    /// When the value does not fit the column's kind.
+    pub fn encode(&self, value: ColumnValue<'_>) -> Result<f32, CellError> {
+        if value == ColumnValue::Null {
+            return if self.nullable { Ok(f32::NAN) } else { Err(CellError::Missing) };
+        }
+        match (&self.kind, value) {
+            (ColumnKind::Number | ColumnKind::Timestamp, ColumnValue::Number(number)) => {
+                let feature = number as f32;
+                if feature.is_finite() { Ok(feature) } else { Err(CellError::NotFinite) }
+            }
+            (ColumnKind::Number | ColumnKind::Timestamp, _) => Err(CellError::NotANumber),
+            (ColumnKind::Boolean, ColumnValue::Boolean(truth)) => Ok(f32::from(u8::from(truth))),
+            (ColumnKind::Boolean, ColumnValue::Number(number)) if number == 0.0 || number == 1.0 => Ok(number as f32),
+            (ColumnKind::Boolean, _) => Err(CellError::NotABoolean),
+            (ColumnKind::Category { levels }, ColumnValue::Text(text)) => {
+                Ok(levels.iter().position(|level| level == text).map_or(f32::NAN, |code| code as f32))
+            }
+            (ColumnKind::Category { .. }, _) => Err(CellError::NotAText),
+        }
+    }
+
+    /// XGBoost's feature type letter: `q` numeric, `i` indicator, `c` categorical.
+    #[must_use]
+    pub fn xgboost_type(&self) -> &'static str {
+        match self.kind {
+            ColumnKind::Number | ColumnKind::Timestamp => "float",
+            ColumnKind::Boolean => "i",
+            ColumnKind::Category { .. } => "c",
+        }
+    }
+}
+
+/// The columns of a model, in the order of its features.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Signature {
+    /// Columns in feature order.
+    pub columns: Vec<Column>,
+}
+
+impl Signature {
+    /// Number columns named as in the model file, or `f0`, `f1`, … where it has no names.
+    #[must_use]
+    pub fn of_forest(forest: &crate::Forest) -> Self {
+        let names = forest.feature_names();
+        let columns = (0..forest.num_features())
+            .map(|i| Column {
+                name: names.get(i).cloned().unwrap_or_else(|| format!("f{i}")),
+                kind: ColumnKind::Number,
+                nullable: true,
+            })
+            .collect();
+        Self { columns }
+    }
+
+    /// Position of a column by name.
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(kind: ColumnKind, nullable: bool) -> Column {
+        Column { name: "x".into(), kind, nullable }
+    }
+
+    #[test]
+    fn numbers_round_as_float32_and_must_be_finite() {
+        let number = column(ColumnKind::Number, false);
+        assert_eq!(number.encode(ColumnValue::Number(0.1)), Ok(0.1f32));
+        assert_eq!(number.encode(ColumnValue::Number(f64::NAN)), Err(CellError::NotFinite));
+        assert_eq!(number.encode(ColumnValue::Number(1e39)), Err(CellError::NotFinite));
+        assert_eq!(number.encode(ColumnValue::Text("NaN")), Err(CellError::NotANumber));
+        assert_eq!(number.encode(ColumnValue::Null), Err(CellError::Missing));
+        assert!(column(ColumnKind::Number, true).encode(ColumnValue::Null).is_ok_and(f32::is_nan));
+    }
+
+    #[test]
+    fn an_unseen_category_is_missing() {
+        let levels = vec!["card".to_owned(), "wire".to_owned()];
+        let category = column(ColumnKind::Category { levels }, false);
+        assert_eq!(category.encode(ColumnValue::Text("wire")), Ok(1.0));
+        assert!(category.encode(ColumnValue::Text("cash")).is_ok_and(f32::is_nan));
+        assert_eq!(category.encode(ColumnValue::Number(1.0)), Err(CellError::NotAText));
+    }
+}

@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod columns;
+mod decision;
+pub mod forest;
+mod package;
+
+pub use columns::{CellError, Column, ColumnKind, ColumnValue, Signature};
+pub use decision::Decision;
+pub use forest::{Forest, ForestError, ScoringPath};
+pub use package::{GoldenRow, GoldenValue, Manifest, PackageError, ScoringPackage, sha256_hex};

@@ -1,1 +1,6 @@
+#![doc = include_str!("../README.md")]
 
+pub mod classification;
+pub mod curves;
+pub mod profile;
+pub mod threshold;

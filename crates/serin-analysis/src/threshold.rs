@@ -1,0 +1,92 @@
+//! Where to draw the line between alert and no alert.
+
+use crate::classification::steps;
+
+/// How the threshold is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// This score.
+    Fixed(f32),
+    /// At most this share of rows are alerts.
+    AlertRate(f64),
+    /// At most this many alerts a day on average.
+    ReviewCapacity(f64),
+    /// The least money lost, at this cost of a review.
+    Cost(f64),
+}
+
+impl Rule {
+    /// The threshold that the rule gives on scored, labelled rows. `days` is the length of the window,
+    /// `amounts` is only read by [`Rule::Cost`]. Tied rows stay together on the quiet side: a budget is never
+    /// exceeded.
+    #[must_use]
+    pub fn choose(self, scores: &[f32], labels: &[f32], amounts: &[f64], days: f64) -> f32 {
+        match self {
+            Self::Fixed(threshold) => threshold,
+            Self::AlertRate(rate) => budget(scores, labels, rate * scores.len() as f64),
+            Self::ReviewCapacity(per_day) => budget(scores, labels, per_day * days),
+            Self::Cost(review) => cheapest(scores, labels, amounts, review),
+        }
+    }
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed(threshold) => write!(f, "threshold {threshold}"),
+            Self::AlertRate(rate) => write!(f, "alert rate {rate}"),
+            Self::ReviewCapacity(per_day) => write!(f, "review capacity {per_day}/day"),
+            Self::Cost(review) => write!(f, "least cost, review cost {review}"),
+        }
+    }
+}
+
+/// Above every score, so that nothing is an alert.
+fn above_all(scores: &[f32]) -> f32 {
+    scores.iter().copied().fold(0.0f32, f32::max).next_up()
+}
+
+fn budget(scores: &[f32], labels: &[f32], alerts: f64) -> f32 {
+    let steps = steps(scores, labels);
+    let affordable = |step: &&crate::classification::Step| (step.true_positives + step.false_positives) as f64 <= alerts;
+    steps.iter().take_while(affordable).last().map_or_else(|| above_all(scores), |step| step.threshold)
+}
+
+fn cheapest(scores: &[f32], labels: &[f32], amounts: &[f64], review: f64) -> f32 {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_unstable_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+    let missed_all: f64 = (0..scores.len()).filter(|&row| labels[row] == 1.0).map(|row| amounts[row]).sum();
+    let (mut best, mut least, mut now) = (above_all(scores), missed_all, missed_all);
+    for (place, &row) in order.iter().enumerate() {
+        now += review - if labels[row] == 1.0 { amounts[row] } else { 0.0 };
+        let tied = order.get(place + 1).is_some_and(|next| scores[*next] == scores[row]);
+        if !tied && now < least {
+            (best, least) = (scores[row], now);
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCORES: [f32; 5] = [0.9, 0.8, 0.8, 0.3, 0.1];
+    const LABELS: [f32; 5] = [1.0, 0.0, 1.0, 0.0, 0.0];
+
+    #[test]
+    fn a_budget_is_never_exceeded_by_ties() {
+        assert_eq!(Rule::AlertRate(0.4).choose(&SCORES, &LABELS, &[], 1.0), 0.9, "0.8 twice would be three alerts");
+        assert_eq!(Rule::AlertRate(0.6).choose(&SCORES, &LABELS, &[], 1.0), 0.8);
+        assert_eq!(Rule::ReviewCapacity(1.0).choose(&SCORES, &LABELS, &[], 3.0), 0.8);
+        assert!(Rule::AlertRate(0.0).choose(&SCORES, &LABELS, &[], 1.0) > 0.9);
+    }
+
+    #[test]
+    fn the_cheapest_line_weighs_missed_money_against_reviews() {
+        let amounts = [100.0, 1.0, 30.0, 1.0, 1.0];
+        assert_eq!(Rule::Cost(5.0).choose(&SCORES, &LABELS, &amounts, 1.0), 0.8);
+        assert_eq!(Rule::Cost(20.0).choose(&SCORES, &LABELS, &amounts, 1.0), 0.9);
+        assert!(Rule::Cost(200.0).choose(&SCORES, &LABELS, &amounts, 1.0) > 0.9);
+    }
+}

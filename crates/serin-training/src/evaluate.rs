@@ -1,0 +1,71 @@
+//! Every metric of a scored window, by name.
+
+use serin_analysis::classification::{
+    Confusion, average_precision, brier, card_precision, cost, log_loss, recall_at_false_positive_rate, roc_auc, steps,
+};
+use serin_analysis::threshold::Rule;
+use serin_dataset::Dataset;
+use serin_scoring::Forest;
+use std::collections::BTreeMap;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Scored rows.
+#[derive(Debug)]
+pub struct Window {
+    /// Scores in row order.
+    pub scores: Vec<f32>,
+    /// Length in days, at least one.
+    pub days: f64,
+}
+
+/// A model on a window.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// Scored rows.
+    pub window: Window,
+    /// The threshold chosen.
+    pub threshold: f32,
+    /// Metric values by name; those that need absent columns are absent.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Scores `dataset` and computes its metrics. The threshold is `rule`'s choice on the same rows, so the figures
+/// at the threshold are those that the rule promises on this window, not an estimate for the next.
+#[must_use]
+pub fn evaluate(forest: &Forest, dataset: &Dataset, rule: Rule, review_cost: f64) -> Evaluation {
+    let mut scores = vec![0.0; dataset.rows()];
+    forest.margins_into(&dataset.features, &mut scores);
+    forest.scores_from_margins(&mut scores);
+    let days: Vec<i64> = dataset.times.iter().map(|ms| ms.div_euclid(DAY_MS)).collect();
+    let first_last = days.iter().min().zip(days.iter().max());
+    let length = first_last.map_or(1.0, |(first, last)| (last - first + 1) as f64);
+    let labels = &dataset.labels;
+    let threshold = rule.choose(&scores, labels, &dataset.amounts, length);
+
+    let steps = steps(&scores, labels);
+    let confusion = Confusion::at(threshold, &scores, labels);
+    let mut metrics = BTreeMap::from([
+        ("auc_roc", roc_auc(&steps)),
+        ("average_precision", average_precision(&steps)),
+        ("log_loss", log_loss(&scores, labels)),
+        ("brier", brier(&scores, labels)),
+        ("precision", confusion.precision()),
+        ("recall", confusion.recall()),
+        ("f1", confusion.f1()),
+        ("alert_rate", confusion.alert_rate()),
+        ("recall_at_fpr_0.1pct", recall_at_false_positive_rate(&steps, 0.001)),
+        ("recall_at_fpr_1pct", recall_at_false_positive_rate(&steps, 0.01)),
+        ("rows", labels.len() as f64),
+        ("frauds", f64::from(labels.iter().sum::<f32>())),
+    ]);
+    if !dataset.entities.is_empty() && !days.is_empty() {
+        metrics.insert("card_precision_at_100", card_precision(&scores, labels, &days, &dataset.entities, 100));
+    }
+    if !dataset.amounts.is_empty() {
+        metrics.insert("cost", cost(threshold, &scores, labels, &dataset.amounts, review_cost));
+        metrics.insert("cost_without_model", cost(f32::INFINITY, &scores, labels, &dataset.amounts, review_cost));
+    }
+    let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Evaluation { window: Window { scores, days: length }, threshold, metrics }
+}

@@ -1,0 +1,4 @@
+//! What every HTTP route shares.
+
+pub(crate) mod error;
+pub(crate) mod openapi;

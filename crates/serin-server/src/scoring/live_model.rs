@@ -1,0 +1,140 @@
+//! The model that answers: loaded, checked, swapped without a pause.
+
+use crate::metrics;
+use arc_swap::ArcSwapOption;
+use serin_scoring::{Forest, Manifest, PackageError, ScoringPackage};
+use serin_store::ResolvedModel;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Larger than any fraud model; a hostile path must not fill the memory.
+const MAX_MODEL_BYTES: u64 = 1 << 30;
+
+/// Why a model was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file of the package cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// File.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// The package is not what it should be.
+    #[error("{}: {source}", path.display())]
+    Package {
+        /// Package.
+        path: PathBuf,
+        /// Cause.
+        source: PackageError,
+    },
+    /// The folder holds no model that serin can score.
+    #[error("{}: {reason}", path.display())]
+    NotAModel {
+        /// Package.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// A loaded model with its name in the registry.
+#[derive(Debug)]
+pub struct LiveModel {
+    /// Registered name, or the path.
+    pub name: String,
+    /// Version, or empty.
+    pub version: String,
+    /// Forest, signature, threshold.
+    pub package: ScoringPackage,
+}
+
+impl LiveModel {
+    /// Loads a package folder (serin's or MLflow's) or a bare XGBoost file and runs its checks.
+    ///
+    /// # Errors
+    /// With the file and the reason.
+    pub fn load(resolved: &ResolvedModel) -> Result<Self, LoadError> {
+        let path = &resolved.path;
+        let package = if path.is_dir() { load_folder(path)? } else { load_bare(path, None)? };
+        let name = resolved.name.clone().unwrap_or_else(|| path.display().to_string());
+        let version = resolved.version.map_or_else(String::new, |version| version.to_string());
+        Ok(Self { name, version, package })
+    }
+}
+
+fn load_folder(path: &Path) -> Result<ScoringPackage, LoadError> {
+    let manifest_path = path.join("serin.json");
+    if manifest_path.exists() {
+        let failed = |source| LoadError::Package { path: path.into(), source };
+        let manifest = Manifest::from_bytes(&read(&manifest_path)?).map_err(failed)?;
+        // A plain name: the manifest must not point outside its package.
+        if manifest.model_file.is_empty() || manifest.model_file.contains(['/', '\\']) || manifest.model_file == ".." {
+            return Err(failed(PackageError::Manifest(format!("model_file {:?} is not a plain file name", manifest.model_file))));
+        }
+        let model = read(&path.join(&manifest.model_file))?;
+        return ScoringPackage::new(&manifest, &model).map_err(failed);
+    }
+    // Logged by Python: MLmodel names the class, which decides whether later rounds count.
+    let mlmodel = std::fs::read_to_string(path.join("MLmodel")).unwrap_or_default();
+    let sklearn = mlmodel.contains("model_class: xgboost.sklearn.");
+    for name in ["model.ubj", "model.json", "model.xgb"] {
+        if path.join(name).exists() {
+            return load_bare(&path.join(name), Some(sklearn));
+        }
+    }
+    Err(LoadError::NotAModel {
+        path: path.into(),
+        reason: "neither serin.json nor model.ubj, model.json or model.xgb is there".into(),
+    })
+}
+
+fn load_bare(path: &Path, sklearn: Option<bool>) -> Result<ScoringPackage, LoadError> {
+    let model = read(path)?;
+    let failed = |source| LoadError::Package { path: path.into(), source };
+    let mut forest = Forest::from_bytes(&model).map_err(|e| failed(e.into()))?;
+    if sklearn == Some(true) {
+        forest = forest.up_to_best_iteration();
+    }
+    ScoringPackage::of_bare_model(forest, &model).map_err(failed)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let failed = |source| LoadError::Io { path: path.into(), source };
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > MAX_MODEL_BYTES {
+        return Err(failed(std::io::Error::other(format!("{size} bytes; the limit is {MAX_MODEL_BYTES}"))));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+/// Holds the live model. Readers never wait.
+#[derive(Debug, Default)]
+pub struct ModelSlot {
+    live: ArcSwapOption<LiveModel>,
+}
+
+impl ModelSlot {
+    /// The model that answers now.
+    #[must_use]
+    pub fn live(&self) -> Option<Arc<LiveModel>> {
+        self.live.load_full()
+    }
+
+    /// Loads and checks `resolved` and makes it live; on failure the old model stays.
+    ///
+    /// # Errors
+    /// As [`LiveModel::load`].
+    pub fn switch_to(&self, resolved: &ResolvedModel) -> Result<Arc<LiveModel>, LoadError> {
+        let model = LiveModel::load(resolved).inspect_err(|_| metrics::record_load(false))?;
+        let model = Arc::new(model);
+        metrics::record_load(true);
+        let before = self.live.swap(Some(Arc::clone(&model)));
+        if let Some(before) = before {
+            metrics::record_live(&before.name, &before.version, &before.package.model_sha256, false);
+        }
+        metrics::record_live(&model.name, &model.version, &model.package.model_sha256, true);
+        Ok(model)
+    }
+}

@@ -1,0 +1,247 @@
+//! Every command and option.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// A fraud-model pipeline in one binary: train, register, serve.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = "Start with `serin demo`, then train on your own file: `serin train --help`.")]
+pub(crate) struct Cli {
+    /// Log more (or set SERIN_LOG, e.g. SERIN_LOG=serin_server=debug)
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer POST /predict with a registered model
+    Serve(Serve),
+    /// Train a fraud model on a CSV or Parquet file, evaluate, package and register it
+    Train(Box<Train>),
+    /// Score a labelled file with a model and print its metrics
+    Evaluate(Evaluate),
+    /// Generate transactions with known frauds (a stand-in for data you may not share)
+    Simulate(Simulate),
+    /// The whole way in a minute: simulate, train, register, serve, send traffic
+    Demo(Demo),
+}
+
+/// Where serin keeps its database and artifacts.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct State {
+    /// State folder (serin.db and artifacts/); copy it while stopped to back it up
+    #[arg(long, env = "SERIN_STATE", default_value = "serin-state")]
+    pub(crate) state: PathBuf,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Serve {
+    /// models:/NAME/Production, models:/NAME/3, models:/NAME@champion, runs:/ID/model, or a path
+    #[arg(long, short, env = "MODEL_URI", default_value = "models:/fraud_detection/Production")]
+    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) state: State,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port to listen on
+    #[arg(long, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Seconds between looks at the registry for a newer model
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub(crate) poll: f64,
+    /// Start without a model and wait (unready) until one is registered
+    #[arg(long)]
+    pub(crate) wait_for_model: bool,
+    /// Largest request body in bytes
+    #[arg(long, default_value_t = 8 << 20, value_name = "BYTES")]
+    pub(crate) max_body_bytes: usize,
+    /// Most rows in one request
+    #[arg(long, default_value_t = 10_000, value_name = "ROWS")]
+    pub(crate) max_rows: usize,
+}
+
+/// Which column is what.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Columns {
+    /// CSV (also .csv.gz) or Parquet: a path, or a quoted glob such as 'data/2018-*.parquet'
+    pub(crate) data: String,
+    /// Label column: 1 or true is fraud
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) label: String,
+    /// Time column, for time splits and daily figures
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) time: Option<String>,
+    /// Card or customer column, for card precision; never a feature
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) entity: Option<String>,
+    /// Amount column, for cost; stays a feature
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) amount: Option<String>,
+    /// Features, comma-separated [default: every column but label, time and entity]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    pub(crate) features: Option<Vec<String>>,
+    /// Columns that are no features, comma-separated
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', conflicts_with = "features")]
+    pub(crate) exclude: Vec<String>,
+}
+
+/// How the line between alert and no alert is drawn.
+#[derive(Debug, Args, Clone, Default)]
+#[group(multiple = false)]
+pub(crate) struct ThresholdRule {
+    /// A fixed score [default: 0.5]
+    #[arg(long, value_name = "SCORE")]
+    pub(crate) threshold: Option<f32>,
+    /// At most this share of test rows, e.g. 0.005
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) alert_rate: Option<f64>,
+    /// At most so many alerts a day, e.g. 200/day
+    #[arg(long, value_name = "N/day", value_parser = per_day)]
+    pub(crate) review_capacity: Option<f64>,
+    /// Least money lost, where a review costs this much (needs --amount)
+    #[arg(long, value_name = "REVIEW_COST", requires = "amount")]
+    pub(crate) cost: Option<f64>,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(after_help = "Example:\n  serin train payments.csv --label is_fraud --time created_at --entity card --amount amount \\\n    --alert-rate 0.005 --stage Production")]
+pub(crate) struct Train {
+    #[command(flatten)]
+    pub(crate) columns: Columns,
+    #[command(flatten)]
+    pub(crate) rule: ThresholdRule,
+    /// First day of the training window, e.g. 2018-07-25 [default: the first day of the data]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) train_from: Option<String>,
+    /// Days of training [default: all up to the delay]
+    #[arg(long, value_name = "N", requires = "train_from")]
+    pub(crate) train_days: Option<u32>,
+    /// Days until a label is known; rows in between are not used
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub(crate) delay_days: u32,
+    /// Days of testing, after the delay
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub(crate) test_days: u32,
+    /// Test on a random share instead of later days (leaks the future into training)
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["train_from", "train_days"])]
+    pub(crate) random_split: Option<f64>,
+    /// Keep test rows of cards whose fraud was already known
+    #[arg(long)]
+    pub(crate) keep_known_cards: bool,
+    /// XGBoost parameter, repeatable: --set max_depth=6 --set eta=0.3 --set scale_pos_weight=1
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Boosting rounds (at most, with early stopping)
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) rounds: usize,
+    /// Stop after N rounds without a better score on the last fifth of the training window
+    #[arg(long, value_name = "N")]
+    pub(crate) early_stopping: Option<usize>,
+    /// Registered model
+    #[arg(long, value_name = "NAME", default_value = "fraud_detection")]
+    pub(crate) model_name: String,
+    /// Keep the run but register no version
+    #[arg(long)]
+    pub(crate) no_register: bool,
+    /// Point this alias at the new version, e.g. champion
+    #[arg(long, conflicts_with = "no_register")]
+    pub(crate) alias: Option<String>,
+    /// Move the new version to this stage, e.g. Production (archives the one there)
+    #[arg(long, conflicts_with = "no_register")]
+    pub(crate) stage: Option<String>,
+    /// Experiment of the run
+    #[arg(long, value_name = "NAME", default_value = "fraud_detection")]
+    pub(crate) experiment: String,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Evaluate {
+    #[command(flatten)]
+    pub(crate) columns: Columns,
+    /// Model to score with
+    #[arg(long, short, default_value = "models:/fraud_detection/Production")]
+    pub(crate) model: String,
+    /// Cost of a review, for the cost figures
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) review_cost: f64,
+    /// Print the metrics as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Simulate {
+    /// File to write: .parquet, or .csv
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Number of customers
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) customers: usize,
+    /// Number of terminals
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) terminals: usize,
+    /// Number of days from 2018-04-01
+    #[arg(long, default_value_t = 183)]
+    pub(crate) days: u32,
+    /// Seed: the same seed gives the same file
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// What goes wrong from a day on, repeatable: cents@60, new-pattern@60, shifted-population@60, null:COLUMN@60
+    #[arg(long, value_name = "KIND@DAY")]
+    pub(crate) drift: Vec<String>,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Demo {
+    /// Folder of the demo's state and data [default: serin-demo]
+    #[arg(long, default_value = "serin-demo")]
+    pub(crate) state: PathBuf,
+    /// Port of the scoring server
+    #[arg(long, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Days to simulate
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(30..))]
+    pub(crate) days: u32,
+    /// Number of customers
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) customers: usize,
+    /// Seed of the simulation
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Stop after the traffic instead of serving on
+    #[arg(long)]
+    pub(crate) exit: bool,
+}
+
+fn name_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+fn per_day(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/day").unwrap_or(text);
+    number.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0).ok_or_else(|| "write a number a day, such as 200/day".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,50 @@
+//! One file a command. Without the feature `train` the offline ones say so.
+
+#[cfg(feature = "train")]
+mod demo;
+#[cfg(feature = "train")]
+mod evaluate;
+#[cfg(feature = "train")]
+mod load;
+#[cfg(feature = "train")]
+mod progress;
+mod serve;
+#[cfg(feature = "train")]
+mod simulate;
+#[cfg(feature = "train")]
+mod train;
+
+use crate::cli::Command;
+use anyhow::Context;
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(crate) fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => runtime()?.block_on(serve::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Train(args) => runtime()?.block_on(train::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Evaluate(args) => runtime()?.block_on(evaluate::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Simulate(args) => simulate::run(&args),
+        #[cfg(feature = "train")]
+        Command::Demo(args) => runtime()?.block_on(demo::run(&args)),
+        #[cfg(not(feature = "train"))]
+        _ => anyhow::bail!("this serin was built for serving only; use the full build (cargo build -p serin) for this command"),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")
+}
+
+/// Epoch milliseconds now: the only clock; everything below is told the time.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// A line of a command's result on standard output. A closed pipe ends the output, not the command.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}

@@ -1,0 +1,129 @@
+//! `serin serve`: load a model, answer, follow the registry, drain on SIGTERM.
+
+use super::say;
+use crate::cli::Serve;
+use anyhow::Context;
+use serin_server::{DataPlane, Limits, ModelSlot, data_plane};
+use serin_store::{ModelUri, ResolvedModel, Store};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Requests under way get this long to end after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(30);
+
+pub(crate) async fn run(args: &Serve) -> anyhow::Result<()> {
+    let listening = start(args).await?;
+    say(format_args!("serving {} on http://{} (API: /docs)", args.model, listening.address));
+    shutdown_signal().await;
+    listening.stop().await;
+    Ok(())
+}
+
+/// A server that answers; see [`Listening::stop`].
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddr,
+    stop: tokio::sync::watch::Sender<bool>,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    follower: tokio::task::JoinHandle<()>,
+}
+
+impl Listening {
+    /// Takes no new connections, lets requests under way end, and returns.
+    pub(crate) async fn stop(self) {
+        self.follower.abort();
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(DRAIN, self.server).await.is_err() {
+            tracing::warn!("connections were still open {} s after the stop; closing them", DRAIN.as_secs());
+        }
+    }
+}
+
+pub(crate) async fn start(args: &Serve) -> anyhow::Result<Listening> {
+    let uri: ModelUri = args.model.parse().map_err(anyhow::Error::msg)?;
+    // A model given by path needs no registry, and leaves no state folder behind.
+    let store = match uri {
+        ModelUri::Path(_) => None,
+        _ => Some(Store::open(&args.state.state).await.with_context(|| format!("cannot open the state folder {}", args.state.state.display()))?),
+    };
+    let prometheus = serin_server::metrics::install().map_err(anyhow::Error::msg)?;
+    let slot = Arc::new(ModelSlot::default());
+    let first = resolve(store.as_ref(), &uri).await;
+    match first.and_then(|resolved| Ok((slot.switch_to(&resolved)?, resolved))) {
+        Ok((model, _)) => {
+            tracing::info!(model = model.name, version = model.version, path = %model.package.forest.path(), sha256 = model.package.model_sha256, "model loaded");
+        }
+        Err(error) if args.wait_for_model => tracing::warn!("no model yet: {error:#}"),
+        Err(error) => return Err(error),
+    }
+    let limits = Limits { body_bytes: args.max_body_bytes, rows: args.max_rows };
+    let router = data_plane(DataPlane { model: Arc::clone(&slot), limits, prometheus });
+    let listener = TcpListener::bind((args.host, args.port))
+        .await
+        .with_context(|| format!("cannot listen on {}:{}; choose another --port or stop what listens there", args.host, args.port))?;
+    let address = listener.local_addr()?;
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        // An error means that the sender is gone, which is a stop too.
+        let _ = stopped.changed().await;
+    });
+    let server = tokio::spawn(async move { server.await });
+    let follower = tokio::spawn(follow(store, uri, slot, Duration::from_secs_f64(args.poll.clamp(0.05, 3600.0))));
+    Ok(Listening { address, stop, server, follower })
+}
+
+async fn resolve(store: Option<&Store>, uri: &ModelUri) -> anyhow::Result<ResolvedModel> {
+    match (store, uri) {
+        (Some(store), uri) => Ok(store.resolve(uri).await?),
+        (None, ModelUri::Path(path)) => Ok(ResolvedModel { name: None, version: None, path: path.clone() }),
+        (None, _) => anyhow::bail!("{uri} needs a registry"),
+    }
+}
+
+/// Swaps the model when the URI names another one. A refused one is tried again only when it changes.
+async fn follow(store: Option<Store>, uri: ModelUri, slot: Arc<ModelSlot>, every: Duration) {
+    let Some(store) = store else { return };
+    let mut seen = resolve(Some(&store), &uri).await.ok().filter(|_| slot.live().is_some());
+    let mut away = false;
+    loop {
+        tokio::time::sleep(every).await;
+        let resolved = match store.resolve(&uri).await {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                if !std::mem::replace(&mut away, true) {
+                    tracing::warn!("cannot look up {uri}, the loaded model keeps answering: {error}");
+                }
+                continue;
+            }
+        };
+        away = false;
+        if seen.as_ref() == Some(&resolved) {
+            continue;
+        }
+        let candidate = Arc::clone(&slot);
+        let wanted = resolved.clone();
+        match tokio::task::spawn_blocking(move || candidate.switch_to(&wanted)).await {
+            Ok(Ok(model)) => tracing::info!(model = model.name, version = model.version, "model switched"),
+            Ok(Err(error)) => tracing::error!("model refused, the one before keeps answering: {error}"),
+            Err(error) => tracing::error!("loading a model failed: {error}"),
+        }
+        seen = Some(resolved);
+    }
+}
+
+pub(crate) async fn shutdown_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        match terminate {
+            Ok(mut terminate) => {
+                tokio::select! { _ = interrupt => {}, _ = terminate.recv() => {} }
+            }
+            Err(_) => drop(interrupt.await),
+        }
+    }
+    #[cfg(not(unix))]
+    drop(interrupt.await);
+}

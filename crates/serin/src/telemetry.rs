@@ -1,0 +1,25 @@
+//! Logs to standard error: text on a terminal, JSON lines otherwise. `SERIN_LOG` sets the filter.
+
+use std::io::{IsTerminal, Write};
+use tracing_subscriber::EnvFilter;
+
+pub(crate) fn start(verbose: bool) {
+    let default = if verbose { "info,serin=debug,serin_server=debug" } else { "info" };
+    let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if std::io::stderr().is_terminal() {
+        builder.init();
+    } else {
+        builder.json().init();
+    }
+}
+
+/// The error and its causes in one line each: no stack trace reaches a person.
+pub(crate) fn report_failure(error: &anyhow::Error) {
+    let mut out = std::io::stderr().lock();
+    // Nothing is left to do when standard error is closed.
+    let _ = writeln!(out, "serin: {error}");
+    for cause in error.chain().skip(1) {
+        let _ = writeln!(out, "  because {cause}");
+    }
+}

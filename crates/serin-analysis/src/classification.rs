@@ -83,7 +83,8 @@ pub fn recall_at_false_positive_rate(steps: &[Step], rate: f64) -> f64 {
 /// (frauds, genuine); None where one is absent.
 fn totals(steps: &[Step]) -> Option<(f64, f64)> {
     let last = steps.last()?;
-    (last.true_positives > 0 && last.false_positives > 0).then_some((last.true_positives as f64, last.false_positives as f64))
+    (last.true_positives > 0 && last.false_positives > 0)
+        .then_some((last.true_positives as f64, last.false_positives as f64))
 }
 
 /// Mean negative log likelihood of probabilities, clipped by float64's epsilon as scikit-learn does.

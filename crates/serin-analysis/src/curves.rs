@@ -60,7 +60,12 @@ pub fn precision_recall(steps: &[Step]) -> Vec<(f64, f64)> {
     let positives = steps.last().map_or(1, |last| last.true_positives.max(1)) as f64;
     steps
         .iter()
-        .map(|s| (s.true_positives as f64 / positives, s.true_positives as f64 / (s.true_positives + s.false_positives) as f64))
+        .map(|s| {
+            (
+                s.true_positives as f64 / positives,
+                s.true_positives as f64 / (s.true_positives + s.false_positives) as f64,
+            )
+        })
         .collect()
 }
 

@@ -28,7 +28,8 @@ impl ColumnProfile {
         present.sort_unstable_by(f32::total_cmp);
         let n = present.len();
         let mean = (n > 0).then(|| present.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64);
-        let deviation = mean.map(|mean| (present.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n as f64).sqrt());
+        let deviation =
+            mean.map(|mean| (present.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n as f64).sqrt());
         let quantile = |percent: usize| {
             let place = percent as f64 / 100.0 * (n - 1) as f64;
             let (low, high) = (present[place.floor() as usize], present[place.ceil() as usize]);

@@ -48,7 +48,8 @@ fn above_all(scores: &[f32]) -> f32 {
 
 fn budget(scores: &[f32], labels: &[f32], alerts: f64) -> f32 {
     let steps = steps(scores, labels);
-    let affordable = |step: &&crate::classification::Step| (step.true_positives + step.false_positives) as f64 <= alerts;
+    let affordable =
+        |step: &&crate::classification::Step| (step.true_positives + step.false_positives) as f64 <= alerts;
     steps.iter().take_while(affordable).last().map_or_else(|| above_all(scores), |step| step.threshold)
 }
 

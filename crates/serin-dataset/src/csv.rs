@@ -35,7 +35,8 @@ fn open(path: &Path) -> Result<(Lines, Arc<AtomicU64>), DatasetError> {
     let bytes = Arc::new(AtomicU64::new(0));
     let counted = BufReader::with_capacity(1 << 16, Counted { file, bytes: Arc::clone(&bytes) });
     let gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-    let input: Box<dyn Read> = if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(counted)) } else { Box::new(counted) };
+    let input: Box<dyn Read> =
+        if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(counted)) } else { Box::new(counted) };
     Ok((csv::ReaderBuilder::new().from_reader(input), bytes))
 }
 
@@ -131,7 +132,9 @@ pub(crate) fn read(path: &Path, builder: &mut Builder, report: &mut dyn FnMut(us
                     path: path.into(),
                     line,
                     column: column.name.clone(),
-                    message: format!("{field:?} is not {expected}, as the first {INFERENCE_ROWS} rows of this column are"),
+                    message: format!(
+                        "{field:?} is not {expected}, as the first {INFERENCE_ROWS} rows of this column are"
+                    ),
                 })?;
             }
             lines.push(line);

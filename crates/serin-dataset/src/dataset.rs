@@ -128,8 +128,11 @@ impl Builder {
                 wanted.len() - 1
             }
         };
-        let not_features: Vec<&str> =
-            [Some(&roles.label), roles.time.as_ref(), roles.entity.as_ref()].into_iter().flatten().map(String::as_str).collect();
+        let not_features: Vec<&str> = [Some(&roles.label), roles.time.as_ref(), roles.entity.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
         let mut feature_positions = Vec::new();
         match &roles.features {
             Some(names) => {
@@ -192,7 +195,12 @@ impl Builder {
     }
 
     /// `columns` stand in the order of `wanted`; `line_of` names a row of the chunk in the file.
-    pub(crate) fn push(&mut self, columns: &[Cells], path: &Path, line_of: &dyn Fn(usize) -> u64) -> Result<(), DatasetError> {
+    pub(crate) fn push(
+        &mut self,
+        columns: &[Cells],
+        path: &Path,
+        line_of: &dyn Fn(usize) -> u64,
+    ) -> Result<(), DatasetError> {
         let rows = columns.first().map_or(0, Cells::len);
         let width = self.feature_positions.len();
         let start = self.features.len();
@@ -205,7 +213,12 @@ impl Builder {
                 let value = feature(&columns[position], row, levels);
                 if value.is_infinite() {
                     let message = "infinite, or too large for float32".to_owned();
-                    return Err(DatasetError::Cell { path: path.into(), line: line_of(row), column: name.clone(), message });
+                    return Err(DatasetError::Cell {
+                        path: path.into(),
+                        line: line_of(row),
+                        column: name.clone(),
+                        message,
+                    });
                 }
                 missing |= value.is_nan();
                 self.features[start + row * width + at] = value;
@@ -327,7 +340,9 @@ fn entity(cells: &Cells, row: usize) -> Option<u64> {
     match cells {
         Cells::Integers(v) => v[row].map(|i| i as u64),
         Cells::Texts(v) => v[row].as_deref().map(|text| fnv(text.as_bytes())),
-        Cells::Numbers(v) => (!v[row].is_nan()).then(|| if v[row].fract() == 0.0 { v[row] as i64 as u64 } else { v[row].to_bits() }),
+        Cells::Numbers(v) => {
+            (!v[row].is_nan()).then(|| if v[row].fract() == 0.0 { v[row] as i64 as u64 } else { v[row].to_bits() })
+        }
         Cells::Booleans(_) | Cells::Times(_) => None,
     }
 }

@@ -42,7 +42,8 @@ pub fn read(pattern: &str, roles: &Roles, progress: Progress<'_>) -> Result<Data
 }
 
 fn is_parquet(path: &std::path::Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet") || extension.eq_ignore_ascii_case("pq"))
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("parquet") || extension.eq_ignore_ascii_case("pq"))
 }
 
 fn expand(pattern: &str) -> Result<Vec<PathBuf>, DatasetError> {

@@ -65,7 +65,8 @@ impl std::str::FromStr for Drift {
 
     /// `cents@60`, `new-pattern@60`, `shifted-population@60`, `null:COLUMN@60`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let usage = || format!("{text:?}: write KIND@DAY with KIND one of cents, new-pattern, shifted-population, null:COLUMN");
+        let usage =
+            || format!("{text:?}: write KIND@DAY with KIND one of cents, new-pattern, shifted-population, null:COLUMN");
         let (kind, day) = text.rsplit_once('@').ok_or_else(usage)?;
         let day = day.parse().map_err(|_| usage())?;
         let kind = match kind {
@@ -74,7 +75,9 @@ impl std::str::FromStr for Drift {
             "shifted-population" => DriftKind::ShiftedPopulation,
             other => match other.strip_prefix("null:") {
                 Some(column) if NULLABLE.contains(&column) => DriftKind::Null(column.to_owned()),
-                Some(column) => return Err(format!("no column {column:?} can go null; choose from {}", NULLABLE.join(", "))),
+                Some(column) => {
+                    return Err(format!("no column {column:?} can go null; choose from {}", NULLABLE.join(", ")));
+                }
                 None => return Err(usage()),
             },
         };
@@ -168,8 +171,18 @@ impl Simulation {
         let mut transactions = Vec::new();
         for day in 0..self.days {
             let today = i64::from(day);
-            compromise(&mut compromised_terminal, &mut self.stream(Stream::CompromisedTerminals, u64::from(day)), 2, today + 28);
-            compromise(&mut compromised_customer, &mut self.stream(Stream::CompromisedCustomers, u64::from(day)), 3, today + 14);
+            compromise(
+                &mut compromised_terminal,
+                &mut self.stream(Stream::CompromisedTerminals, u64::from(day)),
+                2,
+                today + 28,
+            );
+            compromise(
+                &mut compromised_customer,
+                &mut self.stream(Stream::CompromisedCustomers, u64::from(day)),
+                3,
+                today + 14,
+            );
             let mut payments = self.payments_of(day, &customers, &compromised_customer);
             payments.sort_by_key(|payment| (payment.seconds, payment.customer));
             let cents = self.happens(&DriftKind::Cents, day);
@@ -220,7 +233,13 @@ impl Simulation {
                 let stolen = i64::from(day) < compromised[number] && random.unit() < 1.0 / 3.0;
                 let amount = round_to_cents(if stolen { amount * 5.0 } else { amount });
                 let scenario = if stolen { 3 } else { u8::from(amount > 220.0) };
-                payments.push(Payment { seconds: midnight + second as i64, customer: number as u32, terminal, amount, scenario });
+                payments.push(Payment {
+                    seconds: midnight + second as i64,
+                    customer: number as u32,
+                    terminal,
+                    amount,
+                    scenario,
+                });
             }
         }
         if self.happens(&DriftKind::NewPattern, day) && !customers.is_empty() {
@@ -244,7 +263,8 @@ impl Simulation {
 
     fn population(&self) -> Vec<Customer> {
         let mut random = self.stream(Stream::Terminals, 0);
-        let terminals: Vec<(f64, f64)> = (0..self.terminals).map(|_| (random.between(0.0, 100.0), random.between(0.0, 100.0))).collect();
+        let terminals: Vec<(f64, f64)> =
+            (0..self.terminals).map(|_| (random.between(0.0, 100.0), random.between(0.0, 100.0))).collect();
         let mut random = self.stream(Stream::Customers, 0);
         (0..self.customers)
             .map(|_| {
@@ -327,7 +347,8 @@ mod tests {
     use super::*;
 
     fn small(drifts: Vec<Drift>) -> Vec<Transaction> {
-        let simulation = Simulation { customers: 400, terminals: 800, days: 40, seed: 7, drifts, ..Simulation::default() };
+        let simulation =
+            Simulation { customers: 400, terminals: 800, days: 40, seed: 7, drifts, ..Simulation::default() };
         let mut all = Vec::new();
         let done: Result<(), ()> = simulation.run(|_, day| {
             all.extend_from_slice(day);
@@ -355,9 +376,15 @@ mod tests {
         let quiet = small(vec![]);
         for text in ["cents@20", "new-pattern@20", "shifted-population@20", "null:TERMINAL_ID_RISK_7DAY_WINDOW@20"] {
             let drifted = small(vec![text.parse().expect(text)]);
-            let before = |all: &[Transaction]| all.iter().filter(|t| t.seconds < 20 * SECONDS).cloned().collect::<Vec<_>>();
+            let before =
+                |all: &[Transaction]| all.iter().filter(|t| t.seconds < 20 * SECONDS).cloned().collect::<Vec<_>>();
             assert_eq!(before(&quiet), before(&drifted), "{text}");
-            let after = |all: &[Transaction]| all.iter().filter(|t| t.seconds >= 20 * SECONDS).map(|t| format!("{:?}", t.columns())).collect::<Vec<_>>();
+            let after = |all: &[Transaction]| {
+                all.iter()
+                    .filter(|t| t.seconds >= 20 * SECONDS)
+                    .map(|t| format!("{:?}", t.columns()))
+                    .collect::<Vec<_>>()
+            };
             assert_ne!(after(&quiet), after(&drifted), "{text}");
         }
         assert!("null:NOPE@3".parse::<Drift>().is_err());

@@ -75,7 +75,9 @@ impl TimeSplit {
         if self.drop_known_entities && !dataset.entities.is_empty() {
             test = self.without_known(dataset, test, test_from);
         }
-        for (name, rows, from, to) in [("training", &train, self.train_from_ms, train_end), ("test", &test, test_from, test_end)] {
+        for (name, rows, from, to) in
+            [("training", &train, self.train_from_ms, train_end), ("test", &test, test_from, test_end)]
+        {
             if rows.is_empty() {
                 let last = dataset.times.iter().max().copied().unwrap_or(0);
                 let first = dataset.times.iter().min().copied().unwrap_or(0);
@@ -113,7 +115,9 @@ impl TimeSplit {
 }
 
 fn span(from: i64, to: i64) -> String {
-    let date = |ms: i64| jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.strftime("%Y-%m-%d").to_string());
+    let date = |ms: i64| {
+        jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.strftime("%Y-%m-%d").to_string())
+    };
     format!("{} to {}", date(from), date(to))
 }
 
@@ -132,7 +136,9 @@ mod tests {
 
     fn dataset(rows: &[(i64, u64, f32)]) -> Dataset {
         Dataset {
-            signature: Signature { columns: vec![Column { name: "x".into(), kind: ColumnKind::Number, nullable: false }] },
+            signature: Signature {
+                columns: vec![Column { name: "x".into(), kind: ColumnKind::Number, nullable: false }],
+            },
             features: vec![0.0; rows.len()],
             labels: rows.iter().map(|r| r.2).collect(),
             times: rows.iter().map(|r| r.0 * DAY_MS).collect(),
@@ -144,8 +150,10 @@ mod tests {
     #[test]
     fn a_fraud_is_known_only_after_the_delay() {
         // Card 1 commits fraud on day 0 (training), card 2 on day 1 (in the delay).
-        let data = dataset(&[(0, 1, 1.0), (0, 9, 0.0), (1, 2, 1.0), (3, 1, 0.0), (3, 2, 0.0), (4, 2, 0.0), (4, 3, 0.0)]);
-        let split = TimeSplit { train_from_ms: 0, train_days: 1, delay_days: 2, test_days: 2, drop_known_entities: true };
+        let data =
+            dataset(&[(0, 1, 1.0), (0, 9, 0.0), (1, 2, 1.0), (3, 1, 0.0), (3, 2, 0.0), (4, 2, 0.0), (4, 3, 0.0)]);
+        let split =
+            TimeSplit { train_from_ms: 0, train_days: 1, delay_days: 2, test_days: 2, drop_known_entities: true };
         let split = split.split(&data).expect("both sides have rows");
         assert_eq!(split.train, [0, 1]);
         assert_eq!(split.test, [4, 6], "card 2 is known from day 4 on, card 1 always");
@@ -154,9 +162,13 @@ mod tests {
     #[test]
     fn an_empty_window_says_what_there_is() {
         let data = dataset(&[(0, 1, 0.0), (1, 1, 1.0)]);
-        let split = TimeSplit { train_from_ms: 0, train_days: 1, delay_days: 7, test_days: 7, drop_known_entities: false };
+        let split =
+            TimeSplit { train_from_ms: 0, train_days: 1, delay_days: 7, test_days: 7, drop_known_entities: false };
         let error = split.split(&data).expect_err("no test rows").to_string();
-        assert!(error.contains("test window 1970-01-09 to 1970-01-16") && error.contains("1970-01-01 to 1970-01-02"), "{error}");
+        assert!(
+            error.contains("test window 1970-01-09 to 1970-01-16") && error.contains("1970-01-01 to 1970-01-02"),
+            "{error}"
+        );
     }
 
     #[test]

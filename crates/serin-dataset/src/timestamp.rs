@@ -12,7 +12,8 @@ pub fn parse_timestamp(text: &str) -> Option<i64> {
     if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
         return Some(timestamp.as_millisecond());
     }
-    let local = text.parse::<civil::DateTime>().or_else(|_| text.parse::<civil::Date>().map(civil::DateTime::from)).ok()?;
+    let local =
+        text.parse::<civil::DateTime>().or_else(|_| text.parse::<civil::Date>().map(civil::DateTime::from)).ok()?;
     Some(local.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
@@ -40,7 +41,9 @@ mod tests {
 
     #[test]
     fn usual_spellings_are_one_instant() {
-        for text in ["2018-04-01T00:00:31Z", "2018-04-01 00:00:31", "2018-04-01 02:00:31+02:00", "2018-04-01T00:00:31.000"] {
+        for text in
+            ["2018-04-01T00:00:31Z", "2018-04-01 00:00:31", "2018-04-01 02:00:31+02:00", "2018-04-01T00:00:31.000"]
+        {
             assert_eq!(parse_timestamp(text), Some(1_522_540_831_000), "{text}");
         }
         assert_eq!(parse_timestamp("2018-04-01"), Some(1_522_540_800_000));

@@ -38,7 +38,11 @@ const LEADING: [&str; 10] = [
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_transactions(simulation: &Simulation, path: &Path, progress: &mut dyn FnMut(u32)) -> Result<u64, WriteError> {
+pub fn write_transactions(
+    simulation: &Simulation,
+    path: &Path,
+    progress: &mut dyn FnMut(u32),
+) -> Result<u64, WriteError> {
     let failed = |message: String| WriteError { path: path.into(), message };
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
@@ -48,7 +52,8 @@ pub fn write_transactions(simulation: &Simulation, path: &Path, progress: &mut d
     if path.extension().is_some_and(|extension| extension == "parquet") {
         let schema = schema();
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-        let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).map_err(|e| failed(e.to_string()))?;
+        let mut writer =
+            ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).map_err(|e| failed(e.to_string()))?;
         simulation.run(|day, transactions| {
             rows += transactions.len() as u64;
             let batch = batch(&schema, transactions).map_err(|e| failed(e.to_string()))?;

@@ -11,7 +11,12 @@ impl Store {
     ///
     /// # Errors
     /// When a name is not a plain file name, the folder exists, or the disk fails.
-    pub async fn put_folder(&self, run_id: &str, folder: &str, files: Vec<(String, Vec<u8>)>) -> Result<PathBuf, StoreError> {
+    pub async fn put_folder(
+        &self,
+        run_id: &str,
+        folder: &str,
+        files: Vec<(String, Vec<u8>)>,
+    ) -> Result<PathBuf, StoreError> {
         for name in files.iter().map(|(name, _)| name.as_str()).chain([folder]) {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
                 return Err(StoreError::Invalid(format!("artifact name {name:?} is not a plain file name")));

@@ -23,9 +23,11 @@ impl Store {
     /// When the folder cannot be written, or the database was made by a later serin.
     pub async fn open(state: &Path) -> Result<Self, StoreError> {
         let artifacts = state.join("artifacts");
-        std::fs::create_dir_all(&artifacts).map_err(|source| StoreError::Artifact { path: artifacts.clone(), source })?;
+        std::fs::create_dir_all(&artifacts)
+            .map_err(|source| StoreError::Artifact { path: artifacts.clone(), source })?;
         // Run and version sources are stored as absolute paths.
-        let artifacts = artifacts.canonicalize().map_err(|source| StoreError::Artifact { path: artifacts.clone(), source })?;
+        let artifacts =
+            artifacts.canonicalize().map_err(|source| StoreError::Artifact { path: artifacts.clone(), source })?;
         let options = SqliteConnectOptions::new()
             .filename(state.join("serin.db"))
             .create_if_missing(true)
@@ -43,8 +45,11 @@ impl Store {
     async fn migrate(&self) -> Result<(), StoreError> {
         // Immediate: of two processes that start at once the second waits here and then finds the work done.
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("CREATE TABLE IF NOT EXISTS serin_migrations (number BIGINT PRIMARY KEY NOT NULL)").execute(&mut *tx).await?;
-        let row = sqlx::query("SELECT COALESCE(MAX(number), 0) AS number FROM serin_migrations").fetch_one(&mut *tx).await?;
+        sqlx::query("CREATE TABLE IF NOT EXISTS serin_migrations (number BIGINT PRIMARY KEY NOT NULL)")
+            .execute(&mut *tx)
+            .await?;
+        let row =
+            sqlx::query("SELECT COALESCE(MAX(number), 0) AS number FROM serin_migrations").fetch_one(&mut *tx).await?;
         let present: i64 = row.try_get("number")?;
         let newest = MIGRATIONS.len() as i64;
         if present > newest {

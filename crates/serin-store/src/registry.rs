@@ -71,9 +71,17 @@ impl Store {
     ///
     /// # Errors
     /// When the name cannot be used in a URI.
-    pub async fn create_version(&self, name: &str, source: &str, run_id: &str, change: Change<'_>) -> Result<i64, StoreError> {
+    pub async fn create_version(
+        &self,
+        name: &str,
+        source: &str,
+        run_id: &str,
+        change: Change<'_>,
+    ) -> Result<i64, StoreError> {
         if name.is_empty() || name.contains(['/', ':', '@']) {
-            return Err(StoreError::Invalid(format!("model name {name:?}: a name is not empty and has no '/', ':' or '@'")));
+            return Err(StoreError::Invalid(format!(
+                "model name {name:?}: a name is not empty and has no '/', ':' or '@'"
+            )));
         }
         limit("model name", name, 256)?;
         limit("model source", source, 500)?;
@@ -113,7 +121,13 @@ impl Store {
     ///
     /// # Errors
     /// When there is no such version.
-    pub async fn move_to_stage(&self, name: &str, version: i64, stage: Stage, change: Change<'_>) -> Result<(), StoreError> {
+    pub async fn move_to_stage(
+        &self,
+        name: &str,
+        version: i64,
+        stage: Stage,
+        change: Change<'_>,
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         if matches!(stage, Stage::Staging | Stage::Production) {
             let before = sqlx::query(
@@ -154,11 +168,13 @@ impl Store {
     pub async fn set_alias(&self, name: &str, alias: &str, version: i64, change: Change<'_>) -> Result<(), StoreError> {
         limit("alias", alias, 256)?;
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let found = sqlx::query("SELECT version FROM model_versions WHERE workspace = 'default' AND name = $1 AND version = $2")
-            .bind(name)
-            .bind(version)
-            .fetch_optional(&mut *tx)
-            .await?;
+        let found = sqlx::query(
+            "SELECT version FROM model_versions WHERE workspace = 'default' AND name = $1 AND version = $2",
+        )
+        .bind(name)
+        .bind(version)
+        .fetch_optional(&mut *tx)
+        .await?;
         if found.is_none() {
             return Err(StoreError::not_found("model version", format!("{name}/{version}")));
         }
@@ -201,11 +217,13 @@ impl Store {
     }
 
     pub(crate) async fn aliased_version(&self, name: &str, alias: &str) -> Result<Option<i64>, StoreError> {
-        let row = sqlx::query("SELECT version FROM registered_model_aliases WHERE workspace = 'default' AND name = $1 AND alias = $2")
-            .bind(name)
-            .bind(alias)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sqlx::query(
+            "SELECT version FROM registered_model_aliases WHERE workspace = 'default' AND name = $1 AND alias = $2",
+        )
+        .bind(name)
+        .bind(alias)
+        .fetch_optional(&self.pool)
+        .await?;
         Ok(row.map(|row| row.try_get("version")).transpose()?)
     }
 }

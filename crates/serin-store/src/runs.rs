@@ -65,7 +65,9 @@ impl Store {
         let experiment: i64 = match found {
             Some(row) => row.try_get("experiment_id")?,
             None => {
-                let row = sqlx::query("SELECT COALESCE(MAX(experiment_id), 0) + 1 AS id FROM experiments").fetch_one(&mut *tx).await?;
+                let row = sqlx::query("SELECT COALESCE(MAX(experiment_id), 0) + 1 AS id FROM experiments")
+                    .fetch_one(&mut *tx)
+                    .await?;
                 let experiment: i64 = row.try_get("id")?;
                 let location = self.artifacts.join(experiment.to_string());
                 sqlx::query(
@@ -81,7 +83,8 @@ impl Store {
                 experiment
             }
         };
-        let artifact_uri = self.artifacts.join(experiment.to_string()).join(&id).join("artifacts").display().to_string();
+        let artifact_uri =
+            self.artifacts.join(experiment.to_string()).join(&id).join("artifacts").display().to_string();
         limit("artifact path (choose a shorter state folder)", &artifact_uri, 200)?;
         sqlx::query(
             "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, source_version, \
@@ -95,8 +98,15 @@ impl Store {
         .bind(experiment)
         .execute(&mut *tx)
         .await?;
-        for (key, value) in [("mlflow.runName", run.name), ("mlflow.user", run.user), ("mlflow.source.name", "serin train")] {
-            sqlx::query("INSERT INTO tags (key, value, run_uuid) VALUES ($1, $2, $3)").bind(key).bind(value).bind(&id).execute(&mut *tx).await?;
+        for (key, value) in
+            [("mlflow.runName", run.name), ("mlflow.user", run.user), ("mlflow.source.name", "serin train")]
+        {
+            sqlx::query("INSERT INTO tags (key, value, run_uuid) VALUES ($1, $2, $3)")
+                .bind(key)
+                .bind(value)
+                .bind(&id)
+                .execute(&mut *tx)
+                .await?;
         }
         tx.commit().await?;
         Ok(id)
@@ -107,25 +117,39 @@ impl Store {
     ///
     /// # Errors
     /// With the key that does not fit.
-    pub async fn log_batch(&self, run_id: &str, metrics: &[Metric], params: &[(String, String)]) -> Result<(), StoreError> {
+    pub async fn log_batch(
+        &self,
+        run_id: &str,
+        metrics: &[Metric],
+        params: &[(String, String)],
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let run = sqlx::query("SELECT run_uuid FROM runs WHERE run_uuid = $1").bind(run_id).fetch_optional(&mut *tx).await?;
+        let run =
+            sqlx::query("SELECT run_uuid FROM runs WHERE run_uuid = $1").bind(run_id).fetch_optional(&mut *tx).await?;
         if run.is_none() {
             return Err(StoreError::not_found("run", run_id));
         }
         for (key, value) in params {
             limit("param key", key, 250)?;
             limit("param value", value, 8000)?;
-            sqlx::query("INSERT INTO params (key, value, run_uuid) VALUES ($1, $2, $3) ON CONFLICT (key, run_uuid) DO NOTHING")
+            sqlx::query(
+                "INSERT INTO params (key, value, run_uuid) VALUES ($1, $2, $3) ON CONFLICT (key, run_uuid) DO NOTHING",
+            )
+            .bind(key)
+            .bind(value)
+            .bind(run_id)
+            .execute(&mut *tx)
+            .await?;
+            let row = sqlx::query("SELECT value FROM params WHERE key = $1 AND run_uuid = $2")
                 .bind(key)
-                .bind(value)
                 .bind(run_id)
-                .execute(&mut *tx)
+                .fetch_one(&mut *tx)
                 .await?;
-            let row = sqlx::query("SELECT value FROM params WHERE key = $1 AND run_uuid = $2").bind(key).bind(run_id).fetch_one(&mut *tx).await?;
             let stored: String = row.try_get("value")?;
             if stored != *value {
-                return Err(StoreError::Invalid(format!("param {key:?} of run {run_id} is {stored:?} and cannot become {value:?}")));
+                return Err(StoreError::Invalid(format!(
+                    "param {key:?} of run {run_id} is {stored:?} and cannot become {value:?}"
+                )));
             }
         }
         for metric in metrics {
@@ -193,7 +217,9 @@ fn stored_value(value: f64) -> (f64, bool) {
 pub(crate) fn limit(what: &str, text: &str, characters: usize) -> Result<(), StoreError> {
     let count = text.chars().count();
     if count > characters {
-        return Err(StoreError::Invalid(format!("the {what} has {count} characters, at most {characters} are allowed")));
+        return Err(StoreError::Invalid(format!(
+            "the {what} has {count} characters, at most {characters} are allowed"
+        )));
     }
     Ok(())
 }

@@ -37,11 +37,17 @@ impl FromStr for ModelUri {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let usage = || {
-            format!("{text:?}: write models:/NAME/VERSION, models:/NAME/Production, models:/NAME@ALIAS, models:/NAME/latest, runs:/ID/PATH or a path")
+            format!(
+                "{text:?}: write models:/NAME/VERSION, models:/NAME/Production, models:/NAME@ALIAS, models:/NAME/latest, runs:/ID/PATH or a path"
+            )
         };
         if let Some(rest) = text.strip_prefix("models:/") {
             if let Some((name, alias)) = rest.split_once('@') {
-                return if name.is_empty() || alias.is_empty() { Err(usage()) } else { Ok(Self::Alias(name.into(), alias.into())) };
+                return if name.is_empty() || alias.is_empty() {
+                    Err(usage())
+                } else {
+                    Ok(Self::Alias(name.into(), alias.into()))
+                };
             }
             let (name, which) = rest.split_once('/').ok_or_else(usage)?;
             if name.is_empty() || which.is_empty() {
@@ -57,7 +63,8 @@ impl FromStr for ModelUri {
         }
         if let Some(rest) = text.strip_prefix("runs:/") {
             let (run, path) = rest.split_once('/').ok_or_else(usage)?;
-            let plain = path.split('/').all(|part| !part.is_empty() && part != ".." && part != "." && !part.contains('\\'));
+            let plain =
+                path.split('/').all(|part| !part.is_empty() && part != ".." && part != "." && !part.contains('\\'));
             return if run.is_empty() || !plain { Err(usage()) } else { Ok(Self::Run(run.into(), path.into())) };
         }
         if text.is_empty() || text.contains(":/") {

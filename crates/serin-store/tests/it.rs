@@ -26,17 +26,30 @@ async fn versions_are_found_by_number_stage_alias_latest_run_and_path() {
     store.move_to_stage("fraud", 1, Stage::Production, CHANGE).await.unwrap();
     store.move_to_stage("fraud", 2, Stage::Production, CHANGE).await.unwrap();
     store.set_alias("fraud", "champion", 2, CHANGE).await.unwrap();
-    for (text, version) in [("models:/fraud/3", 3), ("models:/fraud/production", 2), ("models:/fraud@champion", 2), ("models:/fraud/latest", 3), ("models:/fraud/Archived", 1)] {
+    for (text, version) in [
+        ("models:/fraud/3", 3),
+        ("models:/fraud/production", 2),
+        ("models:/fraud@champion", 2),
+        ("models:/fraud/latest", 3),
+        ("models:/fraud/Archived", 1),
+    ] {
         assert_eq!(store.resolve(&uri(text)).await.unwrap().version, Some(version), "{text}");
     }
     assert_eq!(store.resolve(&uri(&format!("runs:/{run}/model"))).await.unwrap().path, folder);
     assert_eq!(store.resolve(&uri("some/folder")).await.unwrap().path.to_str(), Some("some/folder"));
 
     let error = store.resolve(&uri("models:/fraud@nobody")).await.unwrap_err();
-    assert!(matches!(error, StoreError::NotFound { .. }) && error.to_string().contains("3 (None), 2 (Production)"), "{error}");
+    assert!(
+        matches!(error, StoreError::NotFound { .. }) && error.to_string().contains("3 (None), 2 (Production)"),
+        "{error}"
+    );
     let error = store.move_to_stage("fraud", 9, Stage::Production, CHANGE).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { .. }));
-    assert_eq!(store.resolve(&uri("models:/fraud/Production")).await.unwrap().version, Some(2), "a failed move archives nothing");
+    assert_eq!(
+        store.resolve(&uri("models:/fraud/Production")).await.unwrap().version,
+        Some(2),
+        "a failed move archives nothing"
+    );
     for bad in ["models:/fraud", "models:/@x", "runs:/abc", "runs:/abc/../x", "s3://bucket/x", ""] {
         assert!(bad.parse::<ModelUri>().is_err(), "{bad}");
     }

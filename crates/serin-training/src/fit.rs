@@ -91,7 +91,10 @@ pub fn fit(
 ) -> Result<Fitted, TrainingError> {
     let frauds = train.labels.iter().filter(|label| **label == 1.0).count();
     if frauds == 0 || frauds == train.rows() {
-        return Err(TrainingError::Data(format!("{frauds} of {} training rows are frauds: both classes are needed", train.rows())));
+        return Err(TrainingError::Data(format!(
+            "{frauds} of {} training rows are frauds: both classes are needed",
+            train.rows()
+        )));
     }
     if parameters.early_stopping.is_some() && valid.is_none() {
         return Err(TrainingError::Data("early stopping needs evaluation rows".into()));
@@ -105,7 +108,10 @@ pub fn fit(
         sets.push((valid, "valid"));
     }
     let matrices: Vec<&DMatrix> = sets.iter().map(|(matrix, _)| *matrix).collect();
-    let mut booster = Booster::new(&parameters.effective(), &matrices)?;
+    let mut effective = parameters.effective();
+    // The C API stays silent about unknown names unless it is asked, as Python's package asks it.
+    effective.push(("validate_parameters".to_owned(), "1".to_owned()));
+    let mut booster = Booster::new(&effective, &matrices)?;
 
     let mut history = Vec::new();
     let mut best: Option<(usize, f64)> = None;
@@ -119,7 +125,8 @@ pub fn fit(
         let metrics = if valid.is_some() { booster.evaluate(round, &sets)? } else { Vec::new() };
         observe(Round { round, metrics: &metrics });
         if let Some((_, metric, value)) = metrics.iter().rfind(|(set, _, _)| set == "valid") {
-            let better = best.is_none_or(|(_, so_far)| if is_larger_better(metric) { *value > so_far } else { *value < so_far });
+            let better =
+                best.is_none_or(|(_, so_far)| if is_larger_better(metric) { *value > so_far } else { *value < so_far });
             if better {
                 best = Some((round, *value));
             }

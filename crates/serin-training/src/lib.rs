@@ -11,4 +11,4 @@ pub mod xgboost;
 pub use error::TrainingError;
 pub use evaluate::{Evaluation, Window, evaluate};
 pub use fit::{DEFAULTS, Fitted, Parameters, Round, fit};
-pub use package::{PackageInputs, PackageFile, build_package};
+pub use package::{PackageFile, PackageInputs, build_package};

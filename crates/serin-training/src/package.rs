@@ -60,7 +60,13 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
         threshold_rule: inputs.rule.to_string(),
         golden_rows: golden_rows(inputs.test, model)?,
         data_sha256: fingerprint(inputs.train),
-        metrics: inputs.evaluation.metrics.iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.clone(), *v)).collect(),
+        metrics: inputs
+            .evaluation
+            .metrics
+            .iter()
+            .filter(|(_, v)| v.is_finite())
+            .map(|(k, v)| (k.clone(), *v))
+            .collect(),
         versions: BTreeMap::from([
             ("serin".into(), env!("CARGO_PKG_VERSION").into()),
             ("xgboost".into(), xgboost::version()),
@@ -73,7 +79,8 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
         score: ColumnProfile::of("score", inputs.evaluation.window.scores.iter().copied()),
         alert_rate: inputs.evaluation.metrics.get("alert_rate").copied().unwrap_or(0.0),
     };
-    let importances: serde_json::Map<_, _> = inputs.fitted.importances.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+    let importances: serde_json::Map<_, _> =
+        inputs.fitted.importances.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
     let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).unwrap_or_default();
     let file = |name, bytes| PackageFile { name, bytes };
     let files = vec![
@@ -84,7 +91,7 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
         file("importances.json", pretty(&serde_json::Value::Object(importances))),
         file("report.html", report::html(inputs, &forest).into_bytes()),
         file("requirements.txt", format!("mlflow=={MLFLOW_VERSION}\nxgboost=={}\n", xgboost::version()).into_bytes()),
-        file("python_env.yaml", b"python: 3.11.7\nbuild_dependencies:\n- pip\n- setuptools\n- wheel\ndependencies:\n- -r requirements.txt\n".to_vec()),
+        file("python_env.yaml", b"python: 3.12.11\nbuild_dependencies:\n- pip\n- setuptools\n- wheel\ndependencies:\n- -r requirements.txt\n".to_vec()),
         file("conda.yaml", conda().into_bytes()),
     ];
     Ok((files, manifest))
@@ -103,7 +110,9 @@ fn golden_rows(test: &Dataset, model: &[u8]) -> Result<Vec<GoldenRow>, TrainingE
         .map(|(row, margin)| {
             let values = row.iter().zip(&picked.signature.columns).map(|(value, column)| match &column.kind {
                 _ if value.is_nan() => GoldenValue::Null,
-                ColumnKind::Category { levels } => GoldenValue::Text(levels.get(*value as usize).cloned().unwrap_or_default()),
+                ColumnKind::Category { levels } => {
+                    GoldenValue::Text(levels.get(*value as usize).cloned().unwrap_or_default())
+                }
                 _ => GoldenValue::Number(f64::from(*value)),
             });
             GoldenRow { values: values.collect(), margin_bits: margin.to_bits() }
@@ -136,7 +145,7 @@ fn fingerprint(dataset: &Dataset) -> String {
 
 fn conda() -> String {
     format!(
-        "name: mlflow-env\nchannels:\n- conda-forge\ndependencies:\n- python=3.11.7\n- pip\n- pip:\n  - mlflow=={MLFLOW_VERSION}\n  - xgboost=={}\n",
+        "name: mlflow-env\nchannels:\n- conda-forge\ndependencies:\n- python=3.12.11\n- pip\n- pip:\n  - mlflow=={MLFLOW_VERSION}\n  - xgboost=={}\n",
         xgboost::version()
     )
 }
@@ -158,7 +167,7 @@ fn mlmodel(inputs: &PackageInputs<'_>) -> String {
     let outputs_json = quoted(&json!([{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1]}}]));
     format!(
         "flavors:\n  python_function:\n    data: {MODEL_FILE}\n    env:\n      conda: conda.yaml\n      virtualenv: python_env.yaml\n    \
-         loader_module: mlflow.xgboost\n    python_version: 3.11.7\n  xgboost:\n    code: null\n    data: {MODEL_FILE}\n    \
+         loader_module: mlflow.xgboost\n    python_version: 3.12.11\n  xgboost:\n    code: null\n    data: {MODEL_FILE}\n    \
          model_class: xgboost.core.Booster\n    model_format: ubj\n    xgb_version: {}\nmlflow_version: {MLFLOW_VERSION}\n\
          model_size_bytes: {}\nprompts: null\nrun_id: {}\nsignature:\n  inputs: {inputs_json}\n  outputs: {outputs_json}\n  params: null\n\
          utc_time_created: '{}'\n",

@@ -19,7 +19,8 @@ pub(crate) fn html(inputs: &PackageInputs<'_>, forest: &Forest) -> String {
     let scores = &inputs.evaluation.window.scores;
     let labels = &inputs.test.labels;
     let steps = steps(scores, labels);
-    let bins: Vec<(f64, f64)> = calibration(scores, labels, 10).iter().map(|bin| (bin.predicted, bin.observed)).collect();
+    let bins: Vec<(f64, f64)> =
+        calibration(scores, labels, 10).iter().map(|bin| (bin.predicted, bin.observed)).collect();
 
     let mut metrics = String::new();
     for (name, value) in &inputs.evaluation.metrics {
@@ -39,7 +40,11 @@ pub(crate) fn html(inputs: &PackageInputs<'_>, forest: &Forest) -> String {
     let plots = [
         Plot::new("Precision and recall", "recall", "precision").line(&precision_recall(&steps)).svg(true),
         Plot::new("ROC", "false-positive rate", "recall").diagonal().line(&roc(&steps)).svg(true),
-        Plot::new("Calibration (10 bins)", "mean score", "share of frauds").diagonal().line(&bins).dots(&bins).svg(true),
+        Plot::new("Calibration (10 bins)", "mean score", "share of frauds")
+            .diagonal()
+            .line(&bins)
+            .dots(&bins)
+            .svg(true),
         Plot::new("Scores (log of rows, 40 bins)", "score", "rows").bars(&histogram(scores, 40), true).svg(false),
     ]
     .concat();

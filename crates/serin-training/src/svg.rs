@@ -29,7 +29,14 @@ impl Plot {
     }
 
     pub(crate) fn diagonal(mut self) -> Self {
-        let _ = write!(self.body, r#"<line class="guide" x1="{}" y1="{}" x2="{}" y2="{}"/>"#, x(0.0), y(0.0), x(1.0), y(1.0));
+        let _ = write!(
+            self.body,
+            r#"<line class="guide" x1="{}" y1="{}" x2="{}" y2="{}"/>"#,
+            x(0.0),
+            y(0.0),
+            x(1.0),
+            y(1.0)
+        );
         self
     }
 
@@ -73,10 +80,23 @@ impl Plot {
     pub(crate) fn svg(self, y_ticks: bool) -> String {
         let mut axes = String::new();
         for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
-            let _ = write!(axes, r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">{tick}</text>"#, x(tick), y(0.0) + 16.0);
-            let _ = write!(axes, r#"<line class="grid" x1="{}" y1="{:.1}" x2="{}" y2="{:.1}"/>"#, x(0.0), y(tick), x(1.0), y(tick));
+            let _ =
+                write!(axes, r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">{tick}</text>"#, x(tick), y(0.0) + 16.0);
+            let _ = write!(
+                axes,
+                r#"<line class="grid" x1="{}" y1="{:.1}" x2="{}" y2="{:.1}"/>"#,
+                x(0.0),
+                y(tick),
+                x(1.0),
+                y(tick)
+            );
             if y_ticks {
-                let _ = write!(axes, r#"<text x="{:.1}" y="{:.1}" text-anchor="end">{tick}</text>"#, x(0.0) - 6.0, y(tick) + 4.0);
+                let _ = write!(
+                    axes,
+                    r#"<text x="{:.1}" y="{:.1}" text-anchor="end">{tick}</text>"#,
+                    x(0.0) - 6.0,
+                    y(tick) + 4.0
+                );
             }
         }
         format!(

@@ -6,7 +6,11 @@ use std::path::PathBuf;
 
 /// A fraud-model pipeline in one binary: train, register, serve.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, after_help = "Start with `serin demo`, then train on your own file: `serin train --help`.")]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Start with `serin demo`, then train on your own file: `serin train --help`."
+)]
 pub(crate) struct Cli {
     /// Log more (or set SERIN_LOG, e.g. SERIN_LOG=serin_server=debug)
     #[arg(long, short, global = true)]
@@ -108,7 +112,9 @@ pub(crate) struct ThresholdRule {
 }
 
 #[derive(Debug, Args, Clone)]
-#[command(after_help = "Example:\n  serin train payments.csv --label is_fraud --time created_at --entity card --amount amount \\\n    --alert-rate 0.005 --stage Production")]
+#[command(
+    after_help = "Example:\n  serin train payments.csv --label is_fraud --time created_at --entity card --amount amount \\\n    --alert-rate 0.005 --stage Production"
+)]
 pub(crate) struct Train {
     #[command(flatten)]
     pub(crate) columns: Columns,
@@ -233,7 +239,11 @@ fn name_value(text: &str) -> Result<(String, String), String> {
 
 fn per_day(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/day").unwrap_or(text);
-    number.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0).ok_or_else(|| "write a number a day, such as 200/day".to_owned())
+    number
+        .parse()
+        .ok()
+        .filter(|n: &f64| n.is_finite() && *n >= 0.0)
+        .ok_or_else(|| "write a number a day, such as 200/day".to_owned())
 }
 
 #[cfg(test)]

@@ -39,10 +39,7 @@ impl Block {
     pub(super) fn build(trees: &[Tree], outputs: &[u32], encode: impl Fn(&Node) -> (u8, u8)) -> Self {
         let depth = trees.iter().map(|tree| tree.depth).max().unwrap_or(0).max(1) as usize;
         let inner = (1 << depth) - 1;
-        let mut sliced = vec![
-            SlicedNode { entry: [ALWAYS_LEFT.0; TREES], rank: [ALWAYS_LEFT.1; TREES] };
-            inner
-        ];
+        let mut sliced = vec![SlicedNode { entry: [ALWAYS_LEFT.0; TREES], rank: [ALWAYS_LEFT.1; TREES] }; inner];
         let mut heaps = vec![[ALWAYS_LEFT.0, ALWAYS_LEFT.1]; inner * trees.len()];
         let mut leaves = vec![0.0; trees.len() << depth];
         for (t, tree) in trees.iter().enumerate() {

@@ -6,6 +6,7 @@
 use super::ForestError;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -73,6 +74,7 @@ pub(super) struct TreeFile {
     pub(super) right_children: Vec<i32>,
     pub(super) split_indices: Vec<i64>,
     /// Read as float32 directly (serde_json's `float_roundtrip`): through float64 it could round twice.
+    #[serde(deserialize_with = "floats")]
     pub(super) split_conditions: Vec<f32>,
     #[serde(deserialize_with = "flags")]
     pub(super) default_left: Vec<bool>,
@@ -92,12 +94,10 @@ pub(super) struct TreeFile {
 
 /// UBJSON opens an object with `{` and a length marker, JSON with `{` and white space or a quote.
 pub(super) fn read(bytes: &[u8]) -> Result<ModelFile, ForestError> {
-    let is_json = matches!(
-        bytes.iter().filter(|b| !b.is_ascii_whitespace()).nth(1),
-        Some(b'"' | b'}')
-    ) && bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+    let is_json = matches!(bytes.iter().filter(|b| !b.is_ascii_whitespace()).nth(1), Some(b'"' | b'}'))
+        && bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     if is_json {
-        serde_json::from_slice(bytes).map_err(|e| ForestError::Unreadable(format!("JSON: {e}")))
+        serde_json::from_slice(&without_nan(bytes)).map_err(|e| ForestError::Unreadable(format!("JSON: {e}")))
     } else if bytes.first() == Some(&b'{') {
         super::ubjson::from_slice(bytes).map_err(|e| ForestError::Unreadable(e.to_string()))
     } else if bytes.starts_with(b"binf") || bytes.starts_with(b"CONFIG-offset") {
@@ -140,4 +140,39 @@ impl<'de> Deserialize<'de> for Flag {
 
 fn flags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<bool>, D::Error> {
     Ok(Vec::<Flag>::deserialize(deserializer)?.into_iter().map(|f| f.0).collect())
+}
+
+/// XGBoost before 2.0 writes NaN where a categorical split has no threshold: null is its spelling in JSON.
+fn floats<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    let values = Vec::<Option<f32>>::deserialize(deserializer)?;
+    Ok(values.into_iter().map(|value| value.unwrap_or(f32::NAN)).collect())
+}
+
+/// `NaN` outside of texts becomes `null`. Files without it, all of the newer ones, are not copied.
+fn without_nan(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !bytes.windows(3).any(|three| three == b"NaN") {
+        return Cow::Borrowed(bytes);
+    }
+    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
+    let (mut at, mut in_text) = (0, false);
+    while at < bytes.len() {
+        if !in_text && bytes[at..].starts_with(b"NaN") {
+            out.extend_from_slice(b"null");
+            at += 3;
+            continue;
+        }
+        match bytes[at] {
+            b'"' => in_text = !in_text,
+            b'\\' if in_text => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+            _ => {}
+        }
+        if let Some(byte) = bytes.get(at) {
+            out.push(*byte);
+        }
+        at += 1;
+    }
+    Cow::Owned(out)
 }

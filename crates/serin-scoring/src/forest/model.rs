@@ -40,7 +40,10 @@ pub(super) fn build(file: ModelFile) -> Result<Forest, ForestError> {
         return Err(ForestError::Invalid(format!("{} tree weights for {num_trees} trees", weights.len())));
     }
     if model.tree_info.len() != num_trees {
-        return Err(ForestError::Invalid(format!("tree_info has {} entries for {num_trees} trees", model.tree_info.len())));
+        return Err(ForestError::Invalid(format!(
+            "tree_info has {} entries for {num_trees} trees",
+            model.tree_info.len()
+        )));
     }
     let mut tree_outputs = Vec::with_capacity(num_trees);
     for (i, &output) in model.tree_info.iter().enumerate() {

@@ -53,10 +53,8 @@ impl Quantised {
         if num_features == 0 || trees.iter().any(|tree| tree.depth > MAX_DEPTH || tree.has_categories()) {
             return None;
         }
-        let features: Vec<FeatureRanks> = thresholds(trees)
-            .into_iter()
-            .map(|(feature, thresholds)| FeatureRanks::new(feature, thresholds))
-            .collect();
+        let features: Vec<FeatureRanks> =
+            thresholds(trees).into_iter().map(|(feature, thresholds)| FeatureRanks::new(feature, thresholds)).collect();
         if features.iter().any(|f| f.count >= usize::from(MISSING)) {
             return None;
         }

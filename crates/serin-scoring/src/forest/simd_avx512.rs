@@ -133,9 +133,8 @@ fn choose_at<const WIDE: bool, const D: usize>(block: &Block, bytes: &RankBytes)
     assert_eq!(block.sliced.len(), (1 << D) - 1, "a block of another depth");
     let nodes = block.sliced.as_ptr();
     // SAFETY: a table's bytes are 128; narrow tables use the first 64.
-    let (low, high) = unsafe {
-        (_mm512_loadu_si512(bytes.0.as_ptr().cast()), _mm512_loadu_si512(bytes.0.as_ptr().add(64).cast()))
-    };
+    let (low, high) =
+        unsafe { (_mm512_loadu_si512(bytes.0.as_ptr().cast()), _mm512_loadu_si512(bytes.0.as_ptr().add(64).cast())) };
     let one = _mm512_set1_epi8(1);
     let mut leaf = _mm512_setzero_si512();
     let mut right = [0u64; 8];
@@ -144,11 +143,8 @@ fn choose_at<const WIDE: bool, const D: usize>(block: &Block, bytes: &RankBytes)
             if D > $l {
                 // SAFETY: level l starts at 2^l - 1 and has 2^l nodes; all D levels are there (asserted).
                 let (entry, rank) = unsafe { $pick(nodes.add((1 << $l) - 1), &right) };
-                let value = if WIDE {
-                    _mm512_permutex2var_epi8(low, entry, high)
-                } else {
-                    _mm512_permutexvar_epi8(entry, low)
-                };
+                let value =
+                    if WIDE { _mm512_permutex2var_epi8(low, entry, high) } else { _mm512_permutexvar_epi8(entry, low) };
                 right[$l] = _mm512_cmpgt_epu8_mask(value, rank);
                 leaf = _mm512_add_epi8(leaf, leaf);
                 leaf = _mm512_mask_add_epi8(leaf, right[$l], leaf, one);
@@ -174,7 +170,9 @@ type Picked = (__m512i, __m512i);
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt")]
 unsafe fn pick_0(nodes: *const SlicedNode, _right: &[u64; 8]) -> Picked {
     // SAFETY: by contract; a node is two times 64 bytes, aligned to 64.
-    unsafe { (_mm512_load_si512((&raw const (*nodes).entry).cast()), _mm512_load_si512((&raw const (*nodes).rank).cast())) }
+    unsafe {
+        (_mm512_load_si512((&raw const (*nodes).entry).cast()), _mm512_load_si512((&raw const (*nodes).rank).cast()))
+    }
 }
 
 macro_rules! pick {

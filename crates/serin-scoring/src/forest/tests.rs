@@ -32,7 +32,10 @@ fn recorded_margins_are_met_to_the_bit_on_every_path() {
     assert_ne!(forest.available_paths()[0], ScoringPath::Walk, "the fixture suits the fast paths");
     let cases = [
         (&include_bytes!("../../tests/fixtures/rows.f32")[..], &include_bytes!("../../tests/fixtures/margins.f32")[..]),
-        (&include_bytes!("../../tests/fixtures/rows_missing.f32")[..], &include_bytes!("../../tests/fixtures/margins_missing.f32")[..]),
+        (
+            &include_bytes!("../../tests/fixtures/rows_missing.f32")[..],
+            &include_bytes!("../../tests/fixtures/margins_missing.f32")[..],
+        ),
     ];
     for (rows, expected) in cases {
         let expected: Vec<u32> = floats(expected).into_iter().map(f32::to_bits).collect();
@@ -170,8 +173,10 @@ fn many_thresholds_are_cut_into_several_tables() {
 
 #[test]
 fn hostile_files_are_refused_with_a_reason() {
-    let leaf = || serde_json::json!({"left_children": [-1], "right_children": [-1], "split_indices": [0],
-        "split_conditions": [0.5], "default_left": [0]});
+    let leaf = || {
+        serde_json::json!({"left_children": [-1], "right_children": [-1], "split_indices": [0],
+        "split_conditions": [0.5], "default_left": [0]})
+    };
     let with = |key: &str, value: serde_json::Value| {
         let mut tree = serde_json::json!({"left_children": [1, -1, -1], "right_children": [2, -1, -1],
             "split_indices": [0, 0, 0], "split_conditions": [0.5, 1.0, 2.0], "default_left": [0, 0, 0]});
@@ -199,4 +204,27 @@ fn hostile_files_are_refused_with_a_reason() {
     refused(text.replace("\"gbtree\"", "\"gblinear\"").as_bytes(), "gblinear");
     refused(text.replace("5E-1", "[0.1,0.2]").as_bytes(), "2 base scores");
     refused(text.replace("\"2\"", "\"99999999999\"").as_bytes(), "limit");
+}
+
+/// Models written by XGBoost 1.7.6, 2.1.4 and 3.2.0 (`conformance/make_forest_fixtures.py`), both formats.
+#[test]
+fn files_of_every_xgboost_generation_give_their_margins() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/versions");
+    let mut models = 0;
+    for entry in std::fs::read_dir(folder).expect("fixtures") {
+        let path = entry.expect("entry").path();
+        if path.extension().is_some_and(|e| e == "f32") {
+            continue;
+        }
+        let mut forest = Forest::from_bytes(&std::fs::read(&path).expect("model"))
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let recorded = floats(&std::fs::read(path.with_extension("f32")).expect("rows and margins"));
+        let (rows, margins) = recorded.split_at(200 * 6);
+        let expected: Vec<u32> = margins.iter().map(|m| m.to_bits()).collect();
+        for (way, found) in all_margins(&mut forest, rows) {
+            assert!(found == expected, "{} on {way}", path.display());
+        }
+        models += 1;
+    }
+    assert_eq!(models, 36, "3 versions, 6 kinds, 2 formats");
 }

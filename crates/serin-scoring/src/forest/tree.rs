@@ -32,7 +32,12 @@ const CATEGORY_LIMIT: f32 = 16_777_216.0;
 
 impl Tree {
     /// `leaf_weight` is DART's weight of the tree: XGBoost multiplies each leaf by it in float32.
-    pub(super) fn build(file: &TreeFile, index: usize, num_features: usize, leaf_weight: f32) -> Result<Self, ForestError> {
+    pub(super) fn build(
+        file: &TreeFile,
+        index: usize,
+        num_features: usize,
+        leaf_weight: f32,
+    ) -> Result<Self, ForestError> {
         let damaged = |what: String| ForestError::Invalid(format!("tree {index}: {what}"));
         let count = file.left_children.len();
         if count == 0 {
@@ -56,10 +61,8 @@ impl Tree {
         }
         let (category_sets, set_of_node) = category_sets(file, count).map_err(damaged)?;
 
-        let mut nodes = vec![
-            Node { value: 0.0, feature: LEAF, left: 0, right: 0, default_left: false, category_set: None };
-            count
-        ];
+        let mut nodes =
+            vec![Node { value: 0.0, feature: LEAF, left: 0, right: 0, default_left: false, category_set: None }; count];
         let mut seen = vec![false; count];
         let mut depth = 0;
         let mut open = vec![(0usize, 0u32)];

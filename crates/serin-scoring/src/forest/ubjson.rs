@@ -134,7 +134,9 @@ impl<'de> Reader<'de> {
             };
             let need = count.checked_mul(width);
             if need.is_none_or(|need| need > self.bytes.len() - self.at) {
-                return Err(self.error(format!("{count} elements announced, {} bytes left", self.bytes.len() - self.at)));
+                return Err(
+                    self.error(format!("{count} elements announced, {} bytes left", self.bytes.len() - self.at))
+                );
             }
         }
         Ok((kind, count))
@@ -162,8 +164,7 @@ impl<'de> Reader<'de> {
                 }
                 let (kind, left) = self.header()?;
                 let items = Items { reader: self, kind, left, object: marker == b'{' };
-                let value =
-                    if marker == b'[' { visitor.visit_seq(items) } else { visitor.visit_map(items) };
+                let value = if marker == b'[' { visitor.visit_seq(items) } else { visitor.visit_map(items) };
                 self.depth -= 1;
                 value
             }

@@ -74,7 +74,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let message = |status: StatusCode, detail: String| (status, Json(ErrorMessage { detail })).into_response();
         match self {
-            Self::Validation(detail) => (StatusCode::UNPROCESSABLE_ENTITY, Json(ValidationErrors { detail })).into_response(),
+            Self::Validation(detail) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, Json(ValidationErrors { detail })).into_response()
+            }
             Self::TooLarge(limit) => message(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body is larger than {limit} bytes; send fewer rows a request or raise --max-body-bytes"),
@@ -83,7 +85,9 @@ impl IntoResponse for ApiError {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("{rows} rows in one request, at most {limit} are allowed; send several requests"),
             ),
-            Self::NoModel => message(StatusCode::SERVICE_UNAVAILABLE, "no model is loaded; see /readyz and the log".to_owned()),
+            Self::NoModel => {
+                message(StatusCode::SERVICE_UNAVAILABLE, "no model is loaded; see /readyz and the log".to_owned())
+            }
             Self::Unreadable(reason) => message(StatusCode::BAD_REQUEST, reason),
         }
     }

@@ -41,7 +41,8 @@ fn answer(state: &DataPlane, body: Result<Bytes, BytesRejection>, start: Instant
     let mut scores = vec![0.0; features.len() / package.signature.columns.len()];
     package.forest.margins_into(&features, &mut scores);
     package.forest.scores_from_margins(&mut scores);
-    let predictions: Vec<u8> = scores.iter().map(|score| u8::from(Decision::new(*score, package.threshold).alert)).collect();
+    let predictions: Vec<u8> =
+        scores.iter().map(|score| u8::from(Decision::new(*score, package.threshold).alert)).collect();
     let alerts = predictions.iter().map(|alert| u64::from(*alert)).sum::<u64>();
     metrics::record_decisions(alerts, predictions.len() as u64 - alerts);
     Ok(PredictResponse { predictions, latency: start.elapsed().as_secs_f64() })

@@ -71,7 +71,10 @@ fn load_folder(path: &Path) -> Result<ScoringPackage, LoadError> {
         let manifest = Manifest::from_bytes(&read(&manifest_path)?).map_err(failed)?;
         // A plain name: the manifest must not point outside its package.
         if manifest.model_file.is_empty() || manifest.model_file.contains(['/', '\\']) || manifest.model_file == ".." {
-            return Err(failed(PackageError::Manifest(format!("model_file {:?} is not a plain file name", manifest.model_file))));
+            return Err(failed(PackageError::Manifest(format!(
+                "model_file {:?} is not a plain file name",
+                manifest.model_file
+            ))));
         }
         let model = read(&path.join(&manifest.model_file))?;
         return ScoringPackage::new(&manifest, &model).map_err(failed);

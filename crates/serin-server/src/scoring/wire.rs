@@ -61,22 +61,44 @@ fn shortened(input: &Value) -> Value {
 pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
     let one = |detail: Detail| ApiError::Validation(vec![detail]);
     let body: Value = serde_json::from_slice(body).map_err(|error| {
-        let msg = format!("JSON decode error: {error} (NaN and Infinity are not JSON; leave a missing value out or send null)");
-        one(Detail { r#type: "json_invalid", loc: vec!["body".into(), error.column().into()], msg, input: Value::Object(Map::new()) })
+        let msg = format!(
+            "JSON decode error: {error} (NaN and Infinity are not JSON; leave a missing value out or send null)"
+        );
+        one(Detail {
+            r#type: "json_invalid",
+            loc: vec!["body".into(), error.column().into()],
+            msg,
+            input: Value::Object(Map::new()),
+        })
     })?;
     let Value::Object(fields) = &body else {
         let msg = "Input should be an object with \"data\" or \"records\"".to_owned();
-        return Err(one(Detail { r#type: "model_attributes_type", loc: vec!["body".into()], msg, input: shortened(&body) }));
+        return Err(one(Detail {
+            r#type: "model_attributes_type",
+            loc: vec!["body".into()],
+            msg,
+            input: shortened(&body),
+        }));
     };
     let mut faults = Faults(Vec::new());
     for (name, value) in fields.iter().filter(|(name, _)| *name != "data" && *name != "records") {
-        faults.add("extra_forbidden", vec!["body".into(), name.as_str().into()], "Extra inputs are not permitted", value);
+        faults.add(
+            "extra_forbidden",
+            vec!["body".into(), name.as_str().into()],
+            "Extra inputs are not permitted",
+            value,
+        );
     }
     let (name, rows) = match (fields.get("data"), fields.get("records")) {
         (Some(rows), None) => ("data", rows),
         (None, Some(rows)) => ("records", rows),
         (None, None) => {
-            faults.add("missing", vec!["body".into(), "data".into()], "Field required (or \"records\" for named rows)", &body);
+            faults.add(
+                "missing",
+                vec!["body".into(), "data".into()],
+                "Field required (or \"records\" for named rows)",
+                &body,
+            );
             return Err(ApiError::Validation(faults.0));
         }
         (Some(_), Some(_)) => {
@@ -112,11 +134,17 @@ pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> R
                     }
                 } else {
                     let kind = if cells.len() < width { "too_short" } else { "too_long" };
-                    let msg = format!("Row should have {width} values, not {}: the model's columns are {}", cells.len(), names(signature));
+                    let msg = format!(
+                        "Row should have {width} values, not {}: the model's columns are {}",
+                        cells.len(),
+                        names(signature)
+                    );
                     faults.add(kind, at(number), msg, row);
                 }
             }
-            Value::Object(cells) if name == "records" => record(signature, cells, &at(number), &mut features, &mut faults),
+            Value::Object(cells) if name == "records" => {
+                record(signature, cells, &at(number), &mut features, &mut faults)
+            }
             other => {
                 let (kind, msg) = match name {
                     "data" => ("list_type", "Input should be a valid list"),
@@ -132,13 +160,22 @@ pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> R
     if faults.0.is_empty() { Ok(features) } else { Err(ApiError::Validation(faults.0)) }
 }
 
-fn record(signature: &Signature, cells: &Map<String, Value>, at: &[Place], features: &mut Vec<f32>, faults: &mut Faults) {
+fn record(
+    signature: &Signature,
+    cells: &Map<String, Value>,
+    at: &[Place],
+    features: &mut Vec<f32>,
+    faults: &mut Faults,
+) {
     let loc = |name: &str| at.iter().cloned().chain([name.into()]).collect::<Vec<Place>>();
     for (name, value) in cells {
         if signature.position(name).is_none() {
             let lower = name.to_lowercase();
             let close = signature.columns.iter().find(|column| column.name.to_lowercase() == lower);
-            let hint = close.map_or_else(|| format!("the model's columns are {}", names(signature)), |c| format!("did you mean {:?}?", c.name));
+            let hint = close.map_or_else(
+                || format!("the model's columns are {}", names(signature)),
+                |c| format!("did you mean {:?}?", c.name),
+            );
             faults.add("extra_forbidden", loc(name), format!("The model has no column {name:?}; {hint}"), value);
         }
     }
@@ -170,7 +207,9 @@ fn encode(
     match value.map(|value| column.encode(value)) {
         Some(Ok(feature)) => features.push(feature),
         Some(Err(error)) => faults.add("value_error", loc(), format!("{error} (column {:?})", column.name), cell),
-        None => faults.add("value_error", loc(), format!("Input should be a single value (column {:?})", column.name), cell),
+        None => {
+            faults.add("value_error", loc(), format!("Input should be a single value (column {:?})", column.name), cell)
+        }
     }
 }
 

@@ -29,19 +29,88 @@ struct Case {
 }
 
 const CASES: [Case; 9] = [
-    Case { name: "logistic hist", columns: 30, rounds: 70, parameters: &[("objective", "binary:logistic"), ("max_depth", "6"), ("base_score", "0.5")], categories: 0, formats: &["ubj", "json"] },
-    Case { name: "automatic base score", columns: 15, rounds: 40, parameters: &[("objective", "binary:logistic"), ("max_bin", "4096")], categories: 0, formats: &["ubj", "json"] },
-    Case { name: "exact, depth 8", columns: 40, rounds: 30, parameters: &[("objective", "binary:logistic"), ("tree_method", "exact"), ("max_depth", "8")], categories: 0, formats: &["ubj", "json"] },
-    Case { name: "approx, depth 3", columns: 5, rounds: 130, parameters: &[("objective", "binary:logitraw"), ("tree_method", "approx"), ("max_depth", "3")], categories: 0, formats: &["ubj"] },
-    Case { name: "deep lossguide", columns: 10, rounds: 20, parameters: &[("objective", "binary:logistic"), ("grow_policy", "lossguide"), ("max_depth", "0"), ("max_leaves", "60")], categories: 0, formats: &["ubj", "json"] },
-    Case { name: "regression", columns: 8, rounds: 30, parameters: &[("objective", "reg:squarederror"), ("max_depth", "5")], categories: 0, formats: &["ubj"] },
-    Case { name: "softprob", columns: 12, rounds: 15, parameters: &[("objective", "multi:softprob"), ("num_class", "4")], categories: 0, formats: &["ubj", "json"] },
-    Case { name: "dart", columns: 10, rounds: 25, parameters: &[("objective", "binary:logistic"), ("booster", "dart"), ("rate_drop", "0.3")], categories: 0, formats: &["ubj", "json"] },
-    Case { name: "categories", columns: 6, rounds: 25, parameters: &[("objective", "binary:logistic"), ("max_cat_to_onehot", "4")], categories: 3, formats: &["ubj", "json"] },
+    Case {
+        name: "logistic hist",
+        columns: 30,
+        rounds: 70,
+        parameters: &[("objective", "binary:logistic"), ("max_depth", "6"), ("base_score", "0.5")],
+        categories: 0,
+        formats: &["ubj", "json"],
+    },
+    Case {
+        name: "automatic base score",
+        columns: 15,
+        rounds: 40,
+        parameters: &[("objective", "binary:logistic"), ("max_bin", "4096")],
+        categories: 0,
+        formats: &["ubj", "json"],
+    },
+    Case {
+        name: "exact, depth 8",
+        columns: 40,
+        rounds: 30,
+        parameters: &[("objective", "binary:logistic"), ("tree_method", "exact"), ("max_depth", "8")],
+        categories: 0,
+        formats: &["ubj", "json"],
+    },
+    Case {
+        name: "approx, depth 3",
+        columns: 5,
+        rounds: 130,
+        parameters: &[("objective", "binary:logitraw"), ("tree_method", "approx"), ("max_depth", "3")],
+        categories: 0,
+        formats: &["ubj"],
+    },
+    Case {
+        name: "deep lossguide",
+        columns: 10,
+        rounds: 20,
+        parameters: &[
+            ("objective", "binary:logistic"),
+            ("grow_policy", "lossguide"),
+            ("max_depth", "0"),
+            ("max_leaves", "60"),
+        ],
+        categories: 0,
+        formats: &["ubj", "json"],
+    },
+    Case {
+        name: "regression",
+        columns: 8,
+        rounds: 30,
+        parameters: &[("objective", "reg:squarederror"), ("max_depth", "5")],
+        categories: 0,
+        formats: &["ubj"],
+    },
+    Case {
+        name: "softprob",
+        columns: 12,
+        rounds: 15,
+        parameters: &[("objective", "multi:softprob"), ("num_class", "4")],
+        categories: 0,
+        formats: &["ubj", "json"],
+    },
+    Case {
+        name: "dart",
+        columns: 10,
+        rounds: 25,
+        parameters: &[("objective", "binary:logistic"), ("booster", "dart"), ("rate_drop", "0.3")],
+        categories: 0,
+        formats: &["ubj", "json"],
+    },
+    Case {
+        name: "categories",
+        columns: 6,
+        rounds: 25,
+        parameters: &[("objective", "binary:logistic"), ("max_cat_to_onehot", "4")],
+        categories: 3,
+        formats: &["ubj", "json"],
+    },
 ];
 
 fn odd_value(random: &mut Random) -> f32 {
-    [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e-41, -1e-41, f32::MAX, f32::MIN][random.next() as usize % 9]
+    [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e-41, -1e-41, f32::MAX, f32::MIN]
+        [random.next() as usize % 9]
 }
 
 #[test]
@@ -105,7 +174,12 @@ fn margins_and_scores_equal_xgboosts_to_the_bit() {
             let scores = peer.predict_dense(&unseen, columns, false, 2).unwrap();
             let mut forest = Forest::from_bytes(&bytes).unwrap_or_else(|e| panic!("{} {format}: {e}", case.name));
             let paths = forest.available_paths();
-            assert_eq!(paths.len() == 1, matches!(case.name, "deep lossguide" | "categories"), "{}: {paths:?}", case.name);
+            assert_eq!(
+                paths.len() == 1,
+                matches!(case.name, "deep lossguide" | "categories"),
+                "{}: {paths:?}",
+                case.name
+            );
             for path in paths {
                 forest.use_path(path);
                 let mut ours = vec![0.0; margins.len()];

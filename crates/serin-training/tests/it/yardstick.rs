@@ -7,16 +7,27 @@ use serin_training::{Parameters, evaluate, fit};
 use std::path::Path;
 
 const FEATURES: [&str; 15] = [
-    "TX_AMOUNT", "TX_DURING_WEEKEND", "TX_DURING_NIGHT",
-    "CUSTOMER_ID_NB_TX_1DAY_WINDOW", "CUSTOMER_ID_AVG_AMOUNT_1DAY_WINDOW", "CUSTOMER_ID_NB_TX_7DAY_WINDOW",
-    "CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW", "CUSTOMER_ID_NB_TX_30DAY_WINDOW", "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW",
-    "TERMINAL_ID_NB_TX_1DAY_WINDOW", "TERMINAL_ID_RISK_1DAY_WINDOW", "TERMINAL_ID_NB_TX_7DAY_WINDOW",
-    "TERMINAL_ID_RISK_7DAY_WINDOW", "TERMINAL_ID_NB_TX_30DAY_WINDOW", "TERMINAL_ID_RISK_30DAY_WINDOW",
+    "TX_AMOUNT",
+    "TX_DURING_WEEKEND",
+    "TX_DURING_NIGHT",
+    "CUSTOMER_ID_NB_TX_1DAY_WINDOW",
+    "CUSTOMER_ID_AVG_AMOUNT_1DAY_WINDOW",
+    "CUSTOMER_ID_NB_TX_7DAY_WINDOW",
+    "CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW",
+    "CUSTOMER_ID_NB_TX_30DAY_WINDOW",
+    "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW",
+    "TERMINAL_ID_NB_TX_1DAY_WINDOW",
+    "TERMINAL_ID_RISK_1DAY_WINDOW",
+    "TERMINAL_ID_NB_TX_7DAY_WINDOW",
+    "TERMINAL_ID_RISK_7DAY_WINDOW",
+    "TERMINAL_ID_NB_TX_30DAY_WINDOW",
+    "TERMINAL_ID_RISK_30DAY_WINDOW",
 ];
 
 /// The data has no licence to redistribute: it lies beside the project where there is a copy.
 fn published() -> Option<Dataset> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/handbook_2018-04-01_2018-08-14.parquet");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/handbook_2018-04-01_2018-08-14.parquet");
     if !path.exists() {
         println!("SKIPPED: {} is not there (published data, not redistributable)", path.display());
         return None;
@@ -42,7 +53,12 @@ fn week(start: &str) -> TimeSplit {
     }
 }
 
-fn run(data: &Dataset, split: &TimeSplit, rounds: usize, set: &[(&str, &str)]) -> (usize, usize, usize, usize, [f64; 3]) {
+fn run(
+    data: &Dataset,
+    split: &TimeSplit,
+    rounds: usize,
+    set: &[(&str, &str)],
+) -> (usize, usize, usize, usize, [f64; 3]) {
     let split = split.split(data).unwrap();
     let (train, test) = (data.take(&split.train), data.take(&split.test));
     let set = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -80,6 +96,8 @@ fn prequential_validation_meets_the_published_average_precision() {
     let values: Vec<f64> = folds.iter().map(|start| run(&data, &week(start), 50, &set).4[1]).collect();
     let mean = values.iter().sum::<f64>() / 4.0;
     let deviation = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 4.0).sqrt();
-    println!("prequential, 50 trees, eta .3, depth 3, four folds: AP {mean:.3} +- {deviation:.3} (published .708 +- .02)");
+    println!(
+        "prequential, 50 trees, eta .3, depth 3, four folds: AP {mean:.3} +- {deviation:.3} (published .708 +- .02)"
+    );
     assert_eq!((mean * 1e3).round(), 708.0);
 }

@@ -31,10 +31,20 @@ const TRAFFIC: Duration = Duration::from_secs(4);
 pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     let start = Instant::now();
     let file = args.state.join("transactions.parquet");
-    let simulation =
-        Simulation { customers: args.customers, terminals: args.customers * 2, days: args.days, seed: args.seed, ..Simulation::default() };
+    let simulation = Simulation {
+        customers: args.customers,
+        terminals: args.customers * 2,
+        days: args.days,
+        seed: args.seed,
+        ..Simulation::default()
+    };
     let rows = simulate::write(&simulation, &file)?;
-    say(format_args!("1. simulated {rows} transactions of {} days in {:.1} s -> {}", args.days, start.elapsed().as_secs_f64(), file.display()));
+    say(format_args!(
+        "1. simulated {rows} transactions of {} days in {:.1} s -> {}",
+        args.days,
+        start.elapsed().as_secs_f64(),
+        file.display()
+    ));
 
     let state = State { state: args.state.clone() };
     let training = training(&file.display().to_string(), state.clone());
@@ -46,7 +56,12 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     ));
     say(format_args!(
         "   on {} later rows, known cards removed: AUC {:.3}, AP {:.3}, card precision@100 {:.3}, recall {:.2} at {:.2} % alerts",
-        outcome.test_rows, metric("auc_roc"), metric("average_precision"), metric("card_precision_at_100"), metric("recall"), metric("alert_rate") * 100.0
+        outcome.test_rows,
+        metric("auc_roc"),
+        metric("average_precision"),
+        metric("card_precision_at_100"),
+        metric("recall"),
+        metric("alert_rate") * 100.0
     ));
     say(format_args!("   report: {}", outcome.package.join("report.html").display()));
     let version = outcome.version.unwrap_or_default();
@@ -72,9 +87,18 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     let seen = load::send(listening.address, bodies, CONNECTIONS, TRAFFIC).await?;
     say(format_args!(
         "5. {} live payments in {:.1} s: {:.0} requests/s, p50 {:.3} ms, p99 {:.3} ms, {} alerts ({:.2} %) ({CONNECTIONS} connections, closed loop, client on the same cores)",
-        seen.requests, seen.seconds, seen.requests as f64 / seen.seconds, seen.p50_ms, seen.p99_ms, seen.alerts, seen.alerts as f64 / seen.requests as f64 * 100.0
+        seen.requests,
+        seen.seconds,
+        seen.requests as f64 / seen.seconds,
+        seen.p50_ms,
+        seen.p99_ms,
+        seen.alerts,
+        seen.alerts as f64 / seen.requests as f64 * 100.0
     ));
-    say(format_args!("   done after {:.1} s. These payments are simulated: real fraud is much harder.", start.elapsed().as_secs_f64()));
+    say(format_args!(
+        "   done after {:.1} s. These payments are simulated: real fraud is much harder.",
+        start.elapsed().as_secs_f64()
+    ));
     say(format_args!(
         "\nTry it:\n  curl -s {url}/predict -H 'content-type: application/json' -d '{}'\n\nYour own data:\n  serin train payments.csv --label is_fraud --time created_at --entity card_id --amount amount --alert-rate 0.005 --stage Production\n  serin serve -m models:/fraud_detection/Production",
         String::from_utf8_lossy(&sample)
@@ -125,7 +149,8 @@ fn bodies(traffic: &Dataset) -> (Vec<Bytes>, Bytes) {
     let bodies: Vec<Bytes> = (0..traffic.rows())
         .filter(|&row| traffic.times[row] > last_day)
         .map(|row| {
-            let values: Vec<String> = traffic.features[row * width..(row + 1) * width].iter().map(f32::to_string).collect();
+            let values: Vec<String> =
+                traffic.features[row * width..(row + 1) * width].iter().map(f32::to_string).collect();
             Bytes::from(format!("{{\"data\":[[{}]]}}", values.join(",")))
         })
         .collect();

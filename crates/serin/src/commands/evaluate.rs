@@ -1,7 +1,7 @@
 //! `serin evaluate`: a model on a labelled file.
 
-use super::train::{read_with_progress, say_metrics};
 use super::say;
+use super::train::{read_with_progress, say_metrics};
 use crate::cli::Evaluate;
 use anyhow::bail;
 use serin_analysis::threshold::Rule;
@@ -22,10 +22,18 @@ pub(crate) async fn run(args: &Evaluate) -> anyhow::Result<()> {
         }
         // Codes are positions in a list: another list would silently mean other categories.
         if ours.kind != theirs.kind {
-            bail!("column {:?} has other categories than in training; evaluating those is not supported yet", ours.name);
+            bail!(
+                "column {:?} has other categories than in training; evaluating those is not supported yet",
+                ours.name
+            );
         }
     }
-    let evaluation = serin_training::evaluate(&model.package.forest, &dataset, Rule::Fixed(model.package.threshold), args.review_cost);
+    let evaluation = serin_training::evaluate(
+        &model.package.forest,
+        &dataset,
+        Rule::Fixed(model.package.threshold),
+        args.review_cost,
+    );
     if args.json {
         say(serde_json::json!({"threshold": evaluation.threshold, "metrics": evaluation.metrics}));
     } else {

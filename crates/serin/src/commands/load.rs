@@ -16,11 +16,25 @@ pub(crate) struct Seen {
     pub(crate) p99_ms: f64,
 }
 
-pub(crate) async fn send(address: SocketAddr, bodies: Vec<Bytes>, connections: usize, duration: Duration) -> anyhow::Result<Seen> {
+pub(crate) async fn send(
+    address: SocketAddr,
+    bodies: Vec<Bytes>,
+    connections: usize,
+    duration: Duration,
+) -> anyhow::Result<Seen> {
     let start = Instant::now();
     let bodies = std::sync::Arc::new(bodies);
     let tasks: Vec<_> = (0..connections)
-        .map(|connection| tokio::spawn(one_connection(address, std::sync::Arc::clone(&bodies), connection, connections, start, duration)))
+        .map(|connection| {
+            tokio::spawn(one_connection(
+                address,
+                std::sync::Arc::clone(&bodies),
+                connection,
+                connections,
+                start,
+                duration,
+            ))
+        })
         .collect();
     let mut latencies = Vec::new();
     let mut alerts = 0;

@@ -31,7 +31,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         #[cfg(feature = "train")]
         Command::Demo(args) => runtime()?.block_on(demo::run(&args)),
         #[cfg(not(feature = "train"))]
-        _ => anyhow::bail!("this serin was built for serving only; use the full build (cargo build -p serin) for this command"),
+        _ => anyhow::bail!(
+            "this serin was built for serving only; use the full build (cargo build -p serin) for this command"
+        ),
     }
 }
 

@@ -45,7 +45,11 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Listening> {
     // A model given by path needs no registry, and leaves no state folder behind.
     let store = match uri {
         ModelUri::Path(_) => None,
-        _ => Some(Store::open(&args.state.state).await.with_context(|| format!("cannot open the state folder {}", args.state.state.display()))?),
+        _ => Some(
+            Store::open(&args.state.state)
+                .await
+                .with_context(|| format!("cannot open the state folder {}", args.state.state.display()))?,
+        ),
     };
     let prometheus = serin_server::metrics::install().map_err(anyhow::Error::msg)?;
     let slot = Arc::new(ModelSlot::default());
@@ -59,9 +63,9 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Listening> {
     }
     let limits = Limits { body_bytes: args.max_body_bytes, rows: args.max_rows };
     let router = data_plane(DataPlane { model: Arc::clone(&slot), limits, prometheus });
-    let listener = TcpListener::bind((args.host, args.port))
-        .await
-        .with_context(|| format!("cannot listen on {}:{}; choose another --port or stop what listens there", args.host, args.port))?;
+    let listener = TcpListener::bind((args.host, args.port)).await.with_context(|| {
+        format!("cannot listen on {}:{}; choose another --port or stop what listens there", args.host, args.port)
+    })?;
     let address = listener.local_addr()?;
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {

@@ -9,7 +9,12 @@ use std::path::Path;
 use std::time::Instant;
 
 pub(crate) fn run(args: &Simulate) -> anyhow::Result<()> {
-    let drifts = args.drift.iter().map(|text| text.parse::<Drift>()).collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::msg)?;
+    let drifts = args
+        .drift
+        .iter()
+        .map(|text| text.parse::<Drift>())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(anyhow::Error::msg)?;
     let simulation = Simulation {
         customers: args.customers,
         terminals: args.terminals,
@@ -20,7 +25,12 @@ pub(crate) fn run(args: &Simulate) -> anyhow::Result<()> {
     };
     let start = Instant::now();
     let rows = write(&simulation, &args.out)?;
-    say(format_args!("{rows} transactions of {} days in {} ({:.1} s)", args.days, args.out.display(), start.elapsed().as_secs_f64()));
+    say(format_args!(
+        "{rows} transactions of {} days in {} ({:.1} s)",
+        args.days,
+        args.out.display(),
+        start.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 

@@ -39,7 +39,12 @@ pub(crate) async fn run(args: &Train) -> anyhow::Result<()> {
     }
     say(format_args!(
         "{} rows read in {:.1} s, {} rounds on {} rows in {:.1} s, tested on {} later rows",
-        outcome.train_rows + outcome.test_rows, outcome.read_seconds, outcome.rounds, outcome.train_rows, outcome.fit_seconds, outcome.test_rows
+        outcome.train_rows + outcome.test_rows,
+        outcome.read_seconds,
+        outcome.rounds,
+        outcome.train_rows,
+        outcome.fit_seconds,
+        outcome.test_rows
     ));
     say_metrics(&outcome.metrics, outcome.threshold);
     match outcome.version {
@@ -47,7 +52,10 @@ pub(crate) async fn run(args: &Train) -> anyhow::Result<()> {
         None => say("not registered (--no-register)"),
     }
     say(format_args!("report: {}", outcome.package.join("report.html").display()));
-    let uri = outcome.version.map_or_else(|| outcome.package.display().to_string(), |version| format!("models:/{}/{version}", args.model_name));
+    let uri = outcome.version.map_or_else(
+        || outcome.package.display().to_string(),
+        |version| format!("models:/{}/{version}", args.model_name),
+    );
     say(format_args!("serve it: serin serve --state {} -m {uri}", args.state.state.display()));
     Ok(())
 }
@@ -94,7 +102,9 @@ pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
     let (train, test) = (dataset.take(&split.train), dataset.take(&split.test));
     drop(dataset);
 
-    let store = Store::open(&args.state.state).await.with_context(|| format!("cannot open the state folder {}", args.state.state.display()))?;
+    let store = Store::open(&args.state.state)
+        .await
+        .with_context(|| format!("cannot open the state folder {}", args.state.state.display()))?;
     let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
     let started = now_ms();
     let run = NewRun { experiment: &args.experiment, name: &args.model_name, user: &user, start_time_ms: started };
@@ -151,10 +161,12 @@ fn split(args: &Train, dataset: &Dataset) -> anyhow::Result<Split> {
     let mut split = TimeSplit::at_the_end(dataset, args.delay_days, args.test_days)?;
     split.drop_known_entities = !args.keep_known_cards;
     if let Some(from) = &args.train_from {
-        let from_ms = parse_timestamp(from).with_context(|| format!("--train-from {from:?} is not a date such as 2018-07-25"))?;
+        let from_ms =
+            parse_timestamp(from).with_context(|| format!("--train-from {from:?} is not a date such as 2018-07-25"))?;
         let end_ms = split.train_from_ms + i64::from(split.train_days) * 86_400_000;
         split.train_from_ms = from_ms;
-        split.train_days = args.train_days.unwrap_or_else(|| u32::try_from((end_ms - from_ms) / 86_400_000).unwrap_or(0));
+        split.train_days =
+            args.train_days.unwrap_or_else(|| u32::try_from((end_ms - from_ms) / 86_400_000).unwrap_or(0));
     }
     Ok(split.split(dataset)?)
 }
@@ -190,7 +202,16 @@ fn fit_and_package(args: &Train, train: &Dataset, test: &Dataset, rule: Rule, ru
     let review_cost = args.rule.cost.unwrap_or(0.0);
     let evaluation = evaluate(&forest, test, rule, review_cost);
     let created = jiff::Timestamp::from_millisecond(now_ms())?.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string();
-    let inputs = PackageInputs { fitted: &fitted, train, test, evaluation: &evaluation, rule, source: &args.columns.data, run_id, created: &created };
+    let inputs = PackageInputs {
+        fitted: &fitted,
+        train,
+        test,
+        evaluation: &evaluation,
+        rule,
+        source: &args.columns.data,
+        run_id,
+        created: &created,
+    };
     let (files, _) = build_package(&inputs)?;
     let files = files.into_iter().map(|file| (file.name.to_owned(), file.bytes)).collect();
     Ok((fitted, evaluation, files))
@@ -206,7 +227,14 @@ fn last_fifth(train: &Dataset) -> (Dataset, Dataset) {
     (train.take(&order[..cut]), train.take(&order[cut..]))
 }
 
-async fn log(store: &Store, run_id: &str, args: &Train, fitted: &Fitted, evaluation: &Evaluation, at_ms: i64) -> anyhow::Result<()> {
+async fn log(
+    store: &Store,
+    run_id: &str,
+    args: &Train,
+    fitted: &Fitted,
+    evaluation: &Evaluation,
+    at_ms: i64,
+) -> anyhow::Result<()> {
     let parameters = Parameters { set: args.set.clone(), rounds: args.rounds, early_stopping: args.early_stopping };
     let mut params = parameters.effective();
     params.push(("rounds".to_owned(), fitted.rounds.to_string()));

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Real Python peers against the built binary. The virtual environment is made once; versions are pinned.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=.venv-conformance
+stamp="$venv/requirements.sha"
+wanted=$(cat conformance/requirements*.txt | cksum)
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  # XGBoost's GPU libraries are 300 MB that nothing here uses.
+  "$venv/bin/pip" -q install --no-deps -r conformance/requirements-xgboost.txt
+  # Another machine may have another Python: pinned where there is a wheel, the nearest otherwise is not taken.
+  "$venv/bin/pip" -q install -r conformance/requirements.txt 2> >(grep -v -e 'dependency resolver' -e 'nvidia-nccl' >&2)
+  echo "$wanted" > "$stamp"
+fi
+cargo build --locked -p serin --bin serin --workspace
+SERIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/serin" "$venv/bin/python" -m pytest -q -p no:cacheprovider conformance

@@ -1,0 +1,7 @@
+//! The real binary, as a stranger runs it.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod architecture;
+mod offline;
+mod peer;
+mod serving;

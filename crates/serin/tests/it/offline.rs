@@ -1,0 +1,209 @@
+//! `simulate`, `train`, `evaluate` and `demo` through the command line.
+
+use crate::peer::{serin, text, train, trained};
+use std::io::Write;
+
+fn csv(folder: &std::path::Path, name: &str, lines: &[&str]) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_file_in_any_format_trains_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let simulate = |out: &str| {
+        let out = serin(&["simulate", "--out", out, "--customers", "150", "--terminals", "300", "--days", "40"]);
+        assert!(out.status.success(), "{}", text(&out));
+    };
+    simulate(&at("a.parquet"));
+    simulate(&at("a.csv"));
+    simulate(&at("b.parquet"));
+    assert_eq!(
+        std::fs::read(at("a.parquet")).unwrap(),
+        std::fs::read(at("b.parquet")).unwrap(),
+        "reproducible to the byte"
+    );
+    let mut gzip =
+        flate2::write::GzEncoder::new(std::fs::File::create(at("a.csv.gz")).unwrap(), flate2::Compression::fast());
+    gzip.write_all(&std::fs::read(at("a.csv")).unwrap()).unwrap();
+    gzip.finish().unwrap();
+    // The same rows in two files that a glob names.
+    let whole = std::fs::read_to_string(at("a.csv")).unwrap();
+    let (header, rows) = whole.split_once('\n').unwrap();
+    let cut = rows[..rows.len() / 2].rfind('\n').unwrap() + 1;
+    std::fs::write(at("part-1.csv"), format!("{header}\n{}", &rows[..cut])).unwrap();
+    std::fs::write(at("part-2.csv"), format!("{header}\n{}", &rows[cut..])).unwrap();
+
+    let models: Vec<Vec<u8>> = ["a.parquet", "a.csv", "a.csv.gz", "part-*.csv"]
+        .iter()
+        .map(|file| {
+            let out = serin(&[
+                "train",
+                &at(file),
+                "--label",
+                "TX_FRAUD",
+                "--time",
+                "TX_DATETIME",
+                "--exclude",
+                "TRANSACTION_ID,TERMINAL_ID,TX_FRAUD_SCENARIO",
+                "--entity",
+                "CUSTOMER_ID",
+                "--rounds",
+                "5",
+                "--json",
+                "--state",
+                &at("state"),
+            ]);
+            assert!(out.status.success(), "{file}: {}", text(&out));
+            let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+            std::fs::read(std::path::Path::new(answer["package"].as_str().unwrap()).join("model.ubj")).unwrap()
+        })
+        .collect();
+    assert!(models.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn wrong_data_is_named_by_file_line_and_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state").to_str().unwrap().to_owned();
+    let fails = |file: &str, more: &[&str], message: &str| {
+        let mut arguments = vec!["train", file, "--label", "y", "--random-split", "0.5", "--state", &state];
+        arguments.extend_from_slice(more);
+        let out = serin(&arguments);
+        assert!(!out.status.success() && text(&out).contains(message), "{message:?} not in {}", text(&out));
+        assert!(!text(&out).contains("panicked"), "{}", text(&out));
+    };
+    let good = csv(
+        folder.path(),
+        "good.csv",
+        &["x,when,y", "1,2020-01-01,0", "2,2020-01-02,1", "3,2020-01-03,0", "4,2020-01-04,1"],
+    );
+    fails("missing.csv", &[], "no file matches");
+    fails(&good, &["--label-typo", "z"], "unexpected argument");
+    fails(&good, &["--entity", "card"], "no column \"card\"");
+    fails(&good, &["--features", "X"], "did you mean \"x\"");
+    fails(&good, &["--features", "y"], "the label \"y\" cannot be a feature");
+    fails(&good, &["--features", "x", "--set", "max_dept=3"], "does not know the parameter max_dept");
+    fails(&good, &["--features", "x", "--set", "max_depth=many"], "max_depth");
+    let short = csv(folder.path(), "short.csv", &["x,y", "1,0", "2"]);
+    fails(&short, &[], "line 3: 1 fields, the header has 2");
+    let label = csv(folder.path(), "label.csv", &["x,y", "1,0", "2,7"]);
+    fails(&label, &[], "label.csv:3: column \"y\": a label is 0 or 1, found 7");
+    let one = csv(folder.path(), "one.csv", &["x,y", "1,0", "2,0", "3,0", "4,0"]);
+    fails(&one, &[], "both classes are needed");
+    let infinite = csv(folder.path(), "infinite.csv", &["x,y", "1,0", "inf,1"]);
+    fails(&infinite, &[], "infinite.csv:3: column \"x\": infinite");
+    let empty = csv(folder.path(), "empty.csv", &["x,y"]);
+    fails(&empty, &[], "no rows");
+    let twice = csv(folder.path(), "twice.csv", &["x,x,y", "1,2,0"]);
+    fails(&twice, &[], "two columns are called \"x\"");
+    let fake = csv(folder.path(), "fake.parquet", &["x,y"]);
+    fails(&fake, &[], "cannot be read as Parquet");
+    let mut late = vec!["x,y".to_owned()];
+    late.extend((0..12_000).map(|i| format!("{i},{}", i % 2)));
+    late.push("oops,1".to_owned());
+    let late = csv(folder.path(), "late.csv", &late.iter().map(String::as_str).collect::<Vec<_>>());
+    fails(&late, &[], "late.csv:12002: column \"x\": \"oops\" is not a number");
+}
+
+#[test]
+fn categories_and_missing_values_travel_with_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = vec!["channel,amount,flag,y".to_owned()];
+    for i in 0..400 {
+        let channel = ["web", "pos", "atm"][i % 3];
+        let amount = if i % 7 == 0 { String::new() } else { (i % 50).to_string() };
+        lines.push(format!("{channel},{amount},{},{}", i % 2 == 0, u8::from(channel == "atm" && i % 50 > 20)));
+    }
+    let data = csv(folder.path(), "d.csv", &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let state = folder.path().to_str().unwrap();
+    let out = serin(&[
+        "train",
+        &data,
+        "--label",
+        "y",
+        "--random-split",
+        "0.3",
+        "--rounds",
+        "20",
+        "--json",
+        "--state",
+        state,
+        "--stage",
+        "Production",
+    ]);
+    assert!(out.status.success(), "{}", text(&out));
+    let server = crate::peer::Server::start(folder.path(), &[]);
+    let (status, answer) = server.predict(
+        r#"{"records":[{"channel":"atm","amount":40,"flag":true},{"channel":"web","amount":40,"flag":true},{"channel":"atm","amount":null,"flag":false},{"channel":"new","flag":false}]}"#,
+    );
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!((&answer["predictions"][0], &answer["predictions"][1]), (&1.into(), &0.into()));
+    assert_eq!(server.predict(r#"{"records":[{"channel":2,"amount":1,"flag":true}]}"#).0, 422);
+    assert_eq!(server.predict(r#"{"records":[{"channel":"atm","amount":1,"flag":7}]}"#).0, 422);
+}
+
+#[test]
+fn evaluate_repeats_the_figures_of_training() {
+    let folder = trained();
+    let trained = train(folder, &["--no-register", "--alert-rate", "0.01"]);
+    assert!(trained["metrics"]["alert_rate"].as_f64().unwrap() <= 0.01);
+    assert!(trained["metrics"]["auc_roc"].as_f64().unwrap() > 0.6);
+    let data = folder.join("payments.parquet");
+    let out = serin(&[
+        "evaluate",
+        data.to_str().unwrap(),
+        "--label",
+        "TX_FRAUD",
+        "--time",
+        "TX_DATETIME",
+        "--json",
+        "--state",
+        folder.to_str().unwrap(),
+    ]);
+    assert!(out.status.success(), "{}", text(&out));
+    let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(answer["metrics"]["rows"].as_f64().unwrap() > 30_000.0);
+}
+
+#[test]
+fn the_demo_runs_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("demo");
+    let out = serin(&[
+        "demo",
+        "--exit",
+        "--port",
+        "0",
+        "--days",
+        "40",
+        "--customers",
+        "300",
+        "--state",
+        state.to_str().unwrap(),
+    ]);
+    let said = text(&out);
+    assert!(out.status.success(), "{said}");
+    for part in [
+        "1. simulated",
+        "2. trained",
+        "3. registered",
+        "4. serving",
+        "5. ",
+        "requests/s",
+        "curl -s",
+        "serin train payments.csv",
+    ] {
+        assert!(said.contains(part), "{part:?} missing in {said}");
+    }
+}
+
+#[test]
+fn help_teaches() {
+    for command in ["serve", "train", "evaluate", "simulate", "demo"] {
+        let out = serin(&[command, "--help"]);
+        assert!(out.status.success() && out.stdout.len() > 300, "{command}");
+    }
+}

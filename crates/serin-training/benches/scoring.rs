@@ -112,7 +112,7 @@ fn main() {
                     || {
                         drop(black_box(
                             booster.predict_dense(slice(&mut theirs_at), COLUMNS, true, 1).expect("predicts"),
-                        ))
+                        ));
                     },
                 );
                 println!("{:<10} {count:>8} {ours:>14.0} {theirs:>14.0} {:>7.1}x", path.to_string(), theirs / ours);

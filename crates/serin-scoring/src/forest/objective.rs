@@ -58,7 +58,7 @@ impl Objective {
     pub(super) fn base_margin(self, base_score: f32) -> f32 {
         match self.link {
             Link::Logistic => {
-                let p = base_score.max(BASE_SCORE_MARGIN).min(1.0 - BASE_SCORE_MARGIN);
+                let p = base_score.clamp(BASE_SCORE_MARGIN, 1.0 - BASE_SCORE_MARGIN);
                 -(1.0 / p - 1.0).ln()
             }
             Link::Log => base_score.ln(),

@@ -97,7 +97,7 @@ fn tree_json(splits: &[(usize, f32, bool, u8)], max_depth: usize) -> serde_json:
     })
 }
 
-fn forest_json(trees: Vec<serde_json::Value>, features: usize, classes: usize) -> Vec<u8> {
+fn forest_json(trees: &[serde_json::Value], features: usize, classes: usize) -> Vec<u8> {
     let info: Vec<usize> = (0..trees.len()).map(|t| t % classes.max(1)).collect();
     let objective = if classes > 1 { "multi:softprob" } else { "binary:logistic" };
     serde_json::to_vec(&serde_json::json!({
@@ -138,11 +138,11 @@ proptest! {
         cells in prop::collection::vec(input(), 80 * 9),
     ) {
         let splits: Vec<_> = seeds.iter().map(|(f, v, d, g)| (f.index(features), *v, *d, *g)).collect();
-        let trees = (0..count).map(|t| {
+        let trees: Vec<_> = (0..count).map(|t| {
             let from = (t * 37) % 400;
             tree_json(&splits[from..], depth)
         }).collect();
-        let mut forest = Forest::from_bytes(&forest_json(trees, features, classes)).expect("a valid forest");
+        let mut forest = Forest::from_bytes(&forest_json(&trees, features, classes)).expect("a valid forest");
         // Values equal to thresholds are the ones that matter: half of the cells are some threshold.
         let mut rows: Vec<f32> = cells.iter().take(9 * features).copied().collect();
         for (i, cell) in rows.iter_mut().enumerate() {
@@ -158,13 +158,13 @@ proptest! {
 
 #[test]
 fn many_thresholds_are_cut_into_several_tables() {
-    let trees = (0..40)
+    let trees: Vec<_> = (0..40)
         .map(|t| {
             let splits: Vec<_> = (0..63).map(|i| (i % 2, (t * 63 + i * 7) as f32 * 0.25, i % 3 == 0, 255u8)).collect();
             tree_json(&splits, 6)
         })
         .collect();
-    let mut forest = Forest::from_bytes(&forest_json(trees, 2, 1)).expect("valid");
+    let mut forest = Forest::from_bytes(&forest_json(&trees, 2, 1)).expect("valid");
     assert!(forest.quantised.as_ref().is_some_and(|q| q.tables.len() > 1 && q.features[0].count > 256));
     let rows: Vec<f32> = (0..4000).map(|i| (i as f32).mul_add(0.17, -5.0)).collect();
     let results = all_margins(&mut forest, &rows);
@@ -181,13 +181,13 @@ fn hostile_files_are_refused_with_a_reason() {
         let mut tree = serde_json::json!({"left_children": [1, -1, -1], "right_children": [2, -1, -1],
             "split_indices": [0, 0, 0], "split_conditions": [0.5, 1.0, 2.0], "default_left": [0, 0, 0]});
         tree[key] = value;
-        forest_json(vec![tree], 2, 1)
+        forest_json(&[tree], 2, 1)
     };
     let refused = |bytes: &[u8], reason: &str| {
         let error = Forest::from_bytes(bytes).expect_err(reason).to_string();
         assert!(error.contains(reason), "{error:?} does not say {reason:?}");
     };
-    assert!(Forest::from_bytes(&forest_json(vec![leaf()], 2, 1)).is_ok());
+    assert!(Forest::from_bytes(&forest_json(&[leaf()], 2, 1)).is_ok());
     refused(&with("left_children", serde_json::json!([0, -1, -1])), "reached twice");
     refused(&with("right_children", serde_json::json!([1, -1, -1])), "reached twice");
     refused(&with("left_children", serde_json::json!([7, -1, -1])), "has children");
@@ -199,7 +199,7 @@ fn hostile_files_are_refused_with_a_reason() {
     refused(&[b"{L\0\0\0\0\0\0\0\x07learner".as_slice(), &b"[".repeat(100_000)].concat(), "invalid type");
     refused(&[b"{L\0\0\0\0\0\0\0\x01x".as_slice(), &b"[".repeat(100_000)].concat(), "nested deeper");
     refused(b"{L\0\0\0\0\0\0\0\x01x[$d#L\x00\xff\xff\xff\xff\xff\xff\xff", "elements announced");
-    let text = String::from_utf8(forest_json(vec![leaf()], 2, 1)).expect("JSON");
+    let text = String::from_utf8(forest_json(&[leaf()], 2, 1)).expect("JSON");
     refused(text.replace("binary:logistic", "rank:ndcg").as_bytes(), "rank:ndcg");
     refused(text.replace("\"gbtree\"", "\"gblinear\"").as_bytes(), "gblinear");
     refused(text.replace("5E-1", "[0.1,0.2]").as_bytes(), "2 base scores");

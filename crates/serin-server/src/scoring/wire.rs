@@ -143,7 +143,7 @@ pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> R
                 }
             }
             Value::Object(cells) if name == "records" => {
-                record(signature, cells, &at(number), &mut features, &mut faults)
+                record(signature, cells, &at(number), &mut features, &mut faults);
             }
             other => {
                 let (kind, msg) = match name {
@@ -208,7 +208,12 @@ fn encode(
         Some(Ok(feature)) => features.push(feature),
         Some(Err(error)) => faults.add("value_error", loc(), format!("{error} (column {:?})", column.name), cell),
         None => {
-            faults.add("value_error", loc(), format!("Input should be a single value (column {:?})", column.name), cell)
+            faults.add(
+                "value_error",
+                loc(),
+                format!("Input should be a single value (column {:?})", column.name),
+                cell,
+            );
         }
     }
 }

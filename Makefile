@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test check lint unit slim conformance yardstick bench-scoring fuzz size clean
+.PHONY: help setup demo test check lint unit slim conformance yardstick bench-scoring bench-simulate fuzz size clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ yardstick: setup ## the published fraud benchmark, printed
 
 bench-scoring: setup ## our forest beside XGBoost's own predictor, in one run
 	cargo bench --locked -p serin-training --bench scoring
+
+bench-simulate: ## simulated transactions a second
+	cargo bench --locked -p serin-dataset --bench simulate
 
 fuzz: ## feed the model reader hostile files for 10 minutes (needs nightly Rust; installs cargo-fuzz)
 	@bash build/fuzz.sh

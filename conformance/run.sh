@@ -14,5 +14,6 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   "$venv/bin/pip" -q install -r conformance/requirements.txt 2> >(grep -v -e 'dependency resolver' -e 'nvidia-nccl' >&2)
   echo "$wanted" > "$stamp"
 fi
-cargo build --locked -p serin --bin serin --workspace
+# As the tests build it: with the same features nothing is compiled again.
+cargo test --quiet --locked --workspace --no-run
 SERIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/serin" "$venv/bin/python" -m pytest -q -p no:cacheprovider conformance

@@ -100,8 +100,9 @@ fn merge(before: Option<ColumnKind>, now: ColumnKind) -> ColumnKind {
 
 fn boolean(field: &str) -> Option<bool> {
     match field.trim() {
-        "true" | "True" | "TRUE" => Some(true),
-        "false" | "False" | "FALSE" => Some(false),
+        // Inference takes 1 and 0 for numbers first; they come here where a model says the column is a truth.
+        "true" | "True" | "TRUE" | "1" => Some(true),
+        "false" | "False" | "FALSE" | "0" => Some(false),
         _ => None,
     }
 }
@@ -132,9 +133,14 @@ pub(crate) fn read(path: &Path, builder: &mut Builder, report: &mut dyn FnMut(us
                     path: path.into(),
                     line,
                     column: column.name.clone(),
-                    message: format!(
-                        "{field:?} is not {expected}, as the first {INFERENCE_ROWS} rows of this column are"
-                    ),
+                    message: match builder.signature {
+                        Some(_) => {
+                            format!("{field:?} is not {expected}, as this column was when the model was trained")
+                        }
+                        None => format!(
+                            "{field:?} is not {expected}, as the first {INFERENCE_ROWS} rows of this column are"
+                        ),
+                    },
                 })?;
             }
             lines.push(line);

@@ -21,6 +21,10 @@ pub struct Roles {
     pub features: Option<Vec<String>>,
     /// Columns that are never features.
     pub exclude: Vec<String>,
+    /// A model's columns: they become the features, in its order and with its encodings, so that the rows mean
+    /// what they meant in training. Replaces `features`; a text that the model does not know is missing, as in
+    /// serving.
+    pub signature: Option<Signature>,
 }
 
 /// Rows ready for training or evaluation.
@@ -106,6 +110,8 @@ pub(crate) struct Builder {
     entity: Option<usize>,
     amount: Option<usize>,
     levels: Vec<HashMap<String, usize>>,
+    /// Given: its encodings are closed.
+    pub(crate) signature: Option<Signature>,
     nullable: Vec<bool>,
     features: Vec<f32>,
     labels: Vec<f32>,
@@ -117,8 +123,13 @@ pub(crate) struct Builder {
 impl Builder {
     /// `available` are the file's columns with their kinds.
     pub(crate) fn new(roles: &Roles, available: &[Wanted], path: &Path) -> Result<Self, DatasetError> {
+        let known = |name: &str| roles.signature.as_ref()?.columns.iter().find(|column| column.name == name);
         let find = |name: &str| {
-            available.iter().find(|column| column.name == name).cloned().ok_or_else(|| no_column(name, available, path))
+            let mut found = available.iter().find(|column| column.name == name).cloned();
+            if let (Some(found), Some(known)) = (&mut found, known(name)) {
+                found.kind = known.kind.clone();
+            }
+            found.ok_or_else(|| no_column(name, available, path))
         };
         let mut wanted: Vec<Wanted> = Vec::new();
         let mut place = |column: Wanted| match wanted.iter().position(|w| w.name == column.name) {
@@ -134,7 +145,8 @@ impl Builder {
             .map(String::as_str)
             .collect();
         let mut feature_positions = Vec::new();
-        match &roles.features {
+        let of_model = roles.signature.as_ref().map(|s| s.columns.iter().map(|c| c.name.clone()).collect());
+        match of_model.as_ref().or(roles.features.as_ref()) {
             Some(names) => {
                 for name in names {
                     if *name == roles.label {
@@ -163,14 +175,19 @@ impl Builder {
         let entity = optional(&roles.entity)?;
         let amount = optional(&roles.amount)?;
         let count = wanted.len();
+        let levels = wanted.iter().map(|column| match &column.kind {
+            ColumnKind::Category { levels } => levels.iter().cloned().zip(0..).collect(),
+            _ => HashMap::new(),
+        });
         Ok(Self {
+            levels: levels.collect(),
+            signature: roles.signature.clone(),
             wanted,
             feature_positions,
             label,
             time,
             entity,
             amount,
-            levels: vec![HashMap::new(); count],
             nullable: vec![false; count],
             features: Vec::new(),
             labels: Vec::new(),
@@ -210,7 +227,7 @@ impl Builder {
             let name = &self.wanted[position].name;
             let mut missing = false;
             for row in 0..rows {
-                let value = feature(&columns[position], row, levels);
+                let value = feature(&columns[position], row, levels, self.signature.is_none());
                 if value.is_infinite() {
                     let message = "infinite, or too large for float32".to_owned();
                     return Err(DatasetError::Cell {
@@ -257,7 +274,19 @@ impl Builder {
     }
 
     pub(crate) fn finish(mut self) -> Dataset {
-        // Codes were given by first appearance; a file read in another order must give the same model.
+        let signature = self.signature.take().unwrap_or_else(|| self.sort_levels());
+        Dataset {
+            signature,
+            features: self.features,
+            labels: self.labels,
+            times: self.times,
+            entities: self.entities,
+            amounts: self.amounts,
+        }
+    }
+
+    /// Codes were given by first appearance; a file read in another order must give the same model.
+    fn sort_levels(&mut self) -> Signature {
         let width = self.feature_positions.len();
         let mut columns = Vec::with_capacity(width);
         for (at, &position) in self.feature_positions.iter().enumerate() {
@@ -280,14 +309,7 @@ impl Builder {
             }
             columns.push(Column { name: wanted.name.clone(), kind, nullable: self.nullable[position] });
         }
-        Dataset {
-            signature: Signature { columns },
-            features: self.features,
-            labels: self.labels,
-            times: self.times,
-            entities: self.entities,
-            amounts: self.amounts,
-        }
+        Signature { columns }
     }
 }
 
@@ -302,13 +324,15 @@ impl Cells {
     }
 }
 
-fn feature(cells: &Cells, row: usize, levels: &mut HashMap<String, usize>) -> f32 {
+/// A text that `levels` does not have gets the next code where they `grow`, else it is missing.
+fn feature(cells: &Cells, row: usize, levels: &mut HashMap<String, usize>, grow: bool) -> f32 {
     match cells {
         Cells::Times(v) => v[row].map_or(f32::NAN, |ms| (ms as f64 / 1e3) as f32),
         Cells::Texts(v) => v[row].as_ref().map_or(f32::NAN, |text| {
             let next = levels.len();
             match levels.get(text) {
                 Some(code) => *code as f32,
+                None if !grow => f32::NAN,
                 None => {
                     levels.insert(text.clone(), next);
                     next as f32

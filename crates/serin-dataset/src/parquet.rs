@@ -56,7 +56,8 @@ pub(crate) fn read(path: &Path, builder: &mut Builder, report: &mut dyn FnMut(us
         };
         let kind = kind_of(schema.field(index).data_type());
         if kind.as_ref().map(std::mem::discriminant) != Some(std::mem::discriminant(&wanted.kind)) {
-            let message = format!("column {:?} has another type than in the first file", wanted.name);
+            let before = if builder.signature.is_some() { "when the model was trained" } else { "in the first file" };
+            let message = format!("column {:?} has another type than {before}", wanted.name);
             return Err(DatasetError::File { path: path.into(), message });
         }
         roots.push(index);

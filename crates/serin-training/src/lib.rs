@@ -12,3 +12,4 @@ pub use error::TrainingError;
 pub use evaluate::{Evaluation, Window, evaluate};
 pub use fit::{DEFAULTS, Fitted, Parameters, Round, fit};
 pub use package::{PackageFile, PackageInputs, build_package};
+pub use report::Report;

@@ -1,7 +1,6 @@
 //! The model package: the files that serin, Python `mlflow` and Python `xgboost` load.
 
-use crate::report;
-use crate::{Evaluation, Fitted, TrainingError, xgboost};
+use crate::{Evaluation, Fitted, Report, TrainingError, xgboost};
 use serde_json::json;
 use serin_analysis::profile::{ColumnProfile, ReferenceProfile};
 use serin_analysis::threshold::Rule;
@@ -89,7 +88,7 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
         file("serin.json", serde_json::to_vec_pretty(&manifest).map_err(|e| TrainingError::SelfCheck(e.to_string()))?),
         file("reference.json", serde_json::to_vec(&reference).map_err(|e| TrainingError::SelfCheck(e.to_string()))?),
         file("importances.json", pretty(&serde_json::Value::Object(importances))),
-        file("report.html", report::html(inputs, &forest).into_bytes()),
+        file("report.html", report(inputs, &forest).html().into_bytes()),
         file("requirements.txt", format!("mlflow=={MLFLOW_VERSION}\nxgboost=={}\n", xgboost::version()).into_bytes()),
         file("python_env.yaml", b"python: 3.12.11\nbuild_dependencies:\n- pip\n- setuptools\n- wheel\ndependencies:\n- -r requirements.txt\n".to_vec()),
         file("conda.yaml", conda().into_bytes()),
@@ -97,12 +96,34 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
     Ok((files, manifest))
 }
 
+fn report<'a>(inputs: &'a PackageInputs<'_>, forest: &Forest) -> Report<'a> {
+    let introduction = format!(
+        "{} trees over {} columns, trained on {} rows ({} frauds) of {}; evaluated on {} later rows over {} days. \
+         Threshold {} by {}, chosen on the evaluation rows: figures at the threshold describe this window.",
+        forest.num_trees(),
+        forest.num_features(),
+        inputs.train.rows(),
+        inputs.train.labels.iter().sum::<f32>(),
+        inputs.source,
+        inputs.test.rows(),
+        inputs.evaluation.window.days,
+        inputs.evaluation.threshold,
+        inputs.rule,
+    );
+    Report {
+        introduction,
+        evaluation: inputs.evaluation,
+        labels: &inputs.test.labels,
+        importances: &inputs.fitted.importances,
+    }
+}
+
 /// Rows spread evenly over the test window, as a client would send them, with XGBoost's own margins.
 fn golden_rows(test: &Dataset, model: &[u8]) -> Result<Vec<GoldenRow>, TrainingError> {
     let count = test.rows().min(GOLDEN_ROWS);
     let rows: Vec<usize> = (0..count).map(|i| i * test.rows() / count).collect();
     let picked = test.take(&rows);
-    let margins = xgboost::Booster::from_bytes(model)?.predict_dense(&picked.features, picked.width(), true, 1)?;
+    let margins = xgboost::Booster::from_bytes(model)?.predict_dense(&picked.features, picked.width(), true)?;
     Ok(picked
         .features
         .chunks_exact(picked.width())

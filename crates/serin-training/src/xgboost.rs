@@ -156,14 +156,18 @@ impl Booster {
         let mut handle = std::ptr::null_mut();
         // SAFETY: the handles are valid and as many as said.
         check(unsafe { sys::XGBoosterCreate(handles.as_ptr(), handles.len() as u64, &raw mut handle) })?;
-        let booster = Self { handle };
+        let mut booster = Self { handle };
         for (name, value) in parameters {
             booster.set_parameter(name, value)?;
         }
         Ok(booster)
     }
 
-    fn set_parameter(&self, name: &str, value: &str) -> Result<()> {
+    /// Sets a parameter of what the booster does next, such as `nthread`. XGBoost configures itself anew after it.
+    ///
+    /// # Errors
+    /// XGBoost's own.
+    pub fn set_parameter(&mut self, name: &str, value: &str) -> Result<()> {
         let (name, value) = (text(name)?, text(value)?);
         // SAFETY: two NUL-terminated texts.
         check(unsafe { sys::XGBoosterSetParam(self.handle, name.as_ptr(), value.as_ptr()) })
@@ -275,8 +279,7 @@ impl Booster {
     ///
     /// # Errors
     /// XGBoost's own.
-    pub fn predict_dense(&self, values: &[f32], columns: usize, margin: bool, threads: usize) -> Result<Vec<f32>> {
-        self.set_parameter("nthread", &threads.to_string())?;
+    pub fn predict_dense(&self, values: &[f32], columns: usize, margin: bool) -> Result<Vec<f32>> {
         let array = text(&array_interface_2d(values, columns))?;
         let config = text(&format!(
             r#"{{"type": {}, "training": false, "iteration_begin": 0, "iteration_end": 0, "strict_shape": false, "missing": NaN, "cache_id": 0}}"#,

@@ -179,6 +179,9 @@ pub(crate) struct Evaluate {
     /// Cost of a review, for the cost figures
     #[arg(long, default_value_t = 0.0)]
     pub(crate) review_cost: f64,
+    /// Write curves and metrics to this HTML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Print the metrics as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -195,8 +195,8 @@ impl Forest {
     /// When the lengths do not belong to the same whole number of rows.
     pub fn margins_into(&self, rows: &[f32], margins: &mut [f32]) {
         let outputs = self.num_outputs();
-        assert_eq!(margins.len() % outputs, 0, "margins are not a whole number of rows");
-        let count = margins.len() / outputs;
+        let count = if margins.len() == outputs { 1 } else { margins.len() / outputs };
+        assert_eq!(margins.len(), count * outputs, "margins are not a whole number of rows");
         assert_eq!(rows.len(), count * self.num_features, "rows and margins differ in number");
         for margins in margins.chunks_exact_mut(outputs) {
             margins.copy_from_slice(&self.base_margins);

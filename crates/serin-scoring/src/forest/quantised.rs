@@ -7,20 +7,18 @@
 //! run of consecutive trees. Idea: rank quantisation and bit-slicing as in QuickScorer and RapidScorer, turned
 //! to perfect trees.
 
-use super::blocks::Block;
-use super::ranks::FeatureRanks;
+use super::blocks::{Block, MAX_DEPTH};
+use super::ranks::{MISSING, RankTable};
 use super::tree::{LEAF, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Perfect trees double with every level: deeper ones are walked.
-const MAX_DEPTH: u32 = 8;
 /// Ranks 0 to 255 fit a byte: at most 255 thresholds.
 const MAX_RANKS: usize = 255;
 pub(super) const MAX_WIDTH: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Quantised {
-    pub(super) features: Vec<FeatureRanks>,
+    pub(super) ranks: RankTable,
     pub(super) tables: Vec<Table>,
     /// Entries of the missing-left half of a table: 32 or 64.
     pub(super) width: usize,
@@ -28,24 +26,49 @@ pub(super) struct Quantised {
 
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) entries: Vec<TableEntry>,
+    entries: Vec<TableEntry>,
+    /// Entry `i` is feature `i` with the forest's own ranks: the only table of most forests.
+    as_ranked: bool,
     pub(super) blocks: Vec<Block>,
 }
 
 #[derive(Debug)]
-pub(super) struct TableEntry {
-    /// Index into `Quantised::features`.
-    pub(super) feature: usize,
+struct TableEntry {
+    /// Index into `RankTable::features`.
+    feature: usize,
     /// This table's rank for each rank over the whole forest; empty where the two are the same.
-    pub(super) rank_of: Vec<u8>,
+    rank_of: Vec<u8>,
 }
 
-/// A row's bytes for one table.
+/// A row's bytes for one table: `2 * MAX_WIDTH` of them; the rest lets any byte be an index.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct RankBytes(pub(super) [u8; 2 * MAX_WIDTH]);
+pub(super) struct RankBytes(pub(super) [u8; 256]);
 
-type Thresholds = BTreeMap<usize, Vec<f32>>;
+impl RankBytes {
+    pub(super) const EMPTY: Self = Self([0; 256]);
+}
+
+/// Room for the ranks of a few rows: on the stack for all but very wide forests, since a single row is scored
+/// in less time than a few allocations take.
+pub(super) struct RankRoom {
+    near: [u16; 256],
+    far: Vec<u16>,
+}
+
+impl RankRoom {
+    pub(super) fn new() -> Self {
+        Self { near: [0; 256], far: Vec::new() }
+    }
+
+    pub(super) fn of(&mut self, count: usize) -> &mut [u16] {
+        if count <= self.near.len() {
+            return &mut self.near[..count];
+        }
+        self.far.resize(count, 0);
+        &mut self.far
+    }
+}
 
 impl Quantised {
     /// None where a tree is categorical, too deep, or too wide, and for a forest without columns.
@@ -53,43 +76,32 @@ impl Quantised {
         if num_features == 0 || trees.iter().any(|tree| tree.depth > MAX_DEPTH || tree.has_categories()) {
             return None;
         }
-        let features: Vec<FeatureRanks> =
-            thresholds(trees).into_iter().map(|(feature, thresholds)| FeatureRanks::new(feature, thresholds)).collect();
-        if features.iter().any(|f| f.count >= usize::from(MISSING)) {
-            return None;
-        }
+        let ranks = RankTable::new(thresholds(trees))?;
         let mut index = vec![usize::MAX; num_features];
-        for (i, ranks) in features.iter().enumerate() {
-            index[ranks.feature] = i;
+        for (i, feature) in ranks.features.iter().enumerate() {
+            index[feature.column] = i;
         }
-        let width = if features.len() <= 32 { 32 } else { MAX_WIDTH };
+        let width = if ranks.features.len() <= 32 { 32 } else { MAX_WIDTH };
 
         let mut tables = Vec::new();
         let mut first = 0;
         while first < trees.len() {
-            let used = longest_run(&trees[first..], &features, &index, width)?;
-            let end = first + used.1;
-            tables.push(Table::build(&trees[first..end], &tree_outputs[first..end], &used.0, &features, &index, width));
+            let (used, taken) = longest_run(&trees[first..], &ranks, &index, width)?;
+            let end = first + taken;
+            tables.push(Table::build(&trees[first..end], &tree_outputs[first..end], &used, &ranks, &index, width));
             first = end;
         }
-        Some(Self { features, tables, width })
-    }
-
-    /// Ranks of a row over the whole forest; missing values are marked by `u16::MAX`.
-    pub(super) fn ranks_portable(&self, row: &[f32], ranks: &mut [u16]) {
-        for (feature, rank) in self.features.iter().zip(ranks) {
-            let x = row[feature.feature];
-            *rank = if x.is_nan() { MISSING } else { feature.rank(x) as u16 };
-        }
+        Some(Self { ranks, tables, width })
     }
 
     pub(super) fn add_portable(&self, rows: &[f32], num_features: usize, margins: &mut [f32], outputs: usize) {
-        let mut ranks = vec![0u16; self.features.len()];
-        let mut bytes = RankBytes([0; 2 * MAX_WIDTH]);
+        let mut room = RankRoom::new();
+        let ranks = room.of(self.ranks.features.len());
+        let mut bytes = RankBytes::EMPTY;
         for (row, margins) in rows.chunks_exact(num_features).zip(margins.chunks_exact_mut(outputs)) {
-            self.ranks_portable(row, &mut ranks);
+            self.ranks.rank_row(row, ranks);
             for table in &self.tables {
-                table.fill(&ranks, self.width, &mut bytes);
+                table.fill(ranks, self.width, &mut bytes);
                 for block in &table.blocks {
                     block.add_portable(&bytes, margins);
                 }
@@ -98,22 +110,20 @@ impl Quantised {
     }
 }
 
-pub(super) const MISSING: u16 = u16::MAX;
-
 impl Table {
     fn build(
         trees: &[Tree],
         outputs: &[u32],
         used: &BTreeMap<usize, BTreeSet<usize>>,
-        features: &[FeatureRanks],
+        ranks: &RankTable,
         index: &[usize],
         width: usize,
     ) -> Self {
-        let mut entry_of = vec![0usize; features.len()];
+        let mut entry_of = vec![0usize; ranks.features.len()];
         let mut entries = Vec::with_capacity(used.len());
         for (entry, (&feature, thresholds)) in used.iter().enumerate() {
             entry_of[feature] = entry;
-            let all = features[feature].count;
+            let all = ranks.features[feature].count;
             let rank_of = if thresholds.len() == all {
                 Vec::new()
             } else {
@@ -133,34 +143,41 @@ impl Table {
             .map(|(trees, outputs)| {
                 Block::build(trees, outputs, |node| {
                     let feature = index[node.feature as usize];
-                    let threshold = features[feature].index_of(node.value);
+                    let threshold = ranks.index_of(feature, node.value);
                     let entry = &entries[entry_of[feature]];
                     let rank = if entry.rank_of.is_empty() { threshold as u8 } else { entry.rank_of[threshold] };
                     let half = if node.default_left { 0 } else { width };
-                    ((entry_of[feature] + half) as u8, rank)
+                    [(entry_of[feature] + half) as u8, rank]
                 })
             })
             .collect();
-        Self { entries, blocks }
+        let as_ranked = entries.len() == ranks.features.len() && entries.iter().all(|entry| entry.rank_of.is_empty());
+        Self { entries, as_ranked, blocks }
     }
 
     #[inline]
     pub(super) fn fill(&self, ranks: &[u16], width: usize, bytes: &mut RankBytes) {
         let (left, right) = bytes.0.split_at_mut(width);
+        // A missing value has rank 0 on the left; on the right every bit is set.
+        let missing = |rank: u16| ((rank >> 15) as u8).wrapping_neg();
+        if self.as_ranked {
+            for ((&rank, left), right) in ranks.iter().zip(left).zip(right) {
+                *left = rank as u8;
+                *right = rank as u8 | missing(rank);
+            }
+            return;
+        }
         for ((entry, left), right) in self.entries.iter().zip(left).zip(right) {
             let rank = ranks[entry.feature];
-            if rank == MISSING {
-                (*left, *right) = (0, u8::MAX);
-            } else {
-                let byte = if entry.rank_of.is_empty() { rank as u8 } else { entry.rank_of[usize::from(rank)] };
-                (*left, *right) = (byte, byte);
-            }
+            let byte = rank & !MISSING;
+            *left = if entry.rank_of.is_empty() { byte as u8 } else { entry.rank_of[usize::from(byte)] };
+            *right = *left | missing(rank);
         }
     }
 }
 
-fn thresholds(trees: &[Tree]) -> Thresholds {
-    let mut thresholds = Thresholds::new();
+fn thresholds(trees: &[Tree]) -> BTreeMap<usize, Vec<f32>> {
+    let mut thresholds = BTreeMap::<usize, Vec<f32>>::new();
     for node in trees.iter().flat_map(|tree| &tree.nodes).filter(|node| node.feature != LEAF) {
         thresholds.entry(node.feature as usize).or_default().push(node.value);
     }
@@ -170,7 +187,7 @@ fn thresholds(trees: &[Tree]) -> Thresholds {
 /// As many trees from the front as one table can hold: the thresholds used, and how many trees.
 fn longest_run(
     trees: &[Tree],
-    features: &[FeatureRanks],
+    ranks: &RankTable,
     index: &[usize],
     width: usize,
 ) -> Option<(BTreeMap<usize, BTreeSet<usize>>, usize)> {
@@ -179,7 +196,7 @@ fn longest_run(
         let mut added = Vec::new();
         for node in tree.nodes.iter().filter(|node| node.feature != LEAF) {
             let feature = index[node.feature as usize];
-            let threshold = features[feature].index_of(node.value);
+            let threshold = ranks.index_of(feature, node.value);
             if used.entry(feature).or_default().insert(threshold) {
                 added.push((feature, threshold));
             }

@@ -165,7 +165,7 @@ fn many_thresholds_are_cut_into_several_tables() {
         })
         .collect();
     let mut forest = Forest::from_bytes(&forest_json(&trees, 2, 1)).expect("valid");
-    assert!(forest.quantised.as_ref().is_some_and(|q| q.tables.len() > 1 && q.features[0].count > 256));
+    assert!(forest.quantised.as_ref().is_some_and(|q| q.tables.len() > 1 && q.ranks.features[0].count > 256));
     let rows: Vec<f32> = (0..4000).map(|i| (i as f32).mul_add(0.17, -5.0)).collect();
     let results = all_margins(&mut forest, &rows);
     assert!(results.iter().all(|(_, margins)| *margins == results[0].1));

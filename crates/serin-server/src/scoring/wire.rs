@@ -59,25 +59,67 @@ fn shortened(input: &Value) -> Value {
 
 /// Features of every row, row-major.
 pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
+    match serde_json::from_slice(body) {
+        Ok(body) => features_of(&body, signature, max_rows),
+        Err(error) => {
+            // A bare NaN is what a person most often gets wrong: name its row and column rather than its byte.
+            let quoted = with_quoted_non_numbers(body).and_then(|body| serde_json::from_slice(&body).ok());
+            if let Some(Err(named)) = quoted.map(|body| features_of(&body, signature, max_rows)) {
+                return Err(named);
+            }
+            let msg = format!(
+                "JSON decode error: {error} (NaN and Infinity are not JSON; leave a missing value out or send null)"
+            );
+            Err(ApiError::Validation(vec![Detail {
+                r#type: "json_invalid",
+                loc: vec!["body".into(), error.column().into()],
+                msg,
+                input: Value::Object(Map::new()),
+            }]))
+        }
+    }
+}
+
+/// The body with quotes around `NaN`, `Infinity`, `1e999` and their like; None where there is none of them.
+fn with_quoted_non_numbers(body: &[u8]) -> Option<Vec<u8>> {
+    let in_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let (mut quoted, mut found, mut at) = (Vec::with_capacity(body.len() + 64), false, 0);
+    while at < body.len() {
+        let rest = &body[at..];
+        let length = match rest[0] {
+            b'"' => {
+                let mut escaped = false;
+                let end = rest[1..].iter().position(|byte| {
+                    let ends = *byte == b'"' && !escaped;
+                    escaped = *byte == b'\\' && !escaped;
+                    ends
+                });
+                end.map_or(rest.len(), |end| end + 2)
+            }
+            byte if in_word(&byte) => rest.iter().take_while(|byte| in_word(byte)).count(),
+            _ => 1,
+        };
+        let word = std::str::from_utf8(&rest[..length]).ok().and_then(|word| word.parse::<f64>().ok());
+        let no_number = word.is_some_and(|number| !number.is_finite());
+        found |= no_number;
+        let quote: &[u8] = if no_number { b"\"" } else { b"" };
+        quoted.extend_from_slice(quote);
+        quoted.extend_from_slice(&rest[..length]);
+        quoted.extend_from_slice(quote);
+        at += length;
+    }
+    found.then_some(quoted)
+}
+
+fn features_of(body: &Value, signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
     let one = |detail: Detail| ApiError::Validation(vec![detail]);
-    let body: Value = serde_json::from_slice(body).map_err(|error| {
-        let msg = format!(
-            "JSON decode error: {error} (NaN and Infinity are not JSON; leave a missing value out or send null)"
-        );
-        one(Detail {
-            r#type: "json_invalid",
-            loc: vec!["body".into(), error.column().into()],
-            msg,
-            input: Value::Object(Map::new()),
-        })
-    })?;
-    let Value::Object(fields) = &body else {
+    let Value::Object(fields) = body else {
         let msg = "Input should be an object with \"data\" or \"records\"".to_owned();
         return Err(one(Detail {
             r#type: "model_attributes_type",
             loc: vec!["body".into()],
             msg,
-            input: shortened(&body),
+            input: shortened(body),
         }));
     };
     let mut faults = Faults(Vec::new());
@@ -97,7 +139,7 @@ pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> R
                 "missing",
                 vec!["body".into(), "data".into()],
                 "Field required (or \"records\" for named rows)",
-                &body,
+                body,
             );
             return Err(ApiError::Validation(faults.0));
         }

@@ -170,8 +170,8 @@ fn margins_and_scores_equal_xgboosts_to_the_bit() {
             let bytes = booster.save(format).unwrap();
             // XGBoost's answer from the same file: what a Python user would see.
             let peer = Booster::from_bytes(&bytes).unwrap();
-            let margins = peer.predict_dense(&unseen, columns, true, 2).unwrap();
-            let scores = peer.predict_dense(&unseen, columns, false, 2).unwrap();
+            let margins = peer.predict_dense(&unseen, columns, true).unwrap();
+            let scores = peer.predict_dense(&unseen, columns, false).unwrap();
             let mut forest = Forest::from_bytes(&bytes).unwrap_or_else(|e| panic!("{} {format}: {e}", case.name));
             let paths = forest.available_paths();
             assert_eq!(

@@ -38,7 +38,7 @@ fn published() -> Option<Dataset> {
         entity: Some("CUSTOMER_ID".into()),
         amount: Some("TX_AMOUNT".into()),
         features: Some(FEATURES.map(str::to_owned).to_vec()),
-        exclude: vec![],
+        ..Roles::default()
     };
     Some(read(path.to_str().unwrap(), &roles, &mut |_, _, _| {}).unwrap())
 }

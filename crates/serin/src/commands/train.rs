@@ -79,12 +79,13 @@ pub(crate) fn roles(columns: &Columns) -> Roles {
         amount: columns.amount.clone(),
         features: columns.features.clone(),
         exclude: columns.exclude.clone(),
+        signature: None,
     }
 }
 
-pub(crate) fn read_with_progress(columns: &Columns) -> anyhow::Result<Dataset> {
+pub(crate) fn read_with_progress(data: &str, roles: &Roles) -> anyhow::Result<Dataset> {
     let bar = progress::bar("reading", 1);
-    let dataset = read(&columns.data, &roles(columns), &mut |rows, done, total| {
+    let dataset = read(data, roles, &mut |rows, done, total| {
         bar.set_length(total.max(1));
         bar.set_position(done);
         bar.set_message(format!("{rows} rows"));
@@ -96,7 +97,7 @@ pub(crate) fn read_with_progress(columns: &Columns) -> anyhow::Result<Dataset> {
 pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
     let stage: Option<Stage> = args.stage.as_deref().map(str::parse).transpose().map_err(anyhow::Error::msg)?;
     let start = Instant::now();
-    let dataset = read_with_progress(&args.columns)?;
+    let dataset = read_with_progress(&args.columns.data, &roles(&args.columns))?;
     let read_seconds = start.elapsed().as_secs_f64();
     let split = split(args, &dataset)?;
     let (train, test) = (dataset.take(&split.train), dataset.take(&split.test));

@@ -146,6 +146,58 @@ fn categories_and_missing_values_travel_with_the_model() {
 }
 
 #[test]
+fn another_months_file_is_read_with_the_models_encoding() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().to_str().unwrap();
+    let rows = |channels: &[&str]| {
+        let mut lines = vec!["channel,flag,y".to_owned()];
+        for i in 0..300 {
+            let channel = channels[i % channels.len()];
+            lines.push(format!("{channel},{},{}", i % 2 == 0, u8::from(channel == "pos" || i % 29 == 0)));
+        }
+        lines.join("\n") + "\n"
+    };
+    let data = folder.path().join("d.csv");
+    std::fs::write(&data, rows(&["atm", "pos", "web"])).unwrap();
+    let out = serin(&[
+        "train",
+        data.to_str().unwrap(),
+        "--label",
+        "y",
+        "--random-split",
+        "0.3",
+        "--stage",
+        "Production",
+        "--state",
+        state,
+    ]);
+    assert!(out.status.success(), "{}", text(&out));
+    // "pos" is code 1 of the model and would be code 0 of this file; "ussd" is new; the truths are written 1 and 0.
+    std::fs::write(&data, rows(&["pos", "ussd", "web"]).replace("true", "1").replace("false", "0")).unwrap();
+    let report = folder.path().join("report.html");
+    let evaluate = |more: &[&str]| {
+        let mut arguments = vec!["evaluate", data.to_str().unwrap(), "--label", "y", "--json", "--state", state];
+        arguments.extend_from_slice(more);
+        serin(&arguments)
+    };
+    let out = evaluate(&["--report", report.to_str().unwrap()]);
+    assert!(out.status.success(), "{}", text(&out));
+    let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(answer["metrics"]["recall"].as_f64().unwrap() > 0.9, "{answer}");
+    assert!(answer["metrics"]["precision"].as_f64().unwrap() > 0.99, "{answer}");
+    assert!(std::fs::read_to_string(report).unwrap().contains("<svg"));
+    std::fs::write(&data, rows(&["pos"]).replace("true", "maybe")).unwrap();
+    let out = evaluate(&[]);
+    assert!(
+        !out.status.success()
+            && text(&out).contains("d.csv:2: column \"flag\": \"maybe\" is not true or false")
+            && text(&out).contains("when the model was trained"),
+        "{}",
+        text(&out)
+    );
+}
+
+#[test]
 fn evaluate_repeats_the_figures_of_training() {
     let folder = trained();
     let trained = train(folder, &["--no-register", "--alert-rate", "0.01"]);

@@ -85,9 +85,11 @@ impl std::str::FromStr for Drift {
     }
 }
 
-/// Columns that [`DriftKind::Null`] can empty: the amount and the 12 windowed ones.
-pub const NULLABLE: [&str; 13] = [
+/// The 15 features of the published models: what is known of a payment when it is made.
+pub const FEATURES: [&str; 15] = [
     "TX_AMOUNT",
+    "TX_DURING_WEEKEND",
+    "TX_DURING_NIGHT",
     "CUSTOMER_ID_NB_TX_1DAY_WINDOW",
     "CUSTOMER_ID_AVG_AMOUNT_1DAY_WINDOW",
     "CUSTOMER_ID_NB_TX_7DAY_WINDOW",
@@ -101,6 +103,17 @@ pub const NULLABLE: [&str; 13] = [
     "TERMINAL_ID_NB_TX_30DAY_WINDOW",
     "TERMINAL_ID_RISK_30DAY_WINDOW",
 ];
+
+/// Columns that [`DriftKind::Null`] can empty: the amount and the 12 windowed ones.
+pub const NULLABLE: [&str; 13] = {
+    let mut columns = [FEATURES[0]; 13];
+    let mut i = 1;
+    while i < 13 {
+        columns[i] = FEATURES[i + 2];
+        i += 1;
+    }
+    columns
+};
 
 /// One simulated payment with its windowed columns.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,28 +1,11 @@
 //! The published benchmark (Fraud Detection Handbook), to its three digits. `make yardstick` prints it.
 
 use serin_analysis::threshold::Rule;
+use serin_dataset::simulate::FEATURES;
 use serin_dataset::{Dataset, Roles, TimeSplit, parse_timestamp, read};
 use serin_scoring::Forest;
 use serin_training::{Parameters, evaluate, fit};
 use std::path::Path;
-
-const FEATURES: [&str; 15] = [
-    "TX_AMOUNT",
-    "TX_DURING_WEEKEND",
-    "TX_DURING_NIGHT",
-    "CUSTOMER_ID_NB_TX_1DAY_WINDOW",
-    "CUSTOMER_ID_AVG_AMOUNT_1DAY_WINDOW",
-    "CUSTOMER_ID_NB_TX_7DAY_WINDOW",
-    "CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW",
-    "CUSTOMER_ID_NB_TX_30DAY_WINDOW",
-    "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW",
-    "TERMINAL_ID_NB_TX_1DAY_WINDOW",
-    "TERMINAL_ID_RISK_1DAY_WINDOW",
-    "TERMINAL_ID_NB_TX_7DAY_WINDOW",
-    "TERMINAL_ID_RISK_7DAY_WINDOW",
-    "TERMINAL_ID_NB_TX_30DAY_WINDOW",
-    "TERMINAL_ID_RISK_30DAY_WINDOW",
-];
 
 /// The data has no licence to redistribute: it lies beside the project where there is a copy.
 fn published() -> Option<Dataset> {

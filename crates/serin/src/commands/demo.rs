@@ -3,27 +3,10 @@
 use super::{load, say, serve, simulate, train};
 use crate::cli::{Columns, Demo, Serve, State, ThresholdRule, Train};
 use hyper::body::Bytes;
-use serin_dataset::simulate::Simulation;
+use serin_dataset::simulate::{FEATURES, Simulation};
 use serin_dataset::{Dataset, read};
 use std::time::{Duration, Instant};
 
-const FEATURES: [&str; 15] = [
-    "TX_AMOUNT",
-    "TX_DURING_WEEKEND",
-    "TX_DURING_NIGHT",
-    "CUSTOMER_ID_NB_TX_1DAY_WINDOW",
-    "CUSTOMER_ID_AVG_AMOUNT_1DAY_WINDOW",
-    "CUSTOMER_ID_NB_TX_7DAY_WINDOW",
-    "CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW",
-    "CUSTOMER_ID_NB_TX_30DAY_WINDOW",
-    "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW",
-    "TERMINAL_ID_NB_TX_1DAY_WINDOW",
-    "TERMINAL_ID_RISK_1DAY_WINDOW",
-    "TERMINAL_ID_NB_TX_7DAY_WINDOW",
-    "TERMINAL_ID_RISK_7DAY_WINDOW",
-    "TERMINAL_ID_NB_TX_30DAY_WINDOW",
-    "TERMINAL_ID_RISK_30DAY_WINDOW",
-];
 const ALERT_RATE: f64 = 0.005;
 const CONNECTIONS: usize = 4;
 const TRAFFIC: Duration = Duration::from_secs(4);

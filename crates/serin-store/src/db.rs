@@ -1,67 +1,180 @@
-//! The database file: opening it, and bringing it to the present schema.
+//! The database: opening it, reading from it, writing to it.
 
-use crate::StoreError;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqlitePool};
+use crate::artifacts::Artifacts;
+use crate::sql::Connection;
+use crate::writer::{Work, Writer};
+use crate::{StoreError, schema};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
-/// Forward only; a released file is never edited.
-const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../migrations/0001_tracking.sql"))];
-
-/// Everything persistent of one state folder.
+/// Everything persistent: one SQL database and one artifact root. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) pool: SqlitePool,
-    pub(crate) artifacts: PathBuf,
+    db: Db,
+    pub(crate) artifacts: Artifacts,
+}
+
+#[derive(Debug, Clone)]
+enum Db {
+    Sqlite { readers: SqlitePool, writer: Writer },
+    Postgres(PgPool),
+}
+
+/// Where the database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseUri {
+    /// `sqlite:///relative/path` or `sqlite:////absolute/path`.
+    Sqlite(PathBuf),
+    /// `postgresql://user:password@host/database`.
+    Postgres(String),
+}
+
+impl FromStr for DatabaseUri {
+    type Err = String;
+
+    /// MLflow's spellings; a driver (`postgresql+psycopg2://`) is accepted and ignored.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let usage = "write sqlite:///path/to/file.db or postgresql://user:password@host:5432/database";
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(format!("{:?} is not a database URI: {usage}", without_password(text)));
+        };
+        match scheme.split('+').next().unwrap_or_default() {
+            "sqlite" => {
+                let path = rest.strip_prefix('/').unwrap_or(rest);
+                if path.is_empty() { Err(format!("no file in {text:?}: {usage}")) } else { Ok(Self::Sqlite(path.into())) }
+            }
+            "postgresql" | "postgres" => Ok(Self::Postgres(format!("postgresql://{rest}"))),
+            other => Err(format!("databases of kind {other:?} are not supported: {usage}")),
+        }
+    }
+}
+
+impl std::fmt::Display for DatabaseUri {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:///{}", path.display()),
+            Self::Postgres(url) => f.write_str(&without_password(url)),
+        }
+    }
+}
+
+fn without_password(url: &str) -> String {
+    let Some((before, host)) = url.rsplit_once('@') else { return url.to_owned() };
+    match before.rsplit_once(':') {
+        Some((user, _)) if user.contains("//") && !user.ends_with('/') => format!("{user}:***@{host}"),
+        _ => url.to_owned(),
+    }
 }
 
 impl Store {
-    /// Opens `state`, creating the folder, `serin.db` and `artifacts/` where they are missing.
+    /// Opens a state folder: `serin.db` and `artifacts/` in it, created where they are missing.
     ///
     /// # Errors
     /// When the folder cannot be written, or the database was made by a later serin.
     pub async fn open(state: &Path) -> Result<Self, StoreError> {
-        let artifacts = state.join("artifacts");
-        std::fs::create_dir_all(&artifacts)
-            .map_err(|source| StoreError::Artifact { path: artifacts.clone(), source })?;
-        // Run and version sources are stored as absolute paths.
-        let artifacts =
-            artifacts.canonicalize().map_err(|source| StoreError::Artifact { path: artifacts.clone(), source })?;
-        let options = SqliteConnectOptions::new()
-            .filename(state.join("serin.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .pragma("case_sensitive_like", "true")
-            .busy_timeout(Duration::from_secs(20));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        let store = Self { pool, artifacts };
-        store.migrate().await?;
+        let root = state.join("artifacts");
+        Self::connect(&DatabaseUri::Sqlite(state.join("serin.db")), Artifacts::local(&root)?).await
+    }
+
+    /// Opens a database and brings its schema to the present: an empty one gets MLflow's tables and serin's, one
+    /// that MLflow made gets serin's beside them.
+    ///
+    /// # Errors
+    /// When it cannot be reached or written, or its schema is not one that serin knows; the message names the way
+    /// out.
+    pub async fn connect(database: &DatabaseUri, artifacts: Artifacts) -> Result<Self, StoreError> {
+        let db = match database {
+            DatabaseUri::Sqlite(path) => sqlite(path).await?,
+            DatabaseUri::Postgres(url) => Db::Postgres(postgres(url).await?),
+        };
+        let store = Self { db, artifacts };
+        schema::prepare(&store).await?;
         Ok(store)
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
-        // Immediate: of two processes that start at once the second waits here and then finds the work done.
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("CREATE TABLE IF NOT EXISTS serin_migrations (number BIGINT PRIMARY KEY NOT NULL)")
-            .execute(&mut *tx)
-            .await?;
-        let row =
-            sqlx::query("SELECT COALESCE(MAX(number), 0) AS number FROM serin_migrations").fetch_one(&mut *tx).await?;
-        let present: i64 = row.try_get("number")?;
-        let newest = MIGRATIONS.len() as i64;
-        if present > newest {
-            return Err(StoreError::Invalid(format!(
-                "the database is at migration {present}, this serin knows {newest}: it was opened by a later serin; upgrade this one"
-            )));
+    /// The artifact root.
+    #[must_use]
+    pub fn artifacts(&self) -> &Artifacts {
+        &self.artifacts
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.db, Db::Postgres(_))
+    }
+
+    /// For reading: every statement sees what is committed.
+    pub(crate) fn reader(&self) -> Connection {
+        match &self.db {
+            Db::Sqlite { readers, .. } => Connection::SqlitePool(readers.clone()),
+            Db::Postgres(pool) => Connection::PostgresPool(pool.clone()),
         }
-        for (number, sql) in MIGRATIONS.into_iter().filter(|(number, _)| *number > present) {
-            sqlx::raw_sql(sql).execute(&mut *tx).await?;
-            sqlx::query("INSERT INTO serin_migrations (number) VALUES ($1)").bind(number).execute(&mut *tx).await?;
+    }
+
+    /// Runs `write` in a transaction of its own; kept when it answers `Ok`, undone otherwise. It goes on when the
+    /// caller goes away.
+    pub(crate) async fn write<T, F>(&self, write: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
+    {
+        match &self.db {
+            Db::Sqlite { writer, .. } => writer.write(write).await,
+            Db::Postgres(pool) => {
+                let mut connection = Connection::Postgres(pool.begin().await?);
+                let result = write(&mut connection).await?;
+                if let Connection::Postgres(transaction) = connection {
+                    transaction.commit().await?;
+                }
+                Ok(result)
+            }
         }
-        tx.commit().await?;
-        Ok(())
+    }
+}
+
+async fn sqlite(path: &Path) -> Result<Db, StoreError> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|source| StoreError::artifact(folder.display(), source))?;
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        // As MLflow sets it: LIKE tells upper from lower case, as it does in PostgreSQL.
+        .pragma("case_sensitive_like", "true")
+        .busy_timeout(Duration::from_secs(20));
+    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+    let readers = SqlitePoolOptions::new().max_connections(4).min_connections(1).connect_lazy_with(options);
+    Ok(Db::Sqlite { readers, writer: Writer::start(Connection::Sqlite(writer.acquire().await?)) })
+}
+
+async fn postgres(url: &str) -> Result<PgPool, StoreError> {
+    let options = PgConnectOptions::from_str(url)?.application_name("serin");
+    Ok(PgPoolOptions::new()
+        .max_connections(16)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_with(options)
+        .await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn database_uris_are_mlflows_and_hide_their_password() {
+        assert_eq!("sqlite:///a/b.db".parse(), Ok(DatabaseUri::Sqlite("a/b.db".into())));
+        assert_eq!("sqlite:////a/b.db".parse(), Ok(DatabaseUri::Sqlite("/a/b.db".into())));
+        let uri: DatabaseUri = "postgresql+psycopg2://u:s:e@c@h:1/d".parse().expect("valid");
+        assert!(matches!(&uri, DatabaseUri::Postgres(url) if url == "postgresql://u:s:e@c@h:1/d"));
+        assert!(!uri.to_string().contains("e@c"), "{uri}");
+        for bad in ["", "mysql://h/d", "sqlite:///", "file.db"] {
+            assert!(bad.parse::<DatabaseUri>().is_err(), "{bad}");
+        }
     }
 }

@@ -1,225 +1,446 @@
-//! Experiments and runs: what was tried, with which parameters, and how well it did.
+//! Runs: what was tried, with which parameters, and how well it did.
 
-use crate::{Store, StoreError};
-use sqlx::Row;
+use crate::experiments::must_be_active;
+use crate::metrics::{Metric, put_metrics};
+use crate::names::{check_key, cut_param, cut_tag, limit, run_name};
+use crate::sql::{Connection, Row, args, placeholders};
+use crate::{LifecycleStage, Store, StoreError, Tag};
+use std::collections::HashMap;
+
+const RUN_NAME: &str = "mlflow.runName";
+pub(crate) const INFO: &str =
+    "run_uuid, experiment_id, name, user_id, status, start_time, end_time, lifecycle_stage, artifact_uri";
 
 /// Status of a run, MLflow's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
+    /// At work.
+    Running,
+    /// Waiting for its turn.
+    Scheduled,
     /// Ended well.
     Finished,
     /// Ended with an error.
     Failed,
+    /// Ended by a person.
+    Killed,
 }
 
 impl RunStatus {
-    fn as_str(self) -> &'static str {
+    const ALL: [Self; 5] = [Self::Running, Self::Scheduled, Self::Finished, Self::Failed, Self::Killed];
+
+    /// MLflow's spelling.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
+            Self::Running => "RUNNING",
+            Self::Scheduled => "SCHEDULED",
             Self::Finished => "FINISHED",
             Self::Failed => "FAILED",
+            Self::Killed => "KILLED",
         }
+    }
+
+    /// By MLflow's spelling.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// By MLflow's number, from 1.
+    #[must_use]
+    pub fn of_number(number: i64) -> Option<Self> {
+        usize::try_from(number - 1).ok().and_then(|at| Self::ALL.get(at).copied())
     }
 }
 
 /// A run to be created.
-#[derive(Debug, Clone)]
-pub struct NewRun<'a> {
-    /// Experiment name; created when missing.
-    pub experiment: &'a str,
-    /// Run name.
-    pub name: &'a str,
+#[derive(Debug, Clone, Default)]
+pub struct NewRun {
+    /// Experiment it belongs to.
+    pub experiment_id: i64,
+    /// Run name; a random one when there is none.
+    pub name: String,
     /// Who runs it.
-    pub user: &'a str,
+    pub user: String,
     /// Epoch milliseconds.
     pub start_time_ms: i64,
+    /// Tags; `mlflow.runName` may be the name.
+    pub tags: Vec<Tag>,
 }
 
-/// A metric value.
-#[derive(Debug, Clone)]
-pub struct Metric {
+/// What a run is, without what it logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunInfo {
+    /// 32 hex digits.
+    pub id: String,
+    /// Its experiment.
+    pub experiment_id: i64,
     /// Name.
-    pub key: String,
-    /// Value; NaN and infinities are stored as MLflow stores them.
-    pub value: f64,
+    pub name: String,
+    /// Who ran it.
+    pub user: String,
+    /// Where it stands.
+    pub status: RunStatus,
     /// Epoch milliseconds.
-    pub timestamp_ms: i64,
-    /// Step, such as the boosting round.
-    pub step: i64,
+    pub start_time_ms: Option<i64>,
+    /// Epoch milliseconds.
+    pub end_time_ms: Option<i64>,
+    /// Active or deleted.
+    pub lifecycle_stage: LifecycleStage,
+    /// Where its artifacts lie.
+    pub artifact_uri: String,
+}
+
+/// A run with everything it logged.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What it is.
+    pub info: RunInfo,
+    /// Latest value of each metric.
+    pub metrics: Vec<Metric>,
+    /// Parameters.
+    pub params: Vec<Tag>,
+    /// Tags.
+    pub tags: Vec<Tag>,
+    /// Data sets and models it used.
+    pub inputs: crate::RunInputs,
+    /// Models it made.
+    pub outputs: Vec<crate::ModelOutput>,
+}
+
+/// What [`Store::log_batch`] writes at once.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// Metric values.
+    pub metrics: Vec<Metric>,
+    /// Parameters.
+    pub params: Vec<Tag>,
+    /// Tags.
+    pub tags: Vec<Tag>,
+}
+
+pub(crate) fn run_info(row: &Row) -> Result<RunInfo, StoreError> {
+    Ok(RunInfo {
+        id: row.text(0)?,
+        experiment_id: row.int(1)?,
+        name: row.text(2)?,
+        user: row.text(3)?,
+        status: RunStatus::of(&row.text(4)?).unwrap_or(RunStatus::Running),
+        start_time_ms: row.opt_int(5)?,
+        end_time_ms: row.opt_int(6)?,
+        lifecycle_stage: LifecycleStage::of(&row.text(7)?),
+        artifact_uri: row.text(8)?,
+    })
+}
+
+fn missing(id: &str) -> StoreError {
+    StoreError::NotFound(format!("Run with id={id} not found"))
 }
 
 impl Store {
-    /// Creates a running run and returns its id (32 hex digits).
+    /// Creates a running run.
     ///
     /// # Errors
-    /// When a name is too long for MLflow's columns, or the database fails.
-    pub async fn create_run(&self, run: &NewRun<'_>) -> Result<String, StoreError> {
-        limit("experiment name", run.experiment, 256)?;
-        limit("run name", run.name, 250)?;
-        limit("user", run.user, 256)?;
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let found = sqlx::query("SELECT experiment_id FROM experiments WHERE workspace = 'default' AND name = $1")
-            .bind(run.experiment)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let experiment: i64 = match found {
-            Some(row) => row.try_get("experiment_id")?,
-            None => {
-                let row = sqlx::query("SELECT COALESCE(MAX(experiment_id), 0) + 1 AS id FROM experiments")
-                    .fetch_one(&mut *tx)
-                    .await?;
-                let experiment: i64 = row.try_get("id")?;
-                let location = self.artifacts.join(experiment.to_string());
-                sqlx::query(
-                    "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time, workspace) \
-                     VALUES ($1, $2, $3, 'active', $4, $4, 'default')",
-                )
-                .bind(experiment)
-                .bind(run.experiment)
-                .bind(location.display().to_string())
-                .bind(run.start_time_ms)
-                .execute(&mut *tx)
-                .await?;
-                experiment
-            }
-        };
-        let artifact_uri =
-            self.artifacts.join(experiment.to_string()).join(&id).join("artifacts").display().to_string();
-        limit("artifact path (choose a shorter state folder)", &artifact_uri, 200)?;
-        sqlx::query(
-            "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, source_version, \
-             lifecycle_stage, artifact_uri, experiment_id) VALUES ($1, $2, 'UNKNOWN', '', '', $3, 'RUNNING', $4, '', 'active', $5, $6)",
-        )
-        .bind(&id)
-        .bind(run.name)
-        .bind(run.user)
-        .bind(run.start_time_ms)
-        .bind(artifact_uri)
-        .bind(experiment)
-        .execute(&mut *tx)
-        .await?;
-        for (key, value) in
-            [("mlflow.runName", run.name), ("mlflow.user", run.user), ("mlflow.source.name", "serin train")]
-        {
-            sqlx::query("INSERT INTO tags (key, value, run_uuid) VALUES ($1, $2, $3)")
-                .bind(key)
-                .bind(value)
-                .bind(&id)
-                .execute(&mut *tx)
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(id)
-    }
-
-    /// Logs metrics and params in one transaction. Repeating a call changes nothing; another value for a
-    /// param that is set is refused.
-    ///
-    /// # Errors
-    /// With the key that does not fit.
-    pub async fn log_batch(
-        &self,
-        run_id: &str,
-        metrics: &[Metric],
-        params: &[(String, String)],
-    ) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let run =
-            sqlx::query("SELECT run_uuid FROM runs WHERE run_uuid = $1").bind(run_id).fetch_optional(&mut *tx).await?;
-        if run.is_none() {
-            return Err(StoreError::not_found("run", run_id));
-        }
-        for (key, value) in params {
-            limit("param key", key, 250)?;
-            limit("param value", value, 8000)?;
-            sqlx::query(
-                "INSERT INTO params (key, value, run_uuid) VALUES ($1, $2, $3) ON CONFLICT (key, run_uuid) DO NOTHING",
-            )
-            .bind(key)
-            .bind(value)
-            .bind(run_id)
-            .execute(&mut *tx)
-            .await?;
-            let row = sqlx::query("SELECT value FROM params WHERE key = $1 AND run_uuid = $2")
-                .bind(key)
-                .bind(run_id)
-                .fetch_one(&mut *tx)
-                .await?;
-            let stored: String = row.try_get("value")?;
-            if stored != *value {
+    /// When the experiment is missing or deleted, or a name or tag does not fit.
+    pub async fn create_run(&self, mut run: NewRun) -> Result<Run, StoreError> {
+        let tagged = run.tags.iter().find(|tag| tag.key == RUN_NAME).map(|tag| tag.value.clone());
+        match tagged {
+            Some(tag) if run.name.is_empty() => run.name = tag,
+            Some(tag) if tag != run.name => {
                 return Err(StoreError::Invalid(format!(
-                    "param {key:?} of run {run_id} is {stored:?} and cannot become {value:?}"
+                    "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values (run_name='{}', mlflow.runName='{tag}').",
+                    run.name
                 )));
             }
+            Some(_) => {}
+            None => {
+                if run.name.is_empty() {
+                    run.name = run_name(uuid::Uuid::new_v4().as_u128());
+                }
+                run.tags.push(Tag::new(RUN_NAME, run.name.clone()));
+            }
         }
-        for metric in metrics {
-            limit("metric key", &metric.key, 250)?;
-            let (value, is_nan) = stored_value(metric.value);
-            sqlx::query(
-                "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-            )
-            .bind(&metric.key)
-            .bind(value)
-            .bind(metric.timestamp_ms)
-            .bind(run_id)
-            .bind(metric.step)
-            .bind(is_nan)
-            .execute(&mut *tx)
-            .await?;
-            // Latest by step, then time, then value, as MLflow orders them.
-            sqlx::query(
-                "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES ($1, $2, $3, $4, $5, $6) \
-                 ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, step = excluded.step, \
-                 is_nan = excluded.is_nan WHERE (excluded.step, excluded.timestamp, excluded.value) >= \
-                 (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)",
-            )
-            .bind(&metric.key)
-            .bind(value)
-            .bind(metric.timestamp_ms)
-            .bind(metric.step)
-            .bind(is_nan)
-            .bind(run_id)
-            .execute(&mut *tx)
-            .await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        limit("run_name", &run.name, 250)?;
+        limit("user_id", &run.user, 256)?;
+        check_tags(&run.tags)?;
+        let info = RunInfo {
+            id: uuid::Uuid::new_v4().simple().to_string(),
+            experiment_id: run.experiment_id,
+            name: run.name,
+            user: run.user,
+            status: RunStatus::Running,
+            start_time_ms: Some(run.start_time_ms),
+            end_time_ms: None,
+            lifecycle_stage: LifecycleStage::Active,
+            artifact_uri: String::new(),
+        };
+        let mut tags = run.tags;
+        tags.sort_by(|a, b| a.key.cmp(&b.key));
+        self.write(move |connection| {
+            Box::pin(async move {
+                let mut info = info;
+                let location = must_be_active(connection, info.experiment_id).await?;
+                info.artifact_uri = format!("{}/{}/artifacts", location.trim_end_matches('/'), info.id);
+                limit("artifact_uri (choose a shorter artifact location)", &info.artifact_uri, 200)?;
+                connection
+                    .execute(
+                        "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, source_version, \
+                         lifecycle_stage, artifact_uri, experiment_id) VALUES ($1, $2, 'UNKNOWN', '', '', $3, 'RUNNING', $4, '', 'active', $5, $6)",
+                        args![&info.id, &info.name, &info.user, info.start_time_ms, &info.artifact_uri, info.experiment_id],
+                    )
+                    .await?;
+                put_tags(connection, &info.id, &tags).await?;
+                let inputs = crate::RunInputs::default();
+                Ok(Run { info, metrics: Vec::new(), params: Vec::new(), tags, inputs, outputs: Vec::new() })
+            })
+        })
+        .await
     }
 
-    /// Ends a run.
+    /// What a run is, in any state.
+    ///
+    /// # Errors
+    /// When there is none with that id.
+    pub async fn run_info(&self, id: &str) -> Result<RunInfo, StoreError> {
+        let sql = format!("SELECT {INFO} FROM runs WHERE run_uuid = $1");
+        run_info(&self.reader().row(sql, args![id]).await?.ok_or_else(|| missing(id))?)
+    }
+
+    /// A run with everything it logged, in any state.
+    ///
+    /// # Errors
+    /// When there is none with that id.
+    pub async fn run(&self, id: &str) -> Result<Run, StoreError> {
+        let info = self.run_info(id).await?;
+        self.with_data(vec![info]).await?.pop().ok_or_else(|| missing(id))
+    }
+
+    pub(crate) async fn with_data(&self, infos: Vec<RunInfo>) -> Result<Vec<Run>, StoreError> {
+        let mut runs: Vec<Run> = infos
+            .into_iter()
+            .map(|info| Run {
+                info,
+                metrics: Vec::new(),
+                params: Vec::new(),
+                tags: Vec::new(),
+                inputs: crate::RunInputs::default(),
+                outputs: Vec::new(),
+            })
+            .collect();
+        let at: HashMap<String, usize> = runs.iter().enumerate().map(|(i, run)| (run.info.id.clone(), i)).collect();
+        let ids: Vec<String> = runs.iter().map(|run| run.info.id.clone()).collect();
+        let mut reader = self.reader();
+        for ids in ids.chunks(500) {
+            let list = placeholders(1, ids.len());
+            let values = || ids.iter().map(Into::into).collect::<Vec<_>>();
+            let place = |row: &Row| -> Result<usize, StoreError> { Ok(at.get(&row.text(0)?).copied().unwrap_or(0)) };
+            let sql = format!("SELECT run_uuid, key, value, timestamp, step, is_nan FROM latest_metrics WHERE run_uuid IN ({list}) ORDER BY key");
+            for row in reader.rows(sql, values()).await? {
+                let metric = crate::metrics::metric(&row)?;
+                runs[place(&row)?].metrics.push(metric);
+            }
+            let sql = format!("SELECT run_uuid, key, value FROM params WHERE run_uuid IN ({list}) ORDER BY key");
+            for row in reader.rows(sql, values()).await? {
+                runs[place(&row)?].params.push(Tag { key: row.text(1)?, value: row.text(2)? });
+            }
+            let sql = format!("SELECT run_uuid, key, value FROM tags WHERE run_uuid IN ({list}) ORDER BY key");
+            for row in reader.rows(sql, values()).await? {
+                runs[place(&row)?].tags.push(Tag { key: row.text(1)?, value: row.text(2)? });
+            }
+            crate::inputs::fill(&mut reader, ids, |id| at.get(id).copied(), &mut runs).await?;
+        }
+        Ok(runs)
+    }
+
+    /// Changes status, end time or name.
+    ///
+    /// # Errors
+    /// When the run is missing or deleted.
+    pub async fn update_run(
+        &self,
+        id: &str,
+        status: Option<RunStatus>,
+        end_time_ms: Option<i64>,
+        name: Option<&str>,
+    ) -> Result<RunInfo, StoreError> {
+        if let Some(name) = name {
+            limit("run_name", name, 250)?;
+        }
+        let (id, name) = (id.to_owned(), name.filter(|name| !name.is_empty()).map(str::to_owned));
+        self.write(move |connection| {
+            Box::pin(async move {
+                active_run(connection, &id).await?;
+                connection
+                    .execute(
+                        "UPDATE runs SET status = COALESCE($1, status), end_time = COALESCE($2, end_time), name = COALESCE($3, name) WHERE run_uuid = $4",
+                        args![status.map(RunStatus::as_str), end_time_ms, name.clone(), &id],
+                    )
+                    .await?;
+                if let Some(name) = name {
+                    put_tags(connection, &id, &[Tag::new(RUN_NAME, name)]).await?;
+                }
+                let sql = format!("SELECT {INFO} FROM runs WHERE run_uuid = $1");
+                run_info(&connection.row(sql, args![&id]).await?.ok_or_else(|| missing(&id))?)
+            })
+        })
+        .await
+    }
+
+    /// Deletes or restores a run; twice is once.
     ///
     /// # Errors
     /// When there is no such run.
-    pub async fn finish_run(&self, run_id: &str, status: RunStatus, end_time_ms: i64) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE runs SET status = $1, end_time = $2 WHERE run_uuid = $3")
-            .bind(status.as_str())
-            .bind(end_time_ms)
-            .bind(run_id)
-            .execute(&self.pool)
-            .await?;
-        if done.rows_affected() == 0 { Err(StoreError::not_found("run", run_id)) } else { Ok(()) }
+    pub async fn set_run_lifecycle(&self, id: &str, to: LifecycleStage, now_ms: i64) -> Result<(), StoreError> {
+        let deleted = (to == LifecycleStage::Deleted).then_some(now_ms);
+        let id = id.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let found = connection.row("SELECT lifecycle_stage FROM runs WHERE run_uuid = $1", args![&id]).await?;
+                if found.ok_or_else(|| missing(&id))?.text(0)? == to.as_str() {
+                    return Ok(());
+                }
+                connection
+                    .execute(
+                        "UPDATE runs SET lifecycle_stage = $1, deleted_time = $2 WHERE run_uuid = $3",
+                        args![to.as_str(), deleted, &id],
+                    )
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
     }
 
-    pub(crate) async fn artifact_uri(&self, run_id: &str) -> Result<String, StoreError> {
-        let row = sqlx::query("SELECT artifact_uri FROM runs WHERE run_uuid = $1 AND lifecycle_stage = 'active'")
-            .bind(run_id)
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(row.ok_or_else(|| StoreError::not_found("run", run_id))?.try_get("artifact_uri")?)
+    /// Logs metrics, params and tags of an active run in one transaction. Repeating a call changes nothing.
+    ///
+    /// # Errors
+    /// With the key that does not fit, or the params that have another value already; nothing is written then.
+    pub async fn log_batch(&self, run_id: &str, batch: Batch) -> Result<(), StoreError> {
+        for metric in &batch.metrics {
+            metric.check()?;
+        }
+        for param in &batch.params {
+            check_key("Param", &param.key)?;
+        }
+        check_tags(&batch.tags)?;
+        let run_id = run_id.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let experiment = active_run(connection, &run_id).await?;
+                let changed = put_params(connection, &run_id, &batch.params).await?;
+                if let Some(message) = changed_params(&changed, &run_id, batch.params.len()) {
+                    return Err(StoreError::Invalid(message));
+                }
+                put_metrics(connection, &run_id, experiment, &batch.metrics).await?;
+                put_tags(connection, &run_id, &batch.tags).await
+            })
+        })
+        .await
+    }
+
+    /// Removes a tag of an active run.
+    ///
+    /// # Errors
+    /// When the run or the tag is missing.
+    pub async fn delete_run_tag(&self, run_id: &str, key: &str) -> Result<(), StoreError> {
+        let (run_id, key) = (run_id.to_owned(), key.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                active_run(connection, &run_id).await?;
+                let gone = connection
+                    .execute("DELETE FROM tags WHERE run_uuid = $1 AND key = $2", args![&run_id, &key])
+                    .await?;
+                if gone == 0 {
+                    return Err(StoreError::NotFound(format!("No tag with name: {key} in run with id {run_id}")));
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 }
 
-/// MLflow's spelling of what SQL cannot hold.
-fn stored_value(value: f64) -> (f64, bool) {
-    if value.is_nan() { (0.0, true) } else { (value.clamp(-f64::MAX, f64::MAX), false) }
-}
-
-pub(crate) fn limit(what: &str, text: &str, characters: usize) -> Result<(), StoreError> {
-    let count = text.chars().count();
-    if count > characters {
+/// The experiment of a run that may be written to.
+pub(crate) async fn active_run(connection: &mut Connection, id: &str) -> Result<i64, StoreError> {
+    let row = connection
+        .row("SELECT experiment_id, lifecycle_stage FROM runs WHERE run_uuid = $1", args![id])
+        .await?
+        .ok_or_else(|| missing(id))?;
+    let stage = row.text(1)?;
+    if stage != "active" {
         return Err(StoreError::Invalid(format!(
-            "the {what} has {count} characters, at most {characters} are allowed"
+            "The run {id} must be in the 'active' state. Current state is {stage}."
         )));
     }
+    row.int(0)
+}
+
+fn check_tags(tags: &[Tag]) -> Result<(), StoreError> {
+    tags.iter().try_for_each(|tag| check_key("Tag", &tag.key))
+}
+
+pub(crate) async fn put_tags(connection: &mut Connection, run_id: &str, tags: &[Tag]) -> Result<(), StoreError> {
+    for tag in tags {
+        let value = cut_tag(&tag.value);
+        connection
+            .execute(
+                "INSERT INTO tags (key, value, run_uuid) VALUES ($1, $2, $3) ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value",
+                args![&tag.key, &value, run_id],
+            )
+            .await?;
+        if tag.key == RUN_NAME {
+            limit("run_name", &value, 250)?;
+            connection.execute("UPDATE runs SET name = $1 WHERE run_uuid = $2", args![value, run_id]).await?;
+        }
+    }
     Ok(())
+}
+
+/// Writes what is new and returns (key, old, new) of what would change.
+async fn put_params(
+    connection: &mut Connection,
+    run_id: &str,
+    params: &[Tag],
+) -> Result<Vec<(String, String, String)>, StoreError> {
+    let mut changed = Vec::new();
+    for param in params {
+        let value = cut_param(&param.value);
+        let inserted = connection
+            .execute(
+                "INSERT INTO params (key, value, run_uuid) VALUES ($1, $2, $3) ON CONFLICT (key, run_uuid) DO NOTHING",
+                args![&param.key, &value, run_id],
+            )
+            .await?;
+        if inserted > 0 {
+            continue;
+        }
+        let row = connection
+            .row("SELECT value FROM params WHERE key = $1 AND run_uuid = $2", args![&param.key, run_id])
+            .await?;
+        let stored = row.map_or(Ok(String::new()), |row| row.text(0))?;
+        if stored != value {
+            changed.push((param.key.clone(), stored, value));
+        }
+    }
+    Ok(changed)
+}
+
+fn changed_params(changed: &[(String, String, String)], run_id: &str, submitted: usize) -> Option<String> {
+    match changed {
+        [] => None,
+        [(key, old, new)] if submitted == 1 => Some(format!(
+            "Changing param values is not allowed. Param with key='{key}' was already logged with value='{old}' for run ID='{run_id}'. Attempted logging new value '{new}'."
+        )),
+        many => {
+            let list: Vec<String> = many
+                .iter()
+                .map(|(key, old, new)| format!("{{'key': '{key}', 'old_value': '{old}', 'new_value': '{new}'}}"))
+                .collect();
+            Some(format!(
+                "Changing param values is not allowed. Params were already logged='[{}]' for run ID='{run_id}'.",
+                list.join(", ")
+            ))
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Model URIs, MLflow's spellings.
 
-use crate::{Stage, Store, StoreError};
-use std::path::PathBuf;
+use crate::{ModelVersion, Stage, Store, StoreError};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where a model is.
@@ -75,39 +75,106 @@ impl FromStr for ModelUri {
 }
 
 impl Store {
-    /// Finds what a URI names now; stages and aliases move.
+    /// Finds what a URI names now; stages and aliases move. Models in S3 are copied below `cache`, once a version.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] with what there is instead.
-    pub async fn resolve(&self, uri: &ModelUri) -> Result<ResolvedModel, StoreError> {
-        let (name, version) = match uri {
-            ModelUri::Path(path) => {
-                return Ok(ResolvedModel { name: None, version: None, path: path.clone() });
-            }
+    pub async fn resolve(&self, uri: &ModelUri, cache: &Path) -> Result<ResolvedModel, StoreError> {
+        let found = match uri {
+            ModelUri::Path(path) => return Ok(ResolvedModel { name: None, version: None, path: path.clone() }),
             ModelUri::Run(run, path) => {
-                let path = PathBuf::from(self.artifact_uri(run).await?).join(path);
+                let info = self.run_info(run).await?;
+                let location = format!("{}/{path}", info.artifact_uri.trim_end_matches('/'));
+                let path = self.local_copy(&location, &cache.join(run)).await?;
                 return Ok(ResolvedModel { name: None, version: None, path });
             }
-            ModelUri::Version(name, version) => (name, Some(*version)),
-            ModelUri::Alias(name, alias) => (name, self.aliased_version(name, alias).await?),
-            ModelUri::Stage(name, stage) => {
-                let versions = self.versions(name).await?;
-                (name, versions.iter().find(|version| version.stage == stage.as_str()).map(|version| version.version))
-            }
-            ModelUri::Latest(name) => (name, self.versions(name).await?.first().map(|version| version.version)),
+            _ => self.version_of(uri).await?,
+        };
+        let Some(found) = found else { return Err(self.nothing_at(uri).await?) };
+        let mut location = found.storage_location.clone();
+        if let Some(rest) = location.strip_prefix("runs:/") {
+            let (run, path) = rest.split_once('/').unwrap_or((rest, ""));
+            location = format!("{}/{path}", self.run_info(run).await?.artifact_uri.trim_end_matches('/'));
+        }
+        let path = self.local_copy(&location, &cache.join(format!("{}-{}", found.name, found.version))).await?;
+        Ok(ResolvedModel { name: Some(found.name), version: Some(found.version), path })
+    }
+
+    /// The version that a registry URI names now.
+    pub(crate) async fn version_of(&self, uri: &ModelUri) -> Result<Option<ModelVersion>, StoreError> {
+        let found = match uri {
+            ModelUri::Version(name, version) => self.model_version(name, *version).await,
+            ModelUri::Alias(name, alias) => self.aliased_version(name, alias).await,
+            ModelUri::Latest(name) => self.aliased_version(name, "latest").await,
+            ModelUri::Stage(name, stage) => return Ok(self.latest_versions(name, &[*stage]).await.ok().and_then(|mut v| v.pop())),
+            ModelUri::Run(..) | ModelUri::Path(_) => return Ok(None),
+        };
+        match found {
+            Ok(version) => Ok(Some(version)),
+            Err(StoreError::NotFound(_) | StoreError::Invalid(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn nothing_at(&self, uri: &ModelUri) -> Result<StoreError, StoreError> {
+        let name = match uri {
+            ModelUri::Version(name, _) | ModelUri::Stage(name, _) | ModelUri::Alias(name, _) | ModelUri::Latest(name) => name,
+            ModelUri::Run(..) | ModelUri::Path(_) => return Ok(StoreError::NotFound(format!("model {uri} not found"))),
         };
         let versions = self.versions(name).await?;
-        let found = version.and_then(|wanted| versions.iter().find(|version| version.version == wanted));
-        let Some(found) = found else {
-            let hint = if versions.is_empty() {
-                "; no version of it is registered: train one with `serin train`".to_owned()
-            } else {
-                let list: Vec<_> = versions.iter().take(8).map(|v| format!("{} ({})", v.version, v.stage)).collect();
-                format!("; registered versions: {}", list.join(", "))
-            };
-            return Err(StoreError::NotFound { kind: "model", id: uri.to_string(), hint });
+        let hint = if versions.is_empty() {
+            "no version of it is registered: train one with `serin train`".to_owned()
+        } else {
+            let list: Vec<_> = versions.iter().take(8).map(|v| format!("{} ({})", v.version, v.stage.as_str())).collect();
+            format!("registered versions: {}", list.join(", "))
         };
-        Ok(ResolvedModel { name: Some(name.clone()), version: Some(found.version), path: PathBuf::from(&found.source) })
+        Ok(StoreError::NotFound(format!("model \"{uri}\" not found; {hint}")))
+    }
+
+    async fn local_copy(&self, location: &str, cache: &Path) -> Result<PathBuf, StoreError> {
+        let Some(path) = self.artifacts.path_of(location) else {
+            // A folder of this machine, as `serin train` before the tracking server wrote it.
+            if location.starts_with('/') {
+                return Ok(PathBuf::from(location));
+            }
+            return Err(StoreError::Invalid(format!(
+                "the model lies at {location}, which is not below this store's artifact root {}",
+                self.artifacts.root()
+            )));
+        };
+        if let Some(folder) = self.artifacts.local_folder(&path) {
+            return Ok(folder);
+        }
+        let done = cache.with_extension("complete");
+        if !done.exists() {
+            self.artifacts.download(&path, cache).await?;
+            std::fs::write(&done, b"").map_err(|source| StoreError::artifact(done.display(), source))?;
+        }
+        Ok(cache.to_owned())
+    }
+
+    /// Writes `files` into folder `folder` of a run's artifacts and returns its URI.
+    ///
+    /// # Errors
+    /// When a name is not a plain file name, or the store fails.
+    pub async fn put_folder(
+        &self,
+        run_id: &str,
+        folder: &str,
+        files: Vec<(String, Vec<u8>)>,
+    ) -> Result<String, StoreError> {
+        for name in files.iter().map(|(name, _)| name.as_str()).chain([folder]) {
+            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+                return Err(StoreError::Invalid(format!("artifact name {name:?} is not a plain file name")));
+            }
+        }
+        let uri = format!("{}/{folder}", self.run_info(run_id).await?.artifact_uri.trim_end_matches('/'));
+        let outside = || StoreError::Invalid(format!("{uri} is not below the artifact root {}", self.artifacts.root()));
+        let root = self.artifacts.path_of(&uri).ok_or_else(outside)?;
+        for (name, bytes) in files {
+            self.artifacts.put_bytes(&root.join(&name)?, bytes).await?;
+        }
+        Ok(uri)
     }
 }
 

@@ -1,4 +1,7 @@
 //! What every HTTP route shares.
 
 pub(crate) mod error;
+pub(crate) mod fields;
+pub(crate) mod guard;
 pub(crate) mod openapi;
+pub(crate) mod page_token;

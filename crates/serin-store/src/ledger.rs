@@ -1,0 +1,76 @@
+//! The ledger: which version held which alias or stage when, by whom and why. Rows are only ever added, in the
+//! transaction of the change itself.
+
+use crate::sql::{Connection, args};
+use crate::{Store, StoreError};
+
+/// Who changes the registry, when and why.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Person or program.
+    pub actor: String,
+    /// In a sentence.
+    pub reason: String,
+    /// Epoch milliseconds.
+    pub at_ms: i64,
+}
+
+/// One row of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// Unique, ordered by time.
+    pub id: String,
+    /// Epoch milliseconds.
+    pub at_ms: i64,
+    /// Version, or none where the whole model changed.
+    pub version: Option<i64>,
+    /// `created`, `stage`, `alias`, `alias removed`, `deleted`, `renamed`, …
+    pub change: String,
+    /// Stage, alias or name.
+    pub target: String,
+    /// Person or program.
+    pub actor: String,
+    /// In a sentence.
+    pub reason: String,
+}
+
+pub(crate) async fn record(
+    connection: &mut Connection,
+    model: &str,
+    version: Option<i64>,
+    kind: &'static str,
+    target: &str,
+    change: &Change,
+) -> Result<(), StoreError> {
+    connection
+        .execute(
+            "INSERT INTO serin_ledger (id, at, model_name, version, change, target, actor, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            args![uuid::Uuid::now_v7().to_string(), change.at_ms, model, version, kind, target, &change.actor, &change.reason],
+        )
+        .await?;
+    Ok(())
+}
+
+impl Store {
+    /// The ledger of a model, newest first: `limit` rows after `offset`. A deleted model keeps its ledger.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn model_history(&self, model: &str, limit: i64, offset: i64) -> Result<Vec<LedgerEntry>, StoreError> {
+        let sql = "SELECT id, at, version, change, target, actor, reason FROM serin_ledger WHERE model_name = $1 ORDER BY at DESC, id DESC LIMIT $2 OFFSET $3";
+        let rows = self.reader().rows(sql, args![model, limit, offset]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(LedgerEntry {
+                    id: row.text(0)?,
+                    at_ms: row.int(1)?,
+                    version: row.opt_int(2)?,
+                    change: row.text(3)?,
+                    target: row.text(4)?,
+                    actor: row.text(5)?,
+                    reason: row.text(6)?,
+                })
+            })
+            .collect()
+    }
+}

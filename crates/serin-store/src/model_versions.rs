@@ -1,0 +1,398 @@
+//! Model versions: what can be released.
+
+use crate::ledger::{Change, record};
+use crate::names::limit;
+use crate::registered_models::{check_tag, insert_model, missing as model_missing, must_exist as model_must_exist};
+use crate::sql::{Connection, Row, Value, args, placeholders};
+use crate::{Store, StoreError, Tag};
+use std::collections::HashMap;
+
+pub(crate) const COLUMNS: &str = "v.name, v.version, v.creation_time, v.last_updated_time, v.description, v.user_id, v.current_stage, v.source, v.run_id, v.status, v.status_message, v.run_link, v.storage_location";
+const DELETED: &str = "Deleted_Internal";
+
+/// Stage of a model version, MLflow's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// No stage.
+    None,
+    /// Being tried.
+    Staging,
+    /// Live.
+    Production,
+    /// Retired.
+    Archived,
+}
+
+impl Stage {
+    const ALL: [Self; 4] = [Self::None, Self::Staging, Self::Production, Self::Archived];
+
+    /// MLflow's spelling.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Staging => "Staging",
+            Self::Production => "Production",
+            Self::Archived => "Archived",
+        }
+    }
+}
+
+impl std::str::FromStr for Stage {
+    type Err = String;
+
+    /// Any case.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|stage| stage.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
+            format!(
+                "Invalid Model Version stage: {text}. Value must be one of None, Staging, Production, Archived."
+            )
+        })
+    }
+}
+
+/// A registered version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelVersion {
+    /// Registered model.
+    pub name: String,
+    /// From 1.
+    pub version: i64,
+    /// Epoch milliseconds.
+    pub creation_time_ms: i64,
+    /// Epoch milliseconds.
+    pub last_updated_time_ms: i64,
+    /// Free text.
+    pub description: Option<String>,
+    /// Who made it.
+    pub user: Option<String>,
+    /// Stage now.
+    pub stage: Stage,
+    /// What the client named as its source.
+    pub source: String,
+    /// Run it came from, or empty.
+    pub run_id: String,
+    /// `READY`.
+    pub status: String,
+    /// Why it is not ready.
+    pub status_message: Option<String>,
+    /// Link of the client.
+    pub run_link: String,
+    /// Where its files really lie.
+    pub storage_location: String,
+    /// Tags.
+    pub tags: Vec<Tag>,
+    /// Aliases that point at it.
+    pub aliases: Vec<String>,
+}
+
+/// A version to be created.
+#[derive(Debug, Clone, Default)]
+pub struct NewModelVersion {
+    /// Registered model.
+    pub name: String,
+    /// Create the registered model where it is missing.
+    pub create_model: bool,
+    /// Where the model is: `mlflow-artifacts:/…`, `runs:/…`, `models:/…`, `s3://…`.
+    pub source: String,
+    /// Run it came from, or empty.
+    pub run_id: String,
+    /// Logged model it is, or empty.
+    pub model_id: String,
+    /// Link to the run.
+    pub run_link: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Tags.
+    pub tags: Vec<Tag>,
+}
+
+fn missing(name: &str, version: i64) -> StoreError {
+    StoreError::NotFound(format!("Model Version (name={name}, version={version}) not found"))
+}
+
+fn model_version(row: &Row) -> Result<ModelVersion, StoreError> {
+    let source = row.text(7)?;
+    Ok(ModelVersion {
+        name: row.text(0)?,
+        version: row.int(1)?,
+        creation_time_ms: row.int(2)?,
+        last_updated_time_ms: row.int(3)?,
+        description: row.opt_text(4)?,
+        user: row.opt_text(5)?,
+        stage: row.text(6)?.parse().unwrap_or(Stage::None),
+        run_id: row.text(8)?,
+        status: row.text(9)?,
+        status_message: row.opt_text(10)?,
+        run_link: row.text(11)?,
+        storage_location: row.opt_text(12)?.unwrap_or_else(|| source.clone()),
+        source,
+        tags: Vec::new(),
+        aliases: Vec::new(),
+    })
+}
+
+impl Store {
+    /// Registers the next version of a model. Numbers are never used twice.
+    ///
+    /// # Errors
+    /// When the model is missing, or the source is not one the request may name.
+    pub async fn create_model_version(
+        &self,
+        new: NewModelVersion,
+        change: Change,
+    ) -> Result<ModelVersion, StoreError> {
+        if new.create_model {
+            crate::names::check_model_name(&new.name)?;
+        }
+        limit("source", &new.source, 500)?;
+        limit("run_link", &new.run_link, 500)?;
+        limit("description", new.description.as_deref().unwrap_or_default(), 5000)?;
+        new.tags.iter().try_for_each(check_tag)?;
+        let name = new.name.clone();
+        let origin = self.origin_of(&new).await?;
+        let version = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let at = change.at_ms;
+                    if new.create_model && insert_model(connection, &new.name, None, at).await? {
+                        record(connection, &new.name, None, "model created", "", &change).await?;
+                    }
+                    // Also the lock that keeps two callers from taking one number.
+                    let sql = "UPDATE registered_models SET last_updated_time = $1 WHERE workspace = 'default' AND name = $2";
+                    if connection.execute(sql, args![at, &new.name]).await? == 0 {
+                        return Err(model_missing(&new.name));
+                    }
+                    let sql = "SELECT COALESCE(MAX(version), 0) + 1 FROM model_versions WHERE workspace = 'default' AND name = $1";
+                    let version = connection.row(sql, args![&new.name]).await?.map_or(Ok(1), |row| row.int(0))?;
+                    let run = (!origin.run_id.is_empty()).then_some(origin.run_id);
+                    let link = (!new.run_link.is_empty()).then_some(new.run_link);
+                    connection
+                        .execute(
+                            "INSERT INTO model_versions (name, version, creation_time, last_updated_time, description, user_id, current_stage, source, \
+                             run_id, status, run_link, storage_location, workspace) \
+                             VALUES ($1, $2, $3, $3, $4, $5, 'None', $6, $7, 'READY', $8, $9, 'default')",
+                            args![&new.name, version, at, new.description, &change.actor, new.source, run, link, origin.storage_location],
+                        )
+                        .await?;
+                    for tag in &new.tags {
+                        put_tag(connection, &new.name, version, tag).await?;
+                    }
+                    record(connection, &new.name, Some(version), "created", "", &change).await?;
+                    Ok(version)
+                })
+            })
+            .await?;
+        self.model_version(&name, version).await
+    }
+
+    /// A version that is not deleted.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn model_version(&self, name: &str, version: i64) -> Result<ModelVersion, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM model_versions v WHERE v.workspace = 'default' AND v.name = $1 AND v.version = $2 AND v.current_stage <> '{DELETED}'"
+        );
+        let row = self.reader().row(sql, args![name, version]).await?.ok_or_else(|| missing(name, version))?;
+        self.model_versions_of(&[row], true).await?.pop().ok_or_else(|| missing(name, version))
+    }
+
+    pub(crate) async fn model_versions_of(
+        &self,
+        rows: &[Row],
+        with_aliases: bool,
+    ) -> Result<Vec<ModelVersion>, StoreError> {
+        let mut versions = rows.iter().map(model_version).collect::<Result<Vec<_>, _>>()?;
+        let at: HashMap<(String, i64), usize> =
+            versions.iter().enumerate().map(|(i, v)| ((v.name.clone(), v.version), i)).collect();
+        let mut names: Vec<&String> = versions.iter().map(|version| &version.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let mut reader = self.reader();
+        for names in names.chunks(500) {
+            let list = placeholders(1, names.len());
+            let mut bound: Vec<Value> = names.iter().map(Value::from).collect();
+            let mut only = String::new();
+            if let [one] = rows {
+                bound.push(one.int(1)?.into());
+                only = format!(" AND version = ${}", bound.len());
+            }
+            let sql = format!("SELECT name, version, key, value FROM model_version_tags WHERE workspace = 'default' AND name IN ({list}){only} ORDER BY key");
+            for row in reader.rows(sql, bound.clone()).await? {
+                if let Some(i) = at.get(&(row.text(0)?, row.int(1)?)) {
+                    versions[*i].tags.push(Tag { key: row.text(2)?, value: row.text(3)? });
+                }
+            }
+            if !with_aliases {
+                continue;
+            }
+            let sql = format!("SELECT name, version, alias FROM registered_model_aliases WHERE workspace = 'default' AND name IN ({list}){only} ORDER BY alias");
+            for row in reader.rows(sql, bound).await? {
+                if let Some(i) = at.get(&(row.text(0)?, row.int(1)?)) {
+                    versions[*i].aliases.push(row.text(2)?);
+                }
+            }
+        }
+        Ok(versions)
+    }
+
+    /// All versions of a model, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn versions(&self, name: &str) -> Result<Vec<ModelVersion>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM model_versions v WHERE v.workspace = 'default' AND v.name = $1 AND v.current_stage <> '{DELETED}' ORDER BY v.version DESC"
+        );
+        let rows = self.reader().rows(sql, args![name]).await?;
+        self.model_versions_of(&rows, true).await
+    }
+
+    /// Changes the description.
+    ///
+    /// # Errors
+    /// When the version is missing or the text too long.
+    pub async fn describe_model_version(
+        &self,
+        name: &str,
+        version: i64,
+        description: &str,
+        now_ms: i64,
+    ) -> Result<ModelVersion, StoreError> {
+        limit("description", description, 5000)?;
+        let (model, description) = (name.to_owned(), description.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                must_exist(connection, &model, version).await?;
+                let sql = "UPDATE model_versions SET description = $1, last_updated_time = $2 WHERE workspace = 'default' AND name = $3 AND version = $4";
+                connection.execute(sql, args![description, now_ms, model, version]).await.map(drop)
+            })
+        })
+        .await?;
+        self.model_version(name, version).await
+    }
+
+    /// Moves a version to a stage; `archive_existing` archives those that held it. One transaction with the ledger.
+    ///
+    /// # Errors
+    /// When there is no such version, or versions of a stage that is not active are to be archived.
+    pub async fn move_to_stage(
+        &self,
+        name: &str,
+        version: i64,
+        stage: Stage,
+        archive_existing: bool,
+        change: Change,
+    ) -> Result<ModelVersion, StoreError> {
+        if archive_existing && !matches!(stage, Stage::Staging | Stage::Production) {
+            return Err(StoreError::Invalid(format!(
+                "Model version transition cannot archive existing model versions because '{}' is not an Active stage. Valid stages are ['Staging', 'Production']",
+                stage.as_str()
+            )));
+        }
+        let model = name.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let at = change.at_ms;
+                // The model's row first, as every change of its versions: two movers wait for each other here.
+                let sql = "UPDATE registered_models SET last_updated_time = $1 WHERE workspace = 'default' AND name = $2";
+                connection.execute(sql, args![at, &model]).await?;
+                let before = must_exist(connection, &model, version).await?;
+                if archive_existing {
+                    let sql = "UPDATE model_versions SET current_stage = 'Archived', last_updated_time = $1 \
+                               WHERE workspace = 'default' AND name = $2 AND current_stage = $3 AND version <> $4 RETURNING version";
+                    for row in connection.rows(sql, args![at, &model, stage.as_str(), version]).await? {
+                        record(connection, &model, Some(row.int(0)?), "stage", Stage::Archived.as_str(), &change).await?;
+                    }
+                }
+                let sql = "UPDATE model_versions SET current_stage = $1, last_updated_time = $2 WHERE workspace = 'default' AND name = $3 AND version = $4";
+                connection.execute(sql, args![stage.as_str(), at, &model, version]).await?;
+                if before != stage.as_str() {
+                    record(connection, &model, Some(version), "stage", stage.as_str(), &change).await?;
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        self.model_version(name, version).await
+    }
+
+    /// Deletes a version: its number is not used again, what it was is redacted, its aliases are removed.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn delete_model_version(&self, name: &str, version: i64, change: Change) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                must_exist(connection, &name, version).await?;
+                let at = change.at_ms;
+                let sql = "UPDATE registered_models SET last_updated_time = $1 WHERE workspace = 'default' AND name = $2";
+                connection.execute(sql, args![at, &name]).await?;
+                let sql = format!(
+                    "UPDATE model_versions SET current_stage = '{DELETED}', last_updated_time = $1, description = NULL, user_id = NULL, status_message = NULL, \
+                     source = 'REDACTED-SOURCE-PATH', run_id = 'REDACTED-RUN-ID', run_link = 'REDACTED-RUN-LINK' \
+                     WHERE workspace = 'default' AND name = $2 AND version = $3"
+                );
+                connection.execute(sql, args![at, &name, version]).await?;
+                let sql = "DELETE FROM registered_model_aliases WHERE workspace = 'default' AND name = $1 AND version = $2 RETURNING alias";
+                for row in connection.rows(sql, args![&name, version]).await? {
+                    record(connection, &name, Some(version), "alias removed", &row.text(0)?, &change).await?;
+                }
+                record(connection, &name, Some(version), "deleted", "", &change).await
+            })
+        })
+        .await
+    }
+
+    /// Sets a tag.
+    ///
+    /// # Errors
+    /// When the version is missing or the tag does not fit.
+    pub async fn set_model_version_tag(&self, name: &str, version: i64, tag: Tag) -> Result<(), StoreError> {
+        check_tag(&tag)?;
+        let name = name.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                must_exist(connection, &name, version).await?;
+                put_tag(connection, &name, version, &tag).await
+            })
+        })
+        .await
+    }
+
+    /// Removes a tag; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When the version is missing.
+    pub async fn delete_model_version_tag(&self, name: &str, version: i64, key: &str) -> Result<(), StoreError> {
+        let (name, key) = (name.to_owned(), key.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                must_exist(connection, &name, version).await?;
+                let sql = "DELETE FROM model_version_tags WHERE workspace = 'default' AND name = $1 AND version = $2 AND key = $3";
+                connection.execute(sql, args![name, version, key]).await.map(drop)
+            })
+        })
+        .await
+    }
+}
+
+/// Stage of a version that is not deleted.
+pub(crate) async fn must_exist(connection: &mut Connection, name: &str, version: i64) -> Result<String, StoreError> {
+    let sql = "SELECT current_stage FROM model_versions WHERE workspace = 'default' AND name = $1 AND version = $2 AND current_stage <> 'Deleted_Internal'";
+    match connection.row(sql, args![name, version]).await? {
+        Some(row) => row.text(0),
+        None => {
+            model_must_exist(connection, name).await?;
+            Err(missing(name, version))
+        }
+    }
+}
+
+async fn put_tag(connection: &mut Connection, name: &str, version: i64, tag: &Tag) -> Result<(), StoreError> {
+    let sql = "INSERT INTO model_version_tags (key, value, name, version, workspace) VALUES ($1, $2, $3, $4, 'default') ON CONFLICT (workspace, key, name, version) DO UPDATE SET value = excluded.value";
+    connection.execute(sql, args![&tag.key, &tag.value, name, version]).await.map(drop)
+}

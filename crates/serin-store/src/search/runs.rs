@@ -1,0 +1,280 @@
+//! Searching runs.
+
+use super::filter::{Clause, Comparator};
+use super::order::OrderBy;
+use super::statement::{NUMBER, Statement, TEXT, TEXT_OR_LIST, TEXT_OR_NULL};
+use super::{Page, Search, filter, order, unknown_entity, unknown_key};
+use crate::sql::Row;
+use crate::{Run, Store, StoreError, ViewType};
+
+/// What is asked.
+#[derive(Debug, Clone, Default)]
+pub struct RunSearch {
+    /// Experiments to look in.
+    pub experiment_ids: Vec<i64>,
+    /// Active, deleted or both.
+    pub view: ViewType,
+    /// Filter, order and place.
+    pub search: Search,
+}
+
+const KEYS: [&str; 8] =
+    ["artifact_uri", "end_time", "experiment_id", "run_id", "run_name", "start_time", "status", "user_id"];
+const COLUMNS: &str = "r.run_uuid, r.experiment_id, r.name, r.user_id, r.status, r.start_time, r.end_time, r.lifecycle_stage, r.artifact_uri";
+
+/// What an identifier names.
+enum Key {
+    Metric(String),
+    Param(String),
+    Tag(String),
+    Dataset(String),
+    Attribute(&'static str),
+}
+
+fn key(entity: Option<&str>, key: &str) -> Result<Key, StoreError> {
+    Ok(match entity {
+        Some("metrics" | "metric") => Key::Metric(key.to_owned()),
+        Some("params" | "param" | "parameters" | "parameter") => Key::Param(key.to_owned()),
+        Some("tags" | "tag") => Key::Tag(key.to_owned()),
+        Some("datasets" | "dataset") => Key::Dataset(key.to_owned()),
+        None | Some("attributes" | "attribute" | "attr" | "run") => Key::Attribute(match key {
+            "status" => "status",
+            "user_id" => "user_id",
+            "artifact_uri" => "artifact_uri",
+            "run_name" | "run name" | "Run name" | "Run Name" => "name",
+            "run_id" => "run_uuid",
+            "start_time" | "created" | "Created" => "start_time",
+            "end_time" => "end_time",
+            _ => return Err(unknown_key(key, &KEYS)),
+        }),
+        Some(entity) => {
+            return Err(unknown_entity(entity, &["metric", "parameter", "tag", "attribute", "dataset"]));
+        }
+    })
+}
+
+impl Store {
+    /// A page of runs with all they logged.
+    ///
+    /// # Errors
+    /// When the filter or the order cannot be read.
+    pub async fn search_runs(&self, asked: &RunSearch) -> Result<Page<Run>, StoreError> {
+        let Search { filter, order_by, limit, offset } = &asked.search;
+        let clauses = filter::parse(filter)?;
+        let orders = order::parse(order_by)?;
+        if asked.experiment_ids.is_empty() {
+            return Ok(Page { items: Vec::new(), next: None });
+        }
+        let base = filtered(asked, &clauses)?;
+        let mut infos = Vec::new();
+        for row in self.ordered(base, &orders, *limit, *offset).await? {
+            infos.push(crate::runs::run_info(&row)?);
+        }
+        let more = infos.len() as i64 > *limit;
+        infos.truncate(usize::try_from(*limit).unwrap_or(0));
+        Ok(Page { items: self.with_data(infos).await?, next: more.then_some(offset + limit) })
+    }
+
+    /// Rows in order, one more than `limit`.
+    ///
+    /// Sorted by a metric, the runs that have it come first by value, then those where it is NaN, then those without.
+    /// Each of the three is a range of one index, and a page mostly needs only the first: read in turn, nothing is
+    /// sorted that is not shown.
+    async fn ordered(
+        &self,
+        base: Statement,
+        orders: &[OrderBy],
+        limit: i64,
+        offset: i64,
+    ) -> Result<Vec<Row>, StoreError> {
+        let metric = match orders.first() {
+            Some(order) => match key(order.entity.as_deref(), &order.key)? {
+                Key::Metric(name) => Some((name, order.direction())),
+                _ => None,
+            },
+            None => None,
+        };
+        let Some((name, direction)) = metric else {
+            return with_order(base, orders)?.rows(self, COLUMNS, limit, offset).await;
+        };
+        let mut rows: Vec<Row> = Vec::new();
+        let mut skip = offset;
+        for part in 0..3 {
+            let mut statement = base.clone();
+            let bound = statement.bind(name.as_str());
+            match part {
+                2 => statement.condition(format!(
+                    "NOT EXISTS (SELECT 1 FROM latest_metrics o WHERE o.run_uuid = r.run_uuid AND o.key = {bound})"
+                )),
+                _ => {
+                    statement.from = format!("{} JOIN latest_metrics o0 ON o0.run_uuid = r.run_uuid", statement.from);
+                    let is_nan = if part == 1 { "TRUE" } else { "FALSE" };
+                    statement.condition(format!("o0.key = {bound} AND o0.is_nan = {is_nan}"));
+                    if part == 0 {
+                        statement.order.push(format!("o0.value {direction}"));
+                    }
+                }
+            }
+            let statement = with_order(statement, &orders[1..])?;
+            let wanted = limit - rows.len() as i64;
+            let found = statement.clone().rows(self, COLUMNS, wanted, skip).await?;
+            let seen = found.len() as i64;
+            rows.extend(found);
+            if rows.len() as i64 > limit {
+                break;
+            }
+            skip = match (skip, seen) {
+                (0, _) => 0,
+                (skip, 0) => skip - statement.count(self).await?.min(skip),
+                _ => 0,
+            };
+        }
+        Ok(rows)
+    }
+}
+
+fn filtered(asked: &RunSearch, clauses: &[Clause]) -> Result<Statement, StoreError> {
+    let mut statement = Statement::from("runs r");
+    let ids = statement.bind_all(asked.experiment_ids.iter().copied());
+    statement.condition(format!("r.experiment_id IN ({ids})"));
+    let stages = statement.bind_all(asked.view.stages().iter().copied());
+    statement.condition(format!("r.lifecycle_stage IN ({stages})"));
+    for (number, clause) in clauses.iter().enumerate() {
+        match key(clause.entity.as_deref(), &clause.key)? {
+            Key::Metric(name) => {
+                clause.only(&NUMBER)?;
+                let (table, name) = (format!("f{number}"), statement.bind(name));
+                let value = statement.bind(clause.number("metric")?);
+                statement.from = format!("{} JOIN latest_metrics {table} ON {table}.run_uuid = r.run_uuid", statement.from);
+                let compared = format!("{table}.value {} {value}", clause.comparator.text());
+                // NaN is unequal to everything and neither above nor below anything.
+                statement.condition(match clause.comparator {
+                    Comparator::NotEqual => format!("{table}.key = {name} AND ({table}.is_nan = TRUE OR {compared})"),
+                    _ => format!("{table}.key = {name} AND {table}.is_nan = FALSE AND {compared}"),
+                });
+            }
+            Key::Param(name) => keyed(&mut statement, clause, number, "params", &name, "parameter")?,
+            Key::Tag(name) => keyed(&mut statement, clause, number, "tags", &name, "tag")?,
+            Key::Dataset(name) => dataset(&mut statement, clause, &name)?,
+            Key::Attribute(column) => attribute(&mut statement, clause, column)?,
+        }
+    }
+    Ok(statement)
+}
+
+fn keyed(
+    statement: &mut Statement,
+    clause: &Clause,
+    number: usize,
+    table: &str,
+    name: &str,
+    kind: &str,
+) -> Result<(), StoreError> {
+    clause.only(&TEXT_OR_NULL)?;
+    let (alias, name) = (format!("f{number}"), statement.bind(name));
+    let exists = format!("EXISTS (SELECT 1 FROM {table} x WHERE x.run_uuid = r.run_uuid AND x.key = {name})");
+    match clause.comparator {
+        Comparator::IsNull => statement.condition(format!("NOT {exists}")),
+        Comparator::IsNotNull => statement.condition(exists),
+        // A run without the key matches neither `=` nor `!=`.
+        _ => {
+            let compared = statement.compare_text(&format!("{alias}.value"), clause, kind)?;
+            statement.from = format!("{} JOIN {table} {alias} ON {alias}.run_uuid = r.run_uuid", statement.from);
+            statement.condition(format!("{alias}.key = {name} AND {compared}"));
+        }
+    }
+    Ok(())
+}
+
+fn dataset(statement: &mut Statement, clause: &Clause, name: &str) -> Result<(), StoreError> {
+    clause.only(&TEXT_OR_LIST)?;
+    let (join, column) = match name {
+        "name" => ("", "d.name"),
+        "digest" => ("", "d.digest"),
+        "context" => (" JOIN input_tags c ON c.input_uuid = i.input_uuid AND c.name = 'mlflow.data.context'", "c.value"),
+        other => {
+            return Err(StoreError::Invalid(format!(
+                "Invalid dataset key '{other}' specified. Valid keys are '{{'context', 'digest', 'name'}}'"
+            )));
+        }
+    };
+    let compared = statement.compare_text(column, clause, "dataset")?;
+    statement.condition(format!(
+        "EXISTS (SELECT 1 FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id{join} WHERE i.source_type = 'DATASET' \
+         AND i.destination_type = 'RUN' AND i.destination_id = r.run_uuid AND {compared})"
+    ));
+    Ok(())
+}
+
+fn attribute(statement: &mut Statement, clause: &Clause, column: &str) -> Result<(), StoreError> {
+    let sql = match column {
+        "start_time" | "end_time" => statement.compare_number(&format!("r.{column}"), clause, "attributes")?,
+        "run_uuid" => {
+            clause.only(&TEXT_OR_LIST)?;
+            statement.compare_text("r.run_uuid", clause, "attributes")?
+        }
+        _ if matches!(clause.comparator, Comparator::In | Comparator::NotIn) => {
+            return Err(StoreError::invalid(
+                "Only ['run_id'] attributes support comparison with a list of quoted string values.",
+            ));
+        }
+        column => {
+            clause.only(&TEXT)?;
+            statement.compare_text(&format!("r.{column}"), clause, "attributes")?
+        }
+    };
+    statement.condition(sql);
+    Ok(())
+}
+
+/// Adds `orders`, then newest first, then by id.
+fn with_order(mut statement: Statement, orders: &[OrderBy]) -> Result<Statement, StoreError> {
+    let (mut by_start, mut by_id) = (false, false);
+    for (number, order) in orders.iter().enumerate() {
+        let direction = order.direction();
+        let table = format!("o{}", number + 1);
+        match key(order.entity.as_deref(), &order.key)? {
+            Key::Metric(name) => {
+                let name = statement.bind(name);
+                statement.from = format!(
+                    "{} LEFT JOIN latest_metrics {table} ON {table}.run_uuid = r.run_uuid AND {table}.key = {name}",
+                    statement.from
+                );
+                statement.order.push(format!(
+                    "CASE WHEN {table}.key IS NULL THEN 2 WHEN {table}.is_nan = TRUE THEN 1 ELSE 0 END, {table}.value {direction}"
+                ));
+            }
+            kind @ (Key::Param(_) | Key::Tag(_)) => {
+                let (from, name) = match kind {
+                    Key::Param(name) => ("params", name),
+                    Key::Tag(name) | Key::Metric(name) | Key::Dataset(name) => ("tags", name),
+                    Key::Attribute(name) => ("tags", name.to_owned()),
+                };
+                let name = statement.bind(name);
+                statement.from = format!(
+                    "{} LEFT JOIN {from} {table} ON {table}.run_uuid = r.run_uuid AND {table}.key = {name}",
+                    statement.from
+                );
+                statement.order.push(format!("{table}.value {direction} NULLS LAST"));
+            }
+            Key::Attribute(column) => {
+                by_start |= column == "start_time";
+                by_id |= column == "run_uuid";
+                statement.order.push(format!("r.{column} {direction} NULLS LAST"));
+            }
+            Key::Dataset(_) => {
+                return Err(StoreError::Invalid(format!(
+                    "Invalid ordering key in order_by clause 'dataset.{}'.",
+                    order.key
+                )));
+            }
+        }
+    }
+    if !by_start {
+        statement.order.push("r.start_time DESC NULLS LAST".into());
+    }
+    if !by_id {
+        statement.order.push("r.run_uuid ASC".into());
+    }
+    Ok(statement)
+}

@@ -1,9 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod about;
+mod artifacts;
 mod http;
 pub mod metrics;
+mod registry;
 mod routes;
 mod scoring;
+mod tracking;
 
-pub use routes::{DataPlane, Limits, data_plane};
+pub use http::guard::Allowed;
+pub use routes::{ControlPlane, DataPlane, Limits, control_plane, data_plane};
 pub use scoring::live_model::{LiveModel, LoadError, ModelSlot};

@@ -1,10 +1,18 @@
 //! The API at a glance.
 
+use crate::http::error::ApiError;
+use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
-use crate::scoring;
 use crate::scoring::live_model::ModelSlot;
+use crate::{about, artifacts, registry, scoring, tracking};
 use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serin_store::{Change, Store};
+use std::convert::Infallible;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
@@ -42,6 +50,72 @@ pub fn data_plane(state: DataPlane) -> Router {
     Router::new()
         .merge(scoring::router(state.limits))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", Contract::openapi()))
+        .layer(CatchPanicLayer::new())
+        .with_state(state)
+}
+
+/// State of the control plane; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ControlPlane {
+    /// Database and artifacts.
+    pub store: Store,
+    /// Epoch milliseconds now.
+    pub clock: fn() -> i64,
+}
+
+impl ControlPlane {
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+
+    pub(crate) fn change(&self, caller: &Caller, reason: &str) -> Change {
+        Change { actor: caller.0.clone(), reason: reason.to_owned(), at_ms: self.now_ms() }
+    }
+}
+
+/// Who sent the request, for the ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self("anonymous".to_owned())))
+    }
+}
+
+/// Every route of `serin server`, below `prefix` (empty, or such as `/mlflow`).
+pub fn control_plane(state: ControlPlane, allowed: Allowed, prefix: &str) -> Router {
+    let mlflow = || tracking::router().merge(registry::router()).merge(artifacts::router());
+    // MLflow's clients and its browser UI reach the same handlers under different prefixes.
+    let api = |root: &str| {
+        Router::new()
+            .nest(&format!("{root}/2.0/mlflow"), mlflow())
+            .nest(&format!("{root}/2.0/mlflow-artifacts"), artifacts::proxied())
+            .route(&format!("{root}/3.0/mlflow/server-info"), get(about::server_info))
+    };
+    let routes = Router::new()
+        .merge(api("/api"))
+        .merge(api("/ajax-api"))
+        .merge(artifacts::downloads())
+        .nest("/ajax-api/2.0/mlflow", artifacts::downloads())
+        .nest("/api/v1", registry::own_router())
+        .route("/", get(about::home))
+        .route("/health", get(about::health))
+        .route("/version", get(about::version))
+        .fallback(|method, uri| async move { guard::unknown(&method, &uri) })
+        .method_not_allowed_fallback(|| async {
+            ApiError::mlflow("METHOD_NOT_ALLOWED", "this route is there for another HTTP method")
+        });
+    let routes = if prefix.is_empty() {
+        routes
+    } else {
+        let outside = Router::new().route("/health", get(about::health)).route("/version", get(about::version));
+        outside.nest(prefix, routes).fallback(|method, uri| async move { guard::unknown(&method, &uri) })
+    };
+    routes
+        .layer(from_fn_with_state(Arc::new(allowed), guard::guard))
         .layer(CatchPanicLayer::new())
         .with_state(state)
 }

@@ -36,10 +36,6 @@ impl StoreError {
         Self::Invalid(message.into())
     }
 
-    pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self::NotFound(message.into())
-    }
-
     pub(crate) fn artifact(
         path: impl std::fmt::Display,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,

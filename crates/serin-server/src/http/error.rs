@@ -1,9 +1,10 @@
-//! The only HTTP error, in FastAPI's shape for the scoring routes.
+//! The only HTTP error: in FastAPI's shape for the scoring routes, in MLflow's for its API.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serin_store::StoreError;
 use utoipa::ToSchema;
 
 /// A request that was not answered with success.
@@ -19,6 +20,57 @@ pub(crate) enum ApiError {
     NoModel,
     /// The body broke off.
     Unreadable(String),
+    /// MLflow's API: its error code and what to do.
+    Mlflow { code: &'static str, message: String },
+    /// MLflow's artifact routes answer some mistakes in this shape.
+    Detail(String),
+}
+
+impl ApiError {
+    pub(crate) fn mlflow(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Mlflow { code, message: message.into() }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::mlflow("INVALID_PARAMETER_VALUE", message)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(message) => Self::mlflow("RESOURCE_DOES_NOT_EXIST", message),
+            StoreError::AlreadyExists(message) => Self::mlflow("RESOURCE_ALREADY_EXISTS", message),
+            StoreError::Invalid(message) => Self::invalid(message),
+            StoreError::Unsupported(message) => Self::mlflow("NOT_IMPLEMENTED", message),
+            // What the database or the disk said is for the log: it may name tables, paths and hosts.
+            error => {
+                tracing::error!("{error}");
+                Self::mlflow("INTERNAL_ERROR", "the request failed inside the server; its log says why")
+            }
+        }
+    }
+}
+
+/// Status of MLflow's error codes.
+fn status(code: &str) -> StatusCode {
+    match code {
+        "INVALID_PARAMETER_VALUE" | "BAD_REQUEST" | "RESOURCE_ALREADY_EXISTS" => StatusCode::BAD_REQUEST,
+        "UNAUTHENTICATED" => StatusCode::UNAUTHORIZED,
+        "PERMISSION_DENIED" => StatusCode::FORBIDDEN,
+        "RESOURCE_DOES_NOT_EXIST" | "NOT_FOUND" | "ENDPOINT_NOT_FOUND" => StatusCode::NOT_FOUND,
+        "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
+        "NOT_IMPLEMENTED" => StatusCode::NOT_IMPLEMENTED,
+        "TEMPORARILY_UNAVAILABLE" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// MLflow's error body.
+#[derive(Debug, Serialize)]
+struct MlflowError<'a> {
+    error_code: &'a str,
+    message: &'a str,
 }
 
 /// One fault of a request.
@@ -88,7 +140,15 @@ impl IntoResponse for ApiError {
             Self::NoModel => {
                 message(StatusCode::SERVICE_UNAVAILABLE, "no model is loaded; see /readyz and the log".to_owned())
             }
-            Self::Unreadable(reason) => message(StatusCode::BAD_REQUEST, reason),
+            Self::Unreadable(reason) | Self::Detail(reason) => message(StatusCode::BAD_REQUEST, reason),
+            Self::Mlflow { code, message } => {
+                let mut response = (status(code), Json(MlflowError { error_code: code, message: &message })).into_response();
+                if code == "UNAUTHENTICATED" {
+                    let basic = HeaderValue::from_static("Basic realm=\"mlflow\"");
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
+                }
+                response
+            }
         }
     }
 }

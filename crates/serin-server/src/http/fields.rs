@@ -180,13 +180,13 @@ impl Fields {
         number.ok_or_else(|| self.wrong(name, value))
     }
 
-    /// A boolean; absent is false.
-    pub(crate) fn bool(&self, name: &str) -> Result<bool, ApiError> {
+    /// A boolean.
+    pub(crate) fn opt_bool(&self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.get(name) {
-            None => Ok(false),
-            Some(Value::Bool(truth)) => Ok(*truth),
-            Some(Value::String(text)) if text == "true" => Ok(true),
-            Some(Value::String(text)) if text == "false" => Ok(false),
+            None => Ok(None),
+            Some(Value::Bool(truth)) => Ok(Some(*truth)),
+            Some(Value::String(text)) if text == "true" => Ok(Some(true)),
+            Some(Value::String(text)) if text == "false" => Ok(Some(false)),
             Some(other) => Err(self.wrong(name, other)),
         }
     }

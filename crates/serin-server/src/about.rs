@@ -1,0 +1,43 @@
+//! What the server says of itself.
+
+use crate::routes::ControlPlane;
+use axum::Json;
+use axum::extract::State;
+use axum::response::Html;
+use serde_json::{Value, json};
+
+/// The MLflow whose API this is; its clients parse it.
+const MLFLOW: &str = "3.17.2";
+
+pub(crate) async fn health() -> &'static str {
+    "OK"
+}
+
+pub(crate) async fn version() -> &'static str {
+    MLFLOW
+}
+
+/// What MLflow's clients may use.
+pub(crate) async fn server_info(State(_): State<ControlPlane>) -> Json<Value> {
+    Json(json!({
+        "store_type": "SqlStore",
+        "workspaces_enabled": false,
+        "trace_archival_enabled": false,
+        "multipart_uploads_enabled": false,
+        "multipart_downloads_enabled": false,
+        "presigned_upload_run_id_supported": true,
+        "presigned_upload_model_id_supported": true,
+        "features_enabled": { "gateway": false },
+    }))
+}
+
+/// For a person who opens the address.
+pub(crate) async fn home() -> Html<String> {
+    Html(format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>serin</title><h1>serin {}</h1>\
+         <p>An MLflow {MLFLOW} tracking server and model registry. Point a client here: \
+         <code>export MLFLOW_TRACKING_URI=http://host:port</code> with the address in your browser.</p>\
+         <p>This version has no dashboard yet; MLflow's own UI works on the same database.</p></html>",
+        env!("CARGO_PKG_VERSION")
+    ))
+}

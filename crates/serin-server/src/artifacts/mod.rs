@@ -1,0 +1,38 @@
+//! MLflow's proxied artifacts: files through the server, streamed both ways.
+
+mod handlers;
+
+use crate::routes::ControlPlane;
+use axum::Router;
+use axum::routing::{get, post};
+
+pub(crate) use handlers::{listing, send_file};
+
+/// Routes below `/api/2.0/mlflow-artifacts`.
+pub(crate) fn proxied() -> Router<ControlPlane> {
+    let file = get(handlers::download).put(handlers::upload).delete(handlers::delete);
+    Router::new()
+        .route("/artifacts", get(handlers::list))
+        .route("/artifacts/", get(handlers::list))
+        .route("/artifacts/{*path}", file)
+        .route("/mpu/create/{*path}", post(handlers::multipart))
+        .route("/mpu/complete/{*path}", post(handlers::multipart))
+        .route("/mpu/abort/{*path}", post(handlers::multipart))
+        .route("/presigned/{*path}", get(handlers::presigned))
+}
+
+/// Routes below `/api/2.0/mlflow`.
+pub(crate) fn router() -> Router<ControlPlane> {
+    Router::new()
+        .route("/artifacts/list", get(handlers::list_of_run))
+        .route("/artifacts/presigned-upload-url", post(handlers::presigned_url))
+        .route("/artifacts/presigned-download-url", post(handlers::presigned_url))
+        .route("/upload-artifact", post(handlers::upload_small))
+}
+
+/// Routes at the root, for browsers.
+pub(crate) fn downloads() -> Router<ControlPlane> {
+    Router::new()
+        .route("/get-artifact", get(handlers::get_of_run))
+        .route("/model-versions/get-artifact", get(handlers::get_of_version))
+}

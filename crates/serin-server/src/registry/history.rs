@@ -1,0 +1,28 @@
+//! `GET /api/v1/models/{name}/history`: who held which alias or stage when, and why.
+
+use super::wire;
+use crate::http::error::ApiError;
+use crate::http::fields::Fields;
+use crate::routes::ControlPlane;
+use crate::tracking::paged;
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::Value;
+use serin_store::Page;
+
+pub(crate) async fn history(
+    State(state): State<ControlPlane>,
+    Path(name): Path<String>,
+    fields: Fields,
+) -> Result<Json<Value>, ApiError> {
+    let (limit, offset) = (fields.page_size(100, 1000)?, fields.page_offset()?);
+    let mut items = state.store.model_history(&name, limit + 1, offset).await?;
+    if items.is_empty() && offset == 0 {
+        // A model without a row in the ledger was made before serin, or never.
+        state.store.registered_model(&name).await?;
+    }
+    let more = items.len() as i64 > limit;
+    items.truncate(usize::try_from(limit).unwrap_or(0));
+    let page = Page { items, next: more.then_some(offset + limit) };
+    Ok(Json(paged("history", &page, wire::ledger_entry)))
+}

@@ -1,0 +1,92 @@
+//! Handlers of registered models.
+
+use super::wire;
+use crate::http::error::ApiError;
+use crate::http::fields::Fields;
+use crate::routes::{Caller, ControlPlane};
+use crate::tracking::paged;
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+use serin_store::{Search, Stage};
+
+type Answer = Result<Json<Value>, ApiError>;
+
+pub(crate) async fn create(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
+    let (name, description) = (fields.required("name")?, fields.opt_text("description")?);
+    let change = state.change(&caller, "registered");
+    let model =
+        state.store.create_registered_model(&name, description.as_deref(), fields.pairs("tags")?, change).await?;
+    Ok(Json(json!({ "registered_model": wire::registered_model(&model) })))
+}
+
+pub(crate) async fn get(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+    let model = state.store.registered_model(&fields.required("name")?).await?;
+    Ok(Json(json!({ "registered_model": wire::registered_model(&model) })))
+}
+
+pub(crate) async fn search(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+    let search = Search {
+        filter: fields.text("filter")?,
+        order_by: fields.texts("order_by")?,
+        limit: fields.page_size(100, 1000)?,
+        offset: fields.page_offset()?,
+    };
+    let page = state.store.search_registered_models(&search).await?;
+    Ok(Json(paged("registered_models", &page, wire::registered_model)))
+}
+
+pub(crate) async fn rename(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
+    let (name, new_name) = (fields.required("name")?, fields.required("new_name")?);
+    let model = state.store.rename_registered_model(&name, &new_name, state.change(&caller, "renamed")).await?;
+    Ok(Json(json!({ "registered_model": wire::registered_model(&model) })))
+}
+
+pub(crate) async fn update(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+    let (name, description) = (fields.required("name")?, fields.text("description")?);
+    let model = state.store.describe_registered_model(&name, &description, state.now_ms()).await?;
+    Ok(Json(json!({ "registered_model": wire::registered_model(&model) })))
+}
+
+pub(crate) async fn delete(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
+    state.store.delete_registered_model(&fields.required("name")?, state.change(&caller, "deleted")).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn latest_versions(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+    let name = fields.required("name")?;
+    let stages: Vec<Stage> =
+        fields.texts("stages")?.iter().map(|stage| stage.parse().map_err(ApiError::invalid)).collect::<Result<_, _>>()?;
+    let versions = state.store.latest_versions(&name, &stages).await?;
+    Ok(Json(match versions.is_empty() {
+        true => json!({}),
+        false => json!({ "model_versions": versions.iter().map(wire::version).collect::<Vec<_>>() }),
+    }))
+}
+
+pub(crate) async fn set_tag(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+    state.store.set_registered_model_tag(&fields.required("name")?, fields.pair()?).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn delete_tag(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+    state.store.delete_registered_model_tag(&fields.required("name")?, &fields.required("key")?).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn set_alias(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
+    let (name, alias) = (fields.required("name")?, fields.required("alias")?);
+    state.store.set_alias(&name, &alias, fields.version("version")?, state.change(&caller, "alias set")).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn get_by_alias(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+    let version = state.store.aliased_version(&fields.required("name")?, &fields.required("alias")?).await?;
+    Ok(Json(json!({ "model_version": wire::version(&version) })))
+}
+
+pub(crate) async fn delete_alias(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
+    let (name, alias) = (fields.required("name")?, fields.required("alias")?);
+    state.store.delete_alias(&name, &alias, state.change(&caller, "alias removed")).await?;
+    Ok(Json(json!({})))
+}

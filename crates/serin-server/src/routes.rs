@@ -69,19 +69,26 @@ impl ControlPlane {
     }
 
     pub(crate) fn change(&self, caller: &Caller, reason: &str) -> Change {
-        Change { actor: caller.0.clone(), reason: reason.to_owned(), at_ms: self.now_ms() }
+        let actor = caller.user().unwrap_or("anonymous").to_owned();
+        Change { actor, reason: reason.to_owned(), at_ms: self.now_ms() }
     }
 }
 
-/// Who sent the request, for the ledger.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller(pub(crate) String);
+/// Who sent the request; nobody knows without authentication.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller(pub(crate) Option<String>);
+
+impl Caller {
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self("anonymous".to_owned())))
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
     }
 }
 

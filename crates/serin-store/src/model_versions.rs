@@ -105,6 +105,8 @@ pub struct NewModelVersion {
     pub description: Option<String>,
     /// Tags.
     pub tags: Vec<Tag>,
+    /// Who makes it, where that is known.
+    pub user: Option<String>,
 }
 
 fn missing(name: &str, version: i64) -> StoreError {
@@ -172,7 +174,7 @@ impl Store {
                             "INSERT INTO model_versions (name, version, creation_time, last_updated_time, description, user_id, current_stage, source, \
                              run_id, status, run_link, storage_location, workspace) \
                              VALUES ($1, $2, $3, $3, $4, $5, 'None', $6, $7, 'READY', $8, $9, 'default')",
-                            args![&new.name, version, at, new.description, &change.actor, new.source, run, link, origin.storage_location],
+                            args![&new.name, version, at, new.description, new.user, new.source, run, link, origin.storage_location],
                         )
                         .await?;
                     for tag in &new.tags {

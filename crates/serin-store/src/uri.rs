@@ -145,10 +145,13 @@ impl Store {
         if let Some(folder) = self.artifacts.local_folder(&path) {
             return Ok(folder);
         }
-        let done = cache.with_extension("complete");
-        if !done.exists() {
-            self.artifacts.download(&path, cache).await?;
-            std::fs::write(&done, b"").map_err(|source| StoreError::artifact(done.display(), source))?;
+        if !cache.exists() {
+            // Under its name only when it is whole.
+            let partial = cache.with_extension(format!("partial-{}", uuid::Uuid::new_v4().simple()));
+            self.artifacts.download(&path, &partial).await?;
+            std::fs::rename(&partial, cache)
+                .or_else(|error| if cache.exists() { Ok(()) } else { Err(error) })
+                .map_err(|source| StoreError::artifact(cache.display(), source))?;
         }
         Ok(cache.to_owned())
     }

@@ -21,6 +21,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Track runs and register models: an MLflow server that any MLflow client talks to
+    Server(Server),
     /// Answer POST /predict with a registered model
     Serve(Serve),
     /// Train a fraud model on a CSV or Parquet file, evaluate, package and register it
@@ -33,12 +35,51 @@ pub(crate) enum Command {
     Demo(Demo),
 }
 
-/// Where serin keeps its database and artifacts.
+/// Where runs and models are kept.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct State {
     /// State folder (serin.db and artifacts/); copy it while stopped to back it up
     #[arg(long, env = "SERIN_STATE", default_value = "serin-state")]
     pub(crate) state: PathBuf,
+    /// Use this registry instead of the state folder: the address of a tracking server (serin's or MLflow's, http(s)://…)
+    #[arg(long, env = "MLFLOW_TRACKING_URI", value_name = "URI")]
+    pub(crate) tracking_uri: Option<String>,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Examples:\n  serin server\n  serin server --backend-store-uri postgresql://mlflow:secret@db/mlflow --artifacts-destination s3://models/mlflow\n  export MLFLOW_TRACKING_URI=http://127.0.0.1:5000    # in the client's shell"
+)]
+pub(crate) struct Server {
+    /// State folder, for what the two options below do not name
+    #[arg(long, env = "SERIN_STATE", default_value = "serin-state")]
+    pub(crate) state: PathBuf,
+    /// Database: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE; one that MLflow made is used as it is
+    /// [default: serin.db in the state folder]
+    #[arg(long, env = "MLFLOW_BACKEND_STORE_URI", value_name = "URI", hide_env_values = true)]
+    pub(crate) backend_store_uri: Option<String>,
+    /// Where artifacts lie: a folder, or s3://BUCKET/PREFIX (MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID, … are honoured)
+    /// [default: artifacts/ in the state folder]
+    #[arg(long, env = "MLFLOW_ARTIFACTS_DESTINATION", value_name = "URI")]
+    pub(crate) artifacts_destination: Option<String>,
+    /// Clients read and write the artifact store themselves instead of through this server
+    #[arg(long)]
+    pub(crate) no_serve_artifacts: bool,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port to listen on
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) port: u16,
+    /// Path under which everything is served, e.g. /mlflow
+    #[arg(long, value_name = "PATH", value_parser = static_prefix)]
+    pub(crate) static_prefix: Option<String>,
+    /// Host names that clients may use beside this machine's and private addresses, comma-separated; * allows all
+    #[arg(long, env = "MLFLOW_SERVER_ALLOWED_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
+    pub(crate) allowed_hosts: Vec<String>,
+    /// Origins of other sites whose pages may change things, comma-separated; * allows all
+    #[arg(long, env = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub(crate) cors_allowed_origins: Vec<String>,
 }
 
 #[derive(Debug, Args, Clone)]
@@ -238,6 +279,11 @@ fn name_value(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
     }
+}
+
+fn static_prefix(text: &str) -> Result<String, String> {
+    let plain = text.starts_with('/') && text.len() > 1 && !text.ends_with('/') && !text.contains(['{', '}', '*', ' ']);
+    if plain { Ok(text.to_owned()) } else { Err("write a path such as /mlflow".to_owned()) }
 }
 
 fn per_day(text: &str) -> Result<f64, String> {

@@ -22,6 +22,7 @@ pub(crate) async fn create(State(state): State<ControlPlane>, caller: Caller, fi
         run_link: fields.text("run_link")?,
         description: fields.opt_text("description")?,
         tags: fields.pairs("tags")?,
+        user: caller.user().map(str::to_owned),
     };
     let version = state.store.create_model_version(new, state.change(&caller, "registered")).await?;
     Ok(Json(json!({ "model_version": wire::listed(&version) })))

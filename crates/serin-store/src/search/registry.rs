@@ -140,11 +140,10 @@ impl Store {
             };
             statement.order.push(format!("{column} {}", order.direction()));
         }
-        for (key, sql) in [
-            ("last_updated_timestamp", "v.last_updated_time DESC"),
-            ("name", "v.name ASC"),
-            ("version_number", "v.version DESC"),
-        ] {
+        if orders.is_empty() {
+            statement.order.push("v.last_updated_time DESC".into());
+        }
+        for (key, sql) in [("name", "v.name ASC"), ("version_number", "v.version DESC")] {
             if !orders.iter().any(|order| order.key == key) {
                 statement.order.push(sql.into());
             }

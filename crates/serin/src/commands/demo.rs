@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
         file.display()
     ));
 
-    let state = State { state: args.state.clone() };
+    let state = State { state: args.state.clone(), tracking_uri: None };
     let training = training(&file.display().to_string(), state.clone());
     let outcome = train::train(&training).await?;
     let metric = |name: &str| outcome.metrics.get(name).copied().unwrap_or(f64::NAN);
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
         metric("recall"),
         metric("alert_rate") * 100.0
     ));
-    say(format_args!("   report: {}", outcome.package.join("report.html").display()));
+    say(format_args!("   report: {}", format_args!("{}/report.html", outcome.package)));
     let version = outcome.version.unwrap_or_default();
     say(format_args!("3. registered as models:/fraud_detection/{version}, stage Production"));
 

@@ -3,15 +3,16 @@
 use super::say;
 use super::train::{read_with_progress, roles, say_metrics};
 use crate::cli::Evaluate;
+use crate::registry::Registry;
 use anyhow::Context;
 use serin_analysis::threshold::Rule;
 use serin_server::LiveModel;
-use serin_store::{ModelUri, Store};
+use serin_store::ModelUri;
 use serin_training::Report;
 
 pub(crate) async fn run(args: &Evaluate) -> anyhow::Result<()> {
     let uri: ModelUri = args.model.parse().map_err(anyhow::Error::msg)?;
-    let resolved = Store::open(&args.state.state).await?.resolve(&uri).await?;
+    let resolved = Registry::open(&args.state).await?.resolve(&uri).await?;
     let package = LiveModel::load(&resolved)?.package;
     let mut roles = roles(&args.columns);
     roles.signature = Some(package.signature.clone());

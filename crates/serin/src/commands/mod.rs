@@ -9,6 +9,7 @@ mod load;
 #[cfg(feature = "train")]
 mod progress;
 mod serve;
+mod server;
 #[cfg(feature = "train")]
 mod simulate;
 #[cfg(feature = "train")]
@@ -21,6 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Server(args) => runtime()?.block_on(server::run(&args)),
         Command::Serve(args) => runtime()?.block_on(serve::run(&args)),
         #[cfg(feature = "train")]
         Command::Train(args) => runtime()?.block_on(train::run(&args)),

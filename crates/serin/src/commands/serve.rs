@@ -2,9 +2,10 @@
 
 use super::say;
 use crate::cli::Serve;
+use crate::registry::Registry;
 use anyhow::Context;
 use serin_server::{DataPlane, Limits, ModelSlot, data_plane};
-use serin_store::{ModelUri, ResolvedModel, Store};
+use serin_store::{ModelUri, ResolvedModel};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,17 +44,13 @@ impl Listening {
 pub(crate) async fn start(args: &Serve) -> anyhow::Result<Listening> {
     let uri: ModelUri = args.model.parse().map_err(anyhow::Error::msg)?;
     // A model given by path needs no registry, and leaves no state folder behind.
-    let store = match uri {
+    let registry = match uri {
         ModelUri::Path(_) => None,
-        _ => Some(
-            Store::open(&args.state.state)
-                .await
-                .with_context(|| format!("cannot open the state folder {}", args.state.state.display()))?,
-        ),
+        _ => Some(Registry::open(&args.state).await?),
     };
     let prometheus = serin_server::metrics::install().map_err(anyhow::Error::msg)?;
     let slot = Arc::new(ModelSlot::default());
-    let first = resolve(store.as_ref(), &uri).await;
+    let first = resolve(registry.as_ref(), &uri).await;
     match first.and_then(|resolved| Ok((slot.switch_to(&resolved)?, resolved))) {
         Ok((model, _)) => {
             tracing::info!(model = model.name, version = model.version, path = %model.package.forest.path(), sha256 = model.package.model_sha256, "model loaded");
@@ -73,30 +70,30 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Listening> {
         let _ = stopped.changed().await;
     });
     let server = tokio::spawn(async move { server.await });
-    let follower = tokio::spawn(follow(store, uri, slot, Duration::from_secs_f64(args.poll.clamp(0.05, 3600.0))));
+    let follower = tokio::spawn(follow(registry, uri, slot, Duration::from_secs_f64(args.poll.clamp(0.05, 3600.0))));
     Ok(Listening { address, stop, server, follower })
 }
 
-async fn resolve(store: Option<&Store>, uri: &ModelUri) -> anyhow::Result<ResolvedModel> {
-    match (store, uri) {
-        (Some(store), uri) => Ok(store.resolve(uri).await?),
+async fn resolve(registry: Option<&Registry>, uri: &ModelUri) -> anyhow::Result<ResolvedModel> {
+    match (registry, uri) {
+        (Some(registry), uri) => registry.resolve(uri).await,
         (None, ModelUri::Path(path)) => Ok(ResolvedModel { name: None, version: None, path: path.clone() }),
         (None, _) => anyhow::bail!("{uri} needs a registry"),
     }
 }
 
 /// Swaps the model when the URI names another one. A refused one is tried again only when it changes.
-async fn follow(store: Option<Store>, uri: ModelUri, slot: Arc<ModelSlot>, every: Duration) {
-    let Some(store) = store else { return };
-    let mut seen = resolve(Some(&store), &uri).await.ok().filter(|_| slot.live().is_some());
+async fn follow(registry: Option<Registry>, uri: ModelUri, slot: Arc<ModelSlot>, every: Duration) {
+    let Some(registry) = registry else { return };
+    let mut seen = resolve(Some(&registry), &uri).await.ok().filter(|_| slot.live().is_some());
     let mut away = false;
     loop {
         tokio::time::sleep(every).await;
-        let resolved = match store.resolve(&uri).await {
+        let resolved = match registry.resolve(&uri).await {
             Ok(resolved) => resolved,
             Err(error) => {
                 if !std::mem::replace(&mut away, true) {
-                    tracing::warn!("cannot look up {uri}, the loaded model keeps answering: {error}");
+                    tracing::warn!("cannot look up {uri}, the loaded model keeps answering: {error:#}");
                 }
                 continue;
             }

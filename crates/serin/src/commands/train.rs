@@ -2,14 +2,14 @@
 
 use super::{now_ms, progress, say};
 use crate::cli::{Columns, ThresholdRule, Train};
+use crate::registry::{Registration, Registry};
 use anyhow::{Context, bail};
 use serin_analysis::threshold::Rule;
 use serin_dataset::{Dataset, Roles, Split, TimeSplit, parse_timestamp, random_split, read};
 use serin_scoring::Forest;
-use serin_store::{Change, Metric, NewRun, RunStatus, Stage, Store};
+use serin_store::{Change, Metric, RunStatus, Stage, Tag};
 use serin_training::{Evaluation, Fitted, PackageInputs, Parameters, build_package, evaluate, fit};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// What came out of a training.
@@ -18,7 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) threshold: f32,
     pub(crate) run_id: String,
     pub(crate) version: Option<i64>,
-    pub(crate) package: PathBuf,
+    /// Folder of the package, or its URI.
+    pub(crate) package: String,
     pub(crate) train_rows: usize,
     pub(crate) test_rows: usize,
     pub(crate) rounds: usize,
@@ -51,9 +52,9 @@ pub(crate) async fn run(args: &Train) -> anyhow::Result<()> {
         Some(version) => say(format_args!("registered as {} version {version}", args.model_name)),
         None => say("not registered (--no-register)"),
     }
-    say(format_args!("report: {}", outcome.package.join("report.html").display()));
+    say(format_args!("report: {}", format_args!("{}/report.html", outcome.package)));
     let uri = outcome.version.map_or_else(
-        || outcome.package.display().to_string(),
+        || outcome.package.clone(),
         |version| format!("models:/{}/{version}", args.model_name),
     );
     say(format_args!("serve it: serin serve --state {} -m {uri}", args.state.state.display()));
@@ -103,41 +104,33 @@ pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
     let (train, test) = (dataset.take(&split.train), dataset.take(&split.test));
     drop(dataset);
 
-    let store = Store::open(&args.state.state)
-        .await
-        .with_context(|| format!("cannot open the state folder {}", args.state.state.display()))?;
+    let registry = Registry::open(&args.state).await?;
     let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
     let started = now_ms();
-    let run = NewRun { experiment: &args.experiment, name: &args.model_name, user: &user, start_time_ms: started };
-    let run_id = store.create_run(&run).await?;
+    let run_id = registry.start_run(&args.experiment, &args.model_name, &user, started).await?;
     let start = Instant::now();
     let rule = rule(&args.rule);
     let work = fit_and_package(args, &train, &test, rule, &run_id);
     let (fitted, evaluation, files) = match work {
         Ok(work) => work,
         Err(error) => {
-            store.finish_run(&run_id, RunStatus::Failed, now_ms()).await?;
+            registry.finish_run(&run_id, RunStatus::Failed, now_ms()).await?;
             return Err(error);
         }
     };
     let fit_seconds = start.elapsed().as_secs_f64();
 
-    log(&store, &run_id, args, &fitted, &evaluation, started).await?;
-    let package = store.put_folder(&run_id, "model", files).await?;
+    log(&registry, &run_id, args, &fitted, &evaluation, started).await?;
+    let stored = registry.put_model(&run_id, files).await?;
     let mut version = None;
     if !args.no_register {
-        let change = Change { actor: &user, reason: "serin train", at_ms: now_ms() };
-        let source = package.to_str().context("the state folder's path is not UTF-8")?;
-        let number = store.create_version(&args.model_name, source, &run_id, change).await?;
-        if let Some(stage) = stage {
-            store.move_to_stage(&args.model_name, number, stage, change).await?;
-        }
-        if let Some(alias) = &args.alias {
-            store.set_alias(&args.model_name, alias, number, change).await?;
-        }
-        version = Some(number);
+        let change = Change { actor: user, reason: "serin train".into(), at_ms: now_ms() };
+        let model =
+            Registration { name: args.model_name.clone(), run_id: run_id.clone(), alias: args.alias.clone(), stage };
+        version = Some(registry.register(&model, &stored, change).await?);
     }
-    store.finish_run(&run_id, RunStatus::Finished, now_ms()).await?;
+    registry.finish_run(&run_id, RunStatus::Finished, now_ms()).await?;
+    let package = stored.shown;
     Ok(Outcome {
         metrics: evaluation.metrics,
         threshold: evaluation.threshold,
@@ -229,7 +222,7 @@ fn last_fifth(train: &Dataset) -> (Dataset, Dataset) {
 }
 
 async fn log(
-    store: &Store,
+    registry: &Registry,
     run_id: &str,
     args: &Train,
     fitted: &Fitted,
@@ -237,19 +230,20 @@ async fn log(
     at_ms: i64,
 ) -> anyhow::Result<()> {
     let parameters = Parameters { set: args.set.clone(), rounds: args.rounds, early_stopping: args.early_stopping };
-    let mut params = parameters.effective();
-    params.push(("rounds".to_owned(), fitted.rounds.to_string()));
-    params.push(("threshold".to_owned(), evaluation.threshold.to_string()));
+    let mut params: Vec<Tag> = parameters.effective().into_iter().map(|(key, value)| Tag { key, value }).collect();
+    params.push(Tag::new("rounds", fitted.rounds.to_string()));
+    params.push(Tag::new("threshold", evaluation.threshold.to_string()));
     let mut metrics: Vec<Metric> = evaluation
         .metrics
         .iter()
-        .map(|(key, value)| Metric { key: key.clone(), value: *value, timestamp_ms: at_ms, step: 0 })
+        .map(|(key, value)| Metric { key: key.clone(), value: *value, timestamp_ms: at_ms, ..Metric::default() })
         .collect();
     metrics.extend(fitted.history.iter().map(|(round, set, metric, value)| Metric {
         key: format!("{set}-{metric}"),
         value: *value,
         timestamp_ms: at_ms,
         step: *round as i64,
+        ..Metric::default()
     }));
-    Ok(store.log_batch(run_id, &metrics, &params).await?)
+    registry.log(run_id, metrics, params).await
 }

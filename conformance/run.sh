@@ -14,6 +14,16 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   "$venv/bin/pip" -q install -r conformance/requirements.txt 2> >(grep -v -e 'dependency resolver' -e 'nvidia-nccl' >&2)
   echo "$wanted" > "$stamp"
 fi
+# MLflow 2 has other requirements, so it has an environment of its own.
+old=.venv-conformance-2
+wanted=$(cksum < conformance/mlflow-2.txt)
+if [ "$(cat "$old/requirements.sha" 2>/dev/null)" != "$wanted" ]; then
+  rm -rf "$old"
+  python3 -m venv "$old"
+  "$old/bin/pip" -q install --no-deps -r conformance/requirements-xgboost.txt
+  "$old/bin/pip" -q install -r conformance/mlflow-2.txt 2> >(grep -v -e 'dependency resolver' -e 'nvidia-nccl' >&2)
+  echo "$wanted" > "$old/requirements.sha"
+fi
 # As the tests build it: with the same features nothing is compiled again.
 cargo test --quiet --locked --workspace --no-run
-SERIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/serin" "$venv/bin/python" -m pytest -q -p no:cacheprovider conformance
+SERIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/serin" MLFLOW_2X_PYTHON="$PWD/$old/bin/python" "$venv/bin/python" -m pytest -q -p no:cacheprovider conformance

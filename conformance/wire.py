@@ -22,8 +22,6 @@ DEVIATIONS = {
     "run create no exp": "a run without experiment goes to experiment 0 instead of failing with an SQL text",
     "bad json": "malformed JSON is the caller's mistake (400), not a 500 that clients retry for minutes",
     "graphql": "GraphQL serves MLflow's own browser UI only",
-    "get deleted": "the recording holds a conflicting batch of which MLflow kept a part; here a batch is one transaction",
-    "run w inputs": "as before",
     "exp rename deleted": "400 instead of a 500 that clients retry",
     "stage archive none": "400 instead of a 500 that clients retry",
     "art backslash": "a backslash in a path is refused",

@@ -1,55 +1,129 @@
-//! The store through its public methods, on a real file.
+//! The store through its public methods, on a SQLite file and on a real PostgreSQL: each test runs on both.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use serin_store::{Change, Metric, ModelUri, NewRun, RunStatus, Stage, Store, StoreError};
+use serin_store::{
+    Artifacts, Batch, Change, LifecycleStage, Metric, ModelUri, NewModelVersion, NewRun, RunSearch, RunStatus, Search, Stage,
+    Store, StoreError, Tag,
+};
+use serin_testkit::Postgres;
+use std::sync::{Arc, OnceLock, Weak};
 
-const CHANGE: Change<'static> = Change { actor: "ana", reason: "test", at_ms: 5 };
+fn change() -> Change {
+    Change { actor: "ana".into(), reason: "test".into(), at_ms: 5 }
+}
+
+/// One server for all tests of the process, stopped with the last of them.
+fn postgres() -> Arc<Postgres> {
+    static SERVER: OnceLock<std::sync::Mutex<Weak<Postgres>>> = OnceLock::new();
+    let mut server = SERVER.get_or_init(|| std::sync::Mutex::new(Weak::new())).lock().unwrap();
+    server.upgrade().unwrap_or_else(|| {
+        let started = Arc::new(Postgres::start());
+        *server = Arc::downgrade(&started);
+        started
+    })
+}
+
+struct Place {
+    store: Store,
+    folder: tempfile::TempDir,
+    _server: Option<Arc<Postgres>>,
+}
+
+/// A new store on each database.
+async fn places() -> Vec<Place> {
+    let mut places = Vec::new();
+    let server = postgres();
+    for url in [None, Some(server.database())] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = match &url {
+            None => Store::open(folder.path()).await.unwrap(),
+            Some(url) => {
+                let artifacts = Artifacts::local(&folder.path().join("artifacts")).unwrap();
+                Store::connect(&url.parse().unwrap(), artifacts).await.unwrap()
+            }
+        };
+        store.ensure_default_experiment(1).await.unwrap();
+        places.push(Place { store, folder, _server: url.map(|_| Arc::clone(&server)) });
+    }
+    places
+}
 
 async fn run(store: &Store) -> String {
-    store.create_run(&NewRun { experiment: "fraud", name: "first", user: "ana", start_time_ms: 1 }).await.unwrap()
+    let new = NewRun { user: "ana".into(), start_time_ms: 1, ..NewRun::default() };
+    store.create_run(new).await.unwrap().info.id
 }
 
 fn uri(text: &str) -> ModelUri {
     text.parse().unwrap()
 }
 
+fn version(name: &str, source: &str, run_id: &str) -> NewModelVersion {
+    NewModelVersion {
+        name: name.into(),
+        create_model: true,
+        source: source.into(),
+        run_id: run_id.into(),
+        ..NewModelVersion::default()
+    }
+}
+
 #[tokio::test]
 async fn versions_are_found_by_number_stage_alias_latest_run_and_path() {
-    let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).await.unwrap();
-    let run = run(&store).await;
-    let folder = store.put_folder(&run, "model", vec![("model.ubj".into(), b"x".to_vec())]).await.unwrap();
-    let source = folder.to_str().unwrap();
-    for expected in 1..=3 {
-        assert_eq!(store.create_version("fraud", source, &run, CHANGE).await.unwrap(), expected);
-    }
-    store.move_to_stage("fraud", 1, Stage::Production, CHANGE).await.unwrap();
-    store.move_to_stage("fraud", 2, Stage::Production, CHANGE).await.unwrap();
-    store.set_alias("fraud", "champion", 2, CHANGE).await.unwrap();
-    for (text, version) in [
-        ("models:/fraud/3", 3),
-        ("models:/fraud/production", 2),
-        ("models:/fraud@champion", 2),
-        ("models:/fraud/latest", 3),
-        ("models:/fraud/Archived", 1),
-    ] {
-        assert_eq!(store.resolve(&uri(text)).await.unwrap().version, Some(version), "{text}");
-    }
-    assert_eq!(store.resolve(&uri(&format!("runs:/{run}/model"))).await.unwrap().path, folder);
-    assert_eq!(store.resolve(&uri("some/folder")).await.unwrap().path.to_str(), Some("some/folder"));
+    for place in places().await {
+        let (store, cache) = (&place.store, place.folder.path().join("cache"));
+        let run = run(store).await;
+        let source = store.put_folder(&run, "model", vec![("model.ubj".into(), b"x".to_vec())]).await.unwrap();
+        for expected in 1..=3 {
+            let made = store.create_model_version(version("fraud", &source, &run), change()).await.unwrap();
+            assert_eq!(made.version, expected);
+        }
+        store.move_to_stage("fraud", 1, Stage::Production, true, change()).await.unwrap();
+        store.move_to_stage("fraud", 2, Stage::Production, true, change()).await.unwrap();
+        store.set_alias("fraud", "champion", 2, change()).await.unwrap();
+        for (text, version) in [
+            ("models:/fraud/3", 3),
+            ("models:/fraud/production", 2),
+            ("models:/fraud@champion", 2),
+            ("models:/fraud/latest", 3),
+            ("models:/fraud/Archived", 1),
+        ] {
+            assert_eq!(store.resolve(&uri(text), &cache).await.unwrap().version, Some(version), "{text}");
+        }
+        let path = store.resolve(&uri(&format!("runs:/{run}/model")), &cache).await.unwrap().path;
+        assert_eq!(std::fs::read(path.join("model.ubj")).unwrap(), b"x");
+        assert_eq!(store.resolve(&uri("some/folder"), &cache).await.unwrap().path.to_str(), Some("some/folder"));
 
-    let error = store.resolve(&uri("models:/fraud@nobody")).await.unwrap_err();
-    assert!(
-        matches!(error, StoreError::NotFound { .. }) && error.to_string().contains("3 (None), 2 (Production)"),
-        "{error}"
-    );
-    let error = store.move_to_stage("fraud", 9, Stage::Production, CHANGE).await.unwrap_err();
-    assert!(matches!(error, StoreError::NotFound { .. }));
-    assert_eq!(
-        store.resolve(&uri("models:/fraud/Production")).await.unwrap().version,
-        Some(2),
-        "a failed move archives nothing"
-    );
+        let error = store.resolve(&uri("models:/fraud@nobody"), &cache).await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::NotFound(_)) && error.to_string().contains("3 (None), 2 (Production)"),
+            "{error}"
+        );
+        let error = store.move_to_stage("fraud", 9, Stage::Production, true, change()).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound(_)));
+        assert_eq!(
+            store.resolve(&uri("models:/fraud/Production"), &cache).await.unwrap().version,
+            Some(2),
+            "a failed move archives nothing"
+        );
+        store.set_alias("fraud", "champion", 2, change()).await.unwrap();
+        let history = store.model_history("fraud", 100, 0).await.unwrap();
+        let told: Vec<String> =
+            history.iter().rev().map(|row| format!("{:?} {} {}", row.version, row.change, row.target)).collect();
+        assert_eq!(
+            told,
+            [
+                "None model created ",
+                "Some(1) created ",
+                "Some(2) created ",
+                "Some(3) created ",
+                "Some(1) stage Production",
+                "Some(1) stage Archived",
+                "Some(2) stage Production",
+                "Some(2) alias champion",
+            ],
+            "every change once, a repeated one not again"
+        );
+    }
     for bad in ["models:/fraud", "models:/@x", "runs:/abc", "runs:/abc/../x", "s3://bucket/x", ""] {
         assert!(bad.parse::<ModelUri>().is_err(), "{bad}");
     }
@@ -57,37 +131,205 @@ async fn versions_are_found_by_number_stage_alias_latest_run_and_path() {
 
 #[tokio::test]
 async fn a_batch_is_whole_or_nothing_and_may_be_repeated() {
-    let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).await.unwrap();
-    let run = run(&store).await;
-    let metric = |value: f64, step: i64| Metric { key: "auc".into(), value, timestamp_ms: 1, step };
-    let params = vec![("eta".to_owned(), "0.1".to_owned())];
-    for _ in 0..2 {
-        store.log_batch(&run, &[metric(0.5, 1), metric(f64::NAN, 2), metric(f64::INFINITY, 3)], &params).await.unwrap();
+    for place in places().await {
+        let store = &place.store;
+        let run = run(store).await;
+        let metric = |value: f64, step: i64| Metric { key: "auc".into(), value, timestamp_ms: 1, step, ..Metric::default() };
+        let batch = |metrics: Vec<Metric>, params: &[(&str, &str)]| Batch {
+            metrics,
+            params: params.iter().map(|(key, value)| Tag::new(*key, *value)).collect(),
+            tags: Vec::new(),
+        };
+        for _ in 0..2 {
+            let metrics = vec![metric(0.5, 1), metric(f64::INFINITY, 3), metric(f64::NAN, 2)];
+            store.log_batch(&run, batch(metrics, &[("eta", "0.1")])).await.unwrap();
+        }
+        let conflict = batch(vec![metric(0.9, 9)], &[("depth", "4"), ("eta", "0.2")]);
+        assert!(store.log_batch(&run, conflict).await.unwrap_err().to_string().contains("not allowed"));
+        assert!(matches!(store.log_batch("nope", Batch::default()).await, Err(StoreError::NotFound(_))));
+        store.log_batch(&run, batch(Vec::new(), &[("depth", "5")])).await.unwrap();
+        let found = store.run(&run).await.unwrap();
+        assert_eq!(found.params, [Tag::new("depth", "5"), Tag::new("eta", "0.1")], "the conflicting batch left nothing");
+        assert_eq!((found.metrics[0].step, found.metrics[0].value), (3, f64::MAX), "the highest step is the latest");
+        let history = store.metric_history(&run, "auc", 10, 0).await.unwrap();
+        assert_eq!(history.iter().map(|m| m.step).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(history[1].value.is_nan());
+        store.update_run(&run, Some(RunStatus::Finished), Some(9), None).await.unwrap();
     }
-    let other = vec![("depth".to_owned(), "4".to_owned()), ("eta".to_owned(), "0.2".to_owned())];
-    assert!(store.log_batch(&run, &[metric(0.9, 9)], &other).await.unwrap_err().to_string().contains("cannot become"));
-    assert!(matches!(store.log_batch("nope", &[], &[]).await, Err(StoreError::NotFound { .. })));
-    store.log_batch(&run, &[], &[("depth".to_owned(), "5".to_owned())]).await.unwrap();
-    store.finish_run(&run, RunStatus::Finished, 9).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_metrics_at_once_keep_the_latest_of_each_key() {
+    for place in places().await {
+        let store = &place.store;
+        let run = run(store).await;
+        let metrics = (0..1000)
+            .map(|i| Metric { key: format!("m{}", i % 7), value: f64::from(i), timestamp_ms: 1, step: i64::from(999 - i), ..Metric::default() })
+            .collect();
+        store.log_batch(&run, Batch { metrics, ..Batch::default() }).await.unwrap();
+        let found = store.run(&run).await.unwrap();
+        let latest: Vec<(i64, f64)> = found.metrics.iter().map(|m| (m.step, m.value)).collect();
+        assert_eq!(latest, (0..7).map(|i| (i64::from(999 - i), f64::from(i))).collect::<Vec<_>>());
+        assert_eq!(store.metric_history(&run, "m0", 1000, 0).await.unwrap().len(), 143);
+    }
 }
 
 #[tokio::test]
 async fn names_that_leave_their_folder_are_refused() {
-    let state = tempfile::tempdir().unwrap();
-    let store = Store::open(state.path()).await.unwrap();
-    let run = run(&store).await;
-    for name in ["../x", "a/b", "a\\b", "", ".hidden"] {
-        assert!(store.put_folder(&run, name, vec![]).await.is_err(), "{name:?}");
-        assert!(store.put_folder(&run, "model", vec![(name.into(), vec![])]).await.is_err(), "{name:?}");
+    for place in places().await {
+        let run = run(&place.store).await;
+        for name in ["../x", "a/b", "a\\b", "", ".hidden"] {
+            assert!(place.store.put_folder(&run, name, vec![]).await.is_err(), "{name:?}");
+            assert!(place.store.put_folder(&run, "model", vec![(name.into(), vec![])]).await.is_err(), "{name:?}");
+        }
+        for name in ["a/b", "a:b", "", "..", "a\\b"] {
+            assert!(place.store.create_registered_model(name, None, vec![], change()).await.is_err(), "{name:?}");
+        }
     }
-    assert!(store.create_version("a/b", "x", &run, CHANGE).await.is_err());
 }
 
 #[tokio::test]
-async fn two_processes_may_open_a_new_state_at_once() {
+async fn values_wider_than_their_column_are_the_callers_mistake() {
+    for place in places().await {
+        let store = &place.store;
+        let run = run(store).await;
+        for source in [format!("s3://b/{}", "x".repeat(500)), "s3://b/\0".into()] {
+            let error = store.create_model_version(version("fraud", &source, &run), change()).await.unwrap_err();
+            assert!(matches!(error, StoreError::Invalid(_)), "{error:?}");
+        }
+        // MLflow's limit is 500, its PostgreSQL column has 256.
+        let long = store.create_experiment(&"e".repeat(400), None, vec![], 1).await;
+        assert!(matches!(long, Ok(_) | Err(StoreError::Invalid(_))), "{long:?}");
+        let error = store.create_experiment(&"e".repeat(501), None, vec![], 1).await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn several_servers_may_start_on_a_new_database_at_once() {
     let state = tempfile::tempdir().unwrap();
     let (a, b) = tokio::join!(Store::open(state.path()), Store::open(state.path()));
-    let (a, b) = (a.unwrap(), b.unwrap());
-    assert_ne!(run(&a).await, run(&b).await);
+    for store in [a.unwrap(), b.unwrap()] {
+        store.ensure_default_experiment(1).await.unwrap();
+        run(&store).await;
+    }
+    let server = postgres();
+    let url = server.database().parse().unwrap();
+    let artifacts = Artifacts::local(&state.path().join("other")).unwrap();
+    let (a, b) = tokio::join!(Store::connect(&url, artifacts.clone()), Store::connect(&url, artifacts));
+    for store in [a.unwrap(), b.unwrap()] {
+        store.ensure_default_experiment(1).await.unwrap();
+        run(&store).await;
+    }
+}
+
+#[tokio::test]
+async fn many_writers_lose_nothing_and_one_number_is_given_once() {
+    for place in places().await {
+        let store = place.store.clone();
+        let run = run(&store).await;
+        let writers = (0..32).map(|writer| {
+            let (store, run) = (store.clone(), run.clone());
+            tokio::spawn(async move {
+                for step in 0..10 {
+                    let metric = Metric { key: format!("w{writer}"), value: 1.0, timestamp_ms: 1, step, ..Metric::default() };
+                    store.log_batch(&run, Batch { metrics: vec![metric], ..Batch::default() }).await.unwrap();
+                }
+                store.create_model_version(version("fraud", "s3://b/k", ""), change()).await.unwrap().version
+            })
+        });
+        let mut versions = Vec::new();
+        for writer in writers.collect::<Vec<_>>() {
+            versions.push(writer.await.unwrap());
+        }
+        versions.sort_unstable();
+        assert_eq!(versions, (1..=32).collect::<Vec<_>>());
+        for writer in 0..32 {
+            assert_eq!(store.metric_history(&run, &format!("w{writer}"), 100, 0).await.unwrap().len(), 10);
+        }
+    }
+}
+
+async fn found(store: &Store, filter: &str, order_by: &[&str]) -> Vec<String> {
+    let search = Search {
+        filter: filter.into(),
+        order_by: order_by.iter().map(|text| (*text).to_owned()).collect(),
+        limit: 100,
+        offset: 0,
+    };
+    let asked = RunSearch { experiment_ids: vec![0], search, ..RunSearch::default() };
+    store.search_runs(&asked).await.unwrap().items.into_iter().map(|run| run.info.name).collect()
+}
+
+#[tokio::test]
+async fn runs_are_filtered_and_sorted_with_mlflows_rules_for_nan_and_absence() {
+    for place in places().await {
+        let store = &place.store;
+        for (name, start, auc, kind) in [
+            ("high", 1, Some(0.9), Some("a")),
+            ("low", 2, Some(0.1), Some("b")),
+            ("nan", 3, Some(f64::NAN), None),
+            ("none", 4, None, Some("A")),
+        ] {
+            let new = NewRun { name: name.into(), start_time_ms: start, ..NewRun::default() };
+            let id = store.create_run(new).await.unwrap().info.id;
+            let metrics = auc.map(|value| Metric { key: "auc".into(), value, timestamp_ms: 1, ..Metric::default() });
+            let params = kind.map(|kind| Tag::new("kind", kind));
+            let batch = Batch { metrics: metrics.into_iter().collect(), params: params.into_iter().collect(), ..Batch::default() };
+            store.log_batch(&id, batch).await.unwrap();
+        }
+        for (filter, order, expected) in [
+            ("", &[][..], &["none", "nan", "low", "high"][..]),
+            ("", &["metrics.auc DESC"], &["high", "low", "nan", "none"]),
+            ("", &["metrics.auc"], &["low", "high", "nan", "none"]),
+            ("", &["params.kind", "start_time ASC"], &["none", "high", "low", "nan"]),
+            ("", &["start_time ASC", "metrics.auc"], &["high", "low", "nan", "none"]),
+            ("metrics.auc > 0.5", &[], &["high"]),
+            ("metrics.auc != 0.9", &["start_time"], &["low", "nan"]),
+            ("params.kind != 'a'", &["start_time"], &["low", "none"]),
+            ("params.kind LIKE 'a'", &[], &["high"]),
+            ("params.kind ILIKE 'a'", &["start_time"], &["high", "none"]),
+            ("params.kind IS NULL", &[], &["nan"]),
+            ("params.kind IS NOT NULL AND start_time >= 2", &["start_time"], &["low", "none"]),
+            ("attributes.run_name = 'low' and status = 'RUNNING'", &[], &["low"]),
+            ("tags.`mlflow.runName` LIKE 'n%'", &["start_time"], &["nan", "none"]),
+        ] {
+            assert_eq!(found(store, filter, order).await, expected, "{filter} {order:?}");
+        }
+        // Page after page over all three kinds of metric.
+        for size in 1..=5 {
+            let (mut offset, mut names) = (0, Vec::new());
+            loop {
+                let search = Search { order_by: vec!["metrics.auc DESC".into()], limit: size, offset, ..Search::default() };
+                let asked = RunSearch { experiment_ids: vec![0], search, ..RunSearch::default() };
+                let page = store.search_runs(&asked).await.unwrap();
+                names.extend(page.items.into_iter().map(|run| run.info.name));
+                let Some(next) = page.next else { break };
+                offset = next;
+            }
+            assert_eq!(names, ["high", "low", "nan", "none"], "pages of {size}");
+        }
+        for bad in ["metrics.auc = 'x'", "foo = 'x'", "params.kind > 'a'", "status IN ('a')", "metrics.auc IS NULL"] {
+            let search = Search { filter: bad.into(), limit: 1, ..Search::default() };
+            let asked = RunSearch { experiment_ids: vec![0], search, ..RunSearch::default() };
+            assert!(matches!(store.search_runs(&asked).await, Err(StoreError::Invalid(_))), "{bad}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_experiment_takes_its_runs_along_and_brings_them_back() {
+    for place in places().await {
+        let store = &place.store;
+        let id = store.create_experiment("e", None, vec![], 1).await.unwrap();
+        let run = store.create_run(NewRun { experiment_id: id, ..NewRun::default() }).await.unwrap().info.id;
+        store.set_experiment_lifecycle(id, LifecycleStage::Deleted, 2).await.unwrap();
+        assert_eq!(store.run_info(&run).await.unwrap().lifecycle_stage, LifecycleStage::Deleted);
+        let error = store.log_batch(&run, Batch::default()).await.unwrap_err();
+        assert!(error.to_string().contains("must be in the 'active' state"), "{error}");
+        assert!(matches!(store.create_experiment("e", None, vec![], 1).await, Err(StoreError::AlreadyExists(_))));
+        assert!(store.set_experiment_lifecycle(id, LifecycleStage::Deleted, 2).await.is_err());
+        store.set_experiment_lifecycle(id, LifecycleStage::Active, 3).await.unwrap();
+        assert_eq!(store.run_info(&run).await.unwrap().lifecycle_stage, LifecycleStage::Active);
+    }
 }

@@ -236,6 +236,8 @@ pub(crate) fn artifact_list(root_uri: Option<&str>, parent: &str, entries: &[Art
         .map(|entry| {
             let path = if parent.is_empty() { entry.name.clone() } else { format!("{parent}/{}", entry.name) };
             match entry.size {
+                // MLflow leaves the size of an empty file out.
+                Some(0) => json!({ "path": path, "is_dir": false }),
                 Some(size) => json!({ "path": path, "is_dir": false, "file_size": size }),
                 None => json!({ "path": path, "is_dir": true }),
             }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod about;
+mod access;
 mod artifacts;
 mod http;
 pub mod metrics;
@@ -10,5 +11,5 @@ mod scoring;
 mod tracking;
 
 pub use http::guard::Allowed;
-pub use routes::{ControlPlane, DataPlane, Limits, control_plane, data_plane};
+pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};
 pub use scoring::live_model::{LiveModel, LoadError, ModelSlot};

@@ -4,6 +4,7 @@ use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
 use crate::scoring::live_model::ModelSlot;
+use crate::access::{self, Access};
 use crate::{about, artifacts, registry, scoring, tracking};
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -11,7 +12,7 @@ use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serin_store::{Change, Store};
+use serin_store::{Change, Store, User};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -76,11 +77,15 @@ impl ControlPlane {
 
 /// Who sent the request; nobody knows without authentication.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Caller(pub(crate) Option<String>);
+pub(crate) struct Caller(pub(crate) Option<Arc<User>>);
 
 impl Caller {
+    pub(crate) fn of(user: Arc<User>) -> Self {
+        Self(Some(user))
+    }
+
     pub(crate) fn user(&self) -> Option<&str> {
-        self.0.as_deref()
+        self.0.as_deref().map(|user| user.name.as_str())
     }
 }
 
@@ -92,8 +97,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// Who is served.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// By host and origin.
+    pub allowed: Allowed,
+    /// Everybody says who they are; without it everybody may do everything.
+    pub authenticate: bool,
+}
+
 /// Every route of `serin server`, below `prefix` (empty, or such as `/mlflow`).
-pub fn control_plane(state: ControlPlane, allowed: Allowed, prefix: &str) -> Router {
+pub fn control_plane(state: ControlPlane, policy: Policy, prefix: &str) -> Router {
     let mlflow = || tracking::router().merge(registry::router()).merge(artifacts::router());
     // MLflow's clients and its browser UI reach the same handlers under different prefixes.
     let api = |root: &str| {
@@ -115,6 +129,12 @@ pub fn control_plane(state: ControlPlane, allowed: Allowed, prefix: &str) -> Rou
         .method_not_allowed_fallback(|| async {
             ApiError::mlflow("METHOD_NOT_ALLOWED", "this route is there for another HTTP method")
         });
+    // Inside the prefix, so that the rules see the same paths whatever it is.
+    let routes = if policy.authenticate {
+        routes.layer(from_fn_with_state(Arc::new(Access::new(state.clone())), access::authorise))
+    } else {
+        routes
+    };
     let routes = if prefix.is_empty() {
         routes
     } else {
@@ -122,7 +142,7 @@ pub fn control_plane(state: ControlPlane, allowed: Allowed, prefix: &str) -> Rou
         outside.nest(prefix, routes).fallback(|method, uri| async move { guard::unknown(&method, &uri) })
     };
     routes
-        .layer(from_fn_with_state(Arc::new(allowed), guard::guard))
+        .layer(from_fn_with_state(Arc::new(policy.allowed), guard::guard))
         .layer(CatchPanicLayer::new())
         .with_state(state)
 }

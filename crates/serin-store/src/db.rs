@@ -1,7 +1,7 @@
 //! The database: opening it, reading from it, writing to it.
 
 use crate::artifacts::Artifacts;
-use crate::sql::Connection;
+use crate::sql::{Connection, args};
 use crate::writer::{Work, Writer};
 use crate::{StoreError, schema};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -96,6 +96,40 @@ impl Store {
         Ok(store)
     }
 
+    /// Copies the database, as it is at this moment, into a new SQLite file.
+    ///
+    /// # Errors
+    /// When the file is there already, or the database is PostgreSQL, which has `pg_dump`.
+    pub async fn backup(&self, target: &Path) -> Result<(), StoreError> {
+        if self.is_postgres() {
+            return Err(StoreError::invalid("PostgreSQL is backed up with its own pg_dump"));
+        }
+        if target.exists() {
+            return Err(StoreError::Invalid(format!("{} is there already; name a new file", target.display())));
+        }
+        let target = target.to_str().ok_or_else(|| StoreError::invalid("the file's path is not UTF-8"))?;
+        self.reader().execute("VACUUM INTO $1", args![target]).await.map(drop)
+    }
+
+    /// What is wrong with the database file; empty when nothing is.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn check(&self) -> Result<Vec<String>, StoreError> {
+        if self.is_postgres() {
+            self.reader().row("SELECT 1", args![]).await?;
+            return Ok(Vec::new());
+        }
+        let mut faults = Vec::new();
+        for row in self.reader().rows("PRAGMA integrity_check", args![]).await? {
+            faults.extend(Some(row.text(0)?).filter(|text| text != "ok"));
+        }
+        for row in self.reader().rows("PRAGMA foreign_key_check", args![]).await? {
+            faults.push(format!("table {}: a row refers to one that is not in {}", row.text(0)?, row.text(2)?));
+        }
+        Ok(faults)
+    }
+
     /// The artifact root.
     #[must_use]
     pub fn artifacts(&self) -> &Artifacts {
@@ -149,7 +183,7 @@ async fn sqlite(path: &Path) -> Result<Db, StoreError> {
         .pragma("case_sensitive_like", "true")
         .busy_timeout(Duration::from_secs(20));
     let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-    let readers = SqlitePoolOptions::new().max_connections(4).min_connections(1).connect_lazy_with(options);
+    let readers = SqlitePoolOptions::new().max_connections(4).min_connections(1).test_before_acquire(false).connect_lazy_with(options);
     Ok(Db::Sqlite { readers, writer: Writer::start(Connection::Sqlite(writer.acquire().await?)) })
 }
 

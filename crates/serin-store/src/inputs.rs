@@ -206,6 +206,25 @@ pub(crate) async fn fill(
 ) -> Result<(), StoreError> {
     let list = placeholders(1, ids.len());
     let values = || ids.iter().map(Value::from).collect::<Vec<_>>();
+    // Most runs have neither: one statement tells.
+    let sql = format!(
+        "SELECT source_id, source_type, destination_id, step FROM inputs WHERE source_type IN ('RUN_INPUT', 'RUN_OUTPUT') AND source_id IN ({list}) \
+         UNION ALL SELECT destination_id, source_type, source_id, step FROM inputs WHERE source_type = 'DATASET' AND destination_type = 'RUN' \
+         AND destination_id IN ({list}) ORDER BY 4, 3"
+    );
+    let mut with_datasets = false;
+    for row in reader.rows(sql, values()).await? {
+        let Some(run) = at(&row.text(0)?) else { continue };
+        let model_id = row.text(2)?;
+        match row.text(1)?.as_str() {
+            "RUN_INPUT" => runs[run].inputs.models.push(model_id),
+            "RUN_OUTPUT" => runs[run].outputs.push(ModelOutput { model_id, step: row.int(3)? }),
+            _ => with_datasets = true,
+        }
+    }
+    if !with_datasets {
+        return Ok(());
+    }
     let sql = format!(
         "SELECT i.destination_id, i.input_uuid, d.name, d.digest, d.dataset_source_type, d.dataset_source, d.dataset_schema, d.dataset_profile \
          FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id \
@@ -228,18 +247,6 @@ pub(crate) async fn fill(
             if let Some((_, run, dataset)) = links.iter().find(|(link, ..)| *link == owner) {
                 runs[*run].inputs.datasets[*dataset].tags.push(Tag { key: row.text(1)?, value: row.text(2)? });
             }
-        }
-    }
-    let sql = format!(
-        "SELECT source_id, source_type, destination_id, step FROM inputs WHERE source_type IN ('RUN_INPUT', 'RUN_OUTPUT') AND source_id IN ({list}) ORDER BY step, destination_id"
-    );
-    for row in reader.rows(sql, values()).await? {
-        let Some(run) = at(&row.text(0)?) else { continue };
-        let model_id = row.text(2)?;
-        if row.text(1)? == "RUN_INPUT" {
-            runs[run].inputs.models.push(model_id);
-        } else {
-            runs[run].outputs.push(ModelOutput { model_id, step: row.int(3)? });
         }
     }
     Ok(())

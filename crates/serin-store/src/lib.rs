@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod artifacts;
+mod collect;
 mod db;
 mod entities;
 mod error;
@@ -20,7 +22,9 @@ mod sql;
 mod uri;
 mod writer;
 
+pub use access::{Credentials, Permission, Resource, User, new_password};
 pub use artifacts::{ArtifactEntry, ArtifactFile, ArtifactPath, Artifacts};
+pub use collect::Collected;
 pub use db::{DatabaseUri, Store};
 pub use entities::{LifecycleStage, Tag, ViewType};
 pub use error::StoreError;

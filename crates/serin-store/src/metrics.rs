@@ -60,10 +60,6 @@ fn chunks<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-fn values_list(rows: usize, columns: usize) -> String {
-    (0..rows).map(|row| format!("({})", placeholders(row * columns + 1, columns))).collect::<Vec<_>>().join(", ")
-}
-
 pub(crate) async fn put_metrics(
     connection: &mut Connection,
     run_id: &str,
@@ -73,7 +69,7 @@ pub(crate) async fn put_metrics(
     for chunk in chunks(metrics) {
         let sql: Sql = match chunk.len() {
             1 => "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING".into(),
-            rows => format!("INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES {} ON CONFLICT DO NOTHING", values_list(rows, 6)).into(),
+            rows => format!("INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES {} ON CONFLICT DO NOTHING", connection.values_list(rows, 6)).into(),
         };
         let mut bound: Vec<Value> = Vec::with_capacity(6 * chunk.len());
         for metric in chunk {
@@ -101,7 +97,7 @@ pub(crate) async fn put_metrics(
              ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, step = excluded.step, \
              is_nan = excluded.is_nan WHERE (excluded.step, excluded.timestamp, excluded.value) > \
              (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)",
-            values_list(chunk.len(), 6)
+            connection.values_list(chunk.len(), 6)
         );
         let mut bound: Vec<Value> = Vec::with_capacity(6 * chunk.len());
         for metric in chunk {

@@ -170,6 +170,8 @@ impl Store {
                     connection.execute(sql, args![at, &new]).await?;
                     let sql = "UPDATE serin_ledger SET model_name = $1 WHERE model_name = $2";
                     connection.execute(sql, args![&new, &old]).await?;
+                    let sql = "UPDATE serin_grants SET resource = $1 WHERE kind = 'registered_model' AND resource = $2";
+                    connection.execute(sql, args![&new, &old]).await?;
                     record(connection, &new, None, "renamed", &format!("{old} -> {new}"), &change).await
                 })
             })
@@ -227,6 +229,9 @@ impl Store {
                     let sql = format!("DELETE FROM {table} WHERE workspace = 'default' AND name = $1");
                     connection.execute(sql, args![&name]).await?;
                 }
+                // Who makes a model of that name later starts afresh.
+                let sql = "DELETE FROM serin_grants WHERE kind = 'registered_model' AND resource = $1";
+                connection.execute(sql, args![&name]).await?;
                 record(connection, &name, None, "model deleted", "", &change).await
             })
         })

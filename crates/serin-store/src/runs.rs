@@ -234,21 +234,26 @@ impl Store {
         for ids in ids.chunks(500) {
             let list = placeholders(1, ids.len());
             let values = || ids.iter().map(Into::into).collect::<Vec<_>>();
-            let place = |row: &Row| -> Result<usize, StoreError> { Ok(at.get(&row.text(0)?).copied().unwrap_or(0)) };
-            let sql = format!("SELECT run_uuid, key, value, timestamp, step, is_nan FROM latest_metrics WHERE run_uuid IN ({list}) ORDER BY key");
+            // One statement for all three: what a run costs is the number of statements, not of rows.
+            let sql = format!(
+                "SELECT run_uuid, key, value, timestamp, step, is_nan, 0 AS kind, '' AS text FROM latest_metrics WHERE run_uuid IN ({list}) \
+                 UNION ALL SELECT run_uuid, key, 0.0, 0, 0, FALSE, 1, value FROM params WHERE run_uuid IN ({list}) \
+                 UNION ALL SELECT run_uuid, key, 0.0, 0, 0, FALSE, 2, value FROM tags WHERE run_uuid IN ({list})"
+            );
             for row in reader.rows(sql, values()).await? {
-                let metric = crate::metrics::metric(&row)?;
-                runs[place(&row)?].metrics.push(metric);
-            }
-            let sql = format!("SELECT run_uuid, key, value FROM params WHERE run_uuid IN ({list}) ORDER BY key");
-            for row in reader.rows(sql, values()).await? {
-                runs[place(&row)?].params.push(Tag { key: row.text(1)?, value: row.text(2)? });
-            }
-            let sql = format!("SELECT run_uuid, key, value FROM tags WHERE run_uuid IN ({list}) ORDER BY key");
-            for row in reader.rows(sql, values()).await? {
-                runs[place(&row)?].tags.push(Tag { key: row.text(1)?, value: row.text(2)? });
+                let Some(run) = at.get(&row.text(0)?).map(|i| &mut runs[*i]) else { continue };
+                match row.int(6)? {
+                    0 => run.metrics.push(crate::metrics::metric(&row)?),
+                    1 => run.params.push(Tag { key: row.text(1)?, value: row.text(7)? }),
+                    _ => run.tags.push(Tag { key: row.text(1)?, value: row.text(7)? }),
+                }
             }
             crate::inputs::fill(&mut reader, ids, |id| at.get(id).copied(), &mut runs).await?;
+        }
+        for run in &mut runs {
+            run.metrics.sort_by(|a, b| a.key.cmp(&b.key));
+            run.params.sort_by(|a, b| a.key.cmp(&b.key));
+            run.tags.sort_by(|a, b| a.key.cmp(&b.key));
         }
         Ok(runs)
     }

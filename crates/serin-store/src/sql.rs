@@ -118,6 +118,17 @@ macro_rules! run {
 }
 
 impl Connection {
+    /// Rows of placeholders, `($1, $2), ($3, $4)`, for a statement that has no other ones. SQLite keeps the names of
+    /// placeholders in a list that it walks for every one of them, which takes longer than inserting the rows; it
+    /// gets nameless ones.
+    pub(crate) fn values_list(&self, rows: usize, columns: usize) -> String {
+        let row = |row: usize| match self {
+            Self::SqlitePool(_) | Self::Sqlite(_) => ["?"].repeat(columns).join(", "),
+            Self::PostgresPool(_) | Self::Postgres(_) => placeholders(row * columns + 1, columns),
+        };
+        (0..rows).map(|i| format!("({})", row(i))).collect::<Vec<_>>().join(", ")
+    }
+
     /// Rows changed.
     pub(crate) async fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StoreError> {
         let sql = sql.into();

@@ -126,23 +126,21 @@ async fn group(
     queue: &mut mpsc::Receiver<Box<dyn Job>>,
     answers: &mut Vec<Answer>,
 ) -> Result<(), StoreError> {
-    if let Err(error) = connection.execute("BEGIN IMMEDIATE", Vec::new()).await {
+    // Two statements at once: each one sent costs a change of threads.
+    if let Err(error) = connection.script("BEGIN IMMEDIATE; SAVEPOINT one".to_owned()).await {
         first.refuse(error.to_string());
         return Ok(());
     }
     let start = Instant::now();
     let mut next = Some(first);
     while let Some(job) = next {
-        connection.execute("SAVEPOINT one", Vec::new()).await?;
         let answer = job.run(connection).await;
-        if !answer.keep {
-            connection.execute("ROLLBACK TO one", Vec::new()).await?;
-        }
-        connection.execute("RELEASE one", Vec::new()).await?;
+        let undo = if answer.keep { "" } else { "ROLLBACK TO one; " };
         answers.push(answer);
         let room = answers.len() < GROUP && start.elapsed() < GROUP_TIME;
         next = if room { queue.try_recv().ok() } else { None };
+        let then = if next.is_some() { "SAVEPOINT one" } else { "COMMIT" };
+        connection.script(format!("{undo}RELEASE one; {then}")).await?;
     }
-    connection.execute("COMMIT", Vec::new()).await?;
     Ok(())
 }

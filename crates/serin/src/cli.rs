@@ -23,6 +23,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Track runs and register models: an MLflow server that any MLflow client talks to
     Server(Server),
+    /// Back up, check, migrate the database; empty the trash
+    Db(Db),
+    /// Users of a server that runs with --auth, their tokens and permissions
+    User(User),
     /// Answer POST /predict with a registered model
     Serve(Serve),
     /// Train a fraud model on a CSV or Parquet file, evaluate, package and register it
@@ -46,11 +50,9 @@ pub(crate) struct State {
     pub(crate) tracking_uri: Option<String>,
 }
 
+/// The database and the artifact store.
 #[derive(Debug, Args, Clone)]
-#[command(
-    after_help = "Examples:\n  serin server\n  serin server --backend-store-uri postgresql://mlflow:secret@db/mlflow --artifacts-destination s3://models/mlflow\n  export MLFLOW_TRACKING_URI=http://127.0.0.1:5000    # in the client's shell"
-)]
-pub(crate) struct Server {
+pub(crate) struct Backend {
     /// State folder, for what the two options below do not name
     #[arg(long, env = "SERIN_STATE", default_value = "serin-state")]
     pub(crate) state: PathBuf,
@@ -62,6 +64,99 @@ pub(crate) struct Server {
     /// [default: artifacts/ in the state folder]
     #[arg(long, env = "MLFLOW_ARTIFACTS_DESTINATION", value_name = "URI")]
     pub(crate) artifacts_destination: Option<String>,
+}
+
+/// Work on the database while no command needs to stop.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Db {
+    #[command(subcommand)]
+    pub(crate) command: DbCommand,
+    #[command(flatten)]
+    pub(crate) backend: Backend,
+}
+
+#[derive(Debug, Subcommand, Clone)]
+pub(crate) enum DbCommand {
+    /// Bring the schema to this serin's (any command that opens the database does so too)
+    Migrate,
+    /// Copy the SQLite database into a new file while it is in use
+    Backup {
+        /// File to write; it must not exist
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Look for damage; ends with an error when there is any
+    Check,
+    /// Empty the trash: remove deleted runs, models and experiments with their artifacts, for good
+    Gc {
+        /// Only what was deleted at least so long ago: 30d, 12h, 90m or 0d for all of it
+        #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age_ms)]
+        older_than: i64,
+        /// Count, remove nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Example:\n  serin user add ana --admin\n  serin user token ana          # MLFLOW_TRACKING_TOKEN for ana's scripts\n  serin user add bot --permission READ\n  serin user grant bot --model fraud_detection EDIT"
+)]
+pub(crate) struct User {
+    #[command(subcommand)]
+    pub(crate) command: UserCommand,
+    #[command(flatten)]
+    pub(crate) backend: Backend,
+}
+
+#[derive(Debug, Subcommand, Clone)]
+pub(crate) enum UserCommand {
+    /// Make a user, or change one; prints a new password unless one is given
+    Add {
+        name: String,
+        /// May do everything
+        #[arg(long)]
+        admin: bool,
+        /// What they may do where nothing else is granted: READ, EDIT, MANAGE or NO_PERMISSIONS
+        #[arg(long, default_value = "READ", value_parser = permission)]
+        permission: serin_store::Permission,
+        /// Read the password from standard input instead of making one
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Print a new token
+    Token {
+        name: String,
+        /// It ends after this: 30d, 12h, 90m [default: never]
+        #[arg(long, value_name = "AGE", value_parser = age_ms)]
+        expires_in: Option<i64>,
+    },
+    /// Say what a user may do with one experiment or model
+    Grant {
+        name: String,
+        /// READ, EDIT, MANAGE or NO_PERMISSIONS
+        #[arg(value_parser = permission)]
+        permission: serin_store::Permission,
+        /// Experiment, by name
+        #[arg(long, required_unless_present = "model", conflicts_with = "model")]
+        experiment: Option<String>,
+        /// Registered model, by name
+        #[arg(long)]
+        model: Option<String>,
+    },
+    /// Remove a user with all tokens
+    Remove { name: String },
+    /// Show all users
+    List,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Examples:\n  serin server\n  serin server --backend-store-uri postgresql://mlflow:secret@db/mlflow --artifacts-destination s3://models/mlflow\n  export MLFLOW_TRACKING_URI=http://127.0.0.1:5000    # in the client's shell"
+)]
+pub(crate) struct Server {
+    #[command(flatten)]
+    pub(crate) backend: Backend,
     /// Clients read and write the artifact store themselves instead of through this server
     #[arg(long)]
     pub(crate) no_serve_artifacts: bool,
@@ -74,6 +169,9 @@ pub(crate) struct Server {
     /// Path under which everything is served, e.g. /mlflow
     #[arg(long, value_name = "PATH", value_parser = static_prefix)]
     pub(crate) static_prefix: Option<String>,
+    /// Everybody must say who they are: users are made with `serin user add`
+    #[arg(long)]
+    pub(crate) auth: bool,
     /// Host names that clients may use beside this machine's and private addresses, comma-separated; * allows all
     #[arg(long, env = "MLFLOW_SERVER_ALLOWED_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
     pub(crate) allowed_hosts: Vec<String>,
@@ -284,6 +382,23 @@ fn name_value(text: &str) -> Result<(String, String), String> {
 fn static_prefix(text: &str) -> Result<String, String> {
     let plain = text.starts_with('/') && text.len() > 1 && !text.ends_with('/') && !text.contains(['{', '}', '*', ' ']);
     if plain { Ok(text.to_owned()) } else { Err("write a path such as /mlflow".to_owned()) }
+}
+
+fn permission(text: &str) -> Result<serin_store::Permission, String> {
+    text.parse()
+}
+
+/// Milliseconds of `30d`, `12h`, `90m`.
+fn age_ms(text: &str) -> Result<i64, String> {
+    let usage = || "write an age such as 30d, 12h or 90m".to_owned();
+    let unit = match text.chars().last() {
+        Some('d') => 86_400_000,
+        Some('h') => 3_600_000,
+        Some('m') => 60_000,
+        _ => return Err(usage()),
+    };
+    let count: i64 = text[..text.len() - 1].parse().map_err(|_| usage())?;
+    count.checked_mul(unit).filter(|age| *age >= 0).ok_or_else(usage)
 }
 
 fn per_day(text: &str) -> Result<f64, String> {

@@ -77,7 +77,7 @@ impl Fields {
         Ok(fields)
     }
 
-    fn from_query(query: &str) -> Self {
+    pub(crate) fn from_query(query: &str) -> Self {
         let mut fields = Self { query: true, ..Self::default() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match fields.values.entry(name.into_owned()).or_insert_with(|| Value::Array(Vec::new())) {
@@ -218,6 +218,14 @@ impl Fields {
                 })
                 .collect(),
             Some(other) => Err(self.wrong(name, other)),
+        }
+    }
+
+    /// Texts, or one.
+    pub(crate) fn texts_or_text(&self, name: &str) -> Result<Vec<String>, ApiError> {
+        match self.values.get(name) {
+            Some(Value::String(text)) => Ok(vec![text.clone()]),
+            _ => self.texts(name),
         }
     }
 

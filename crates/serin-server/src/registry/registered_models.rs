@@ -1,6 +1,7 @@
 //! Handlers of registered models.
 
 use super::wire;
+use crate::access;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
 use crate::routes::{Caller, ControlPlane};
@@ -8,7 +9,7 @@ use crate::tracking::paged;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use serin_store::{Search, Stage};
+use serin_store::{Resource, Search, Stage};
 
 type Answer = Result<Json<Value>, ApiError>;
 
@@ -17,6 +18,7 @@ pub(crate) async fn create(State(state): State<ControlPlane>, caller: Caller, fi
     let change = state.change(&caller, "registered");
     let model =
         state.store.create_registered_model(&name, description.as_deref(), fields.pairs("tags")?, change).await?;
+    access::own(&state, &caller, Resource::RegisteredModel(name)).await?;
     Ok(Json(json!({ "registered_model": wire::registered_model(&model) })))
 }
 
@@ -25,14 +27,15 @@ pub(crate) async fn get(State(state): State<ControlPlane>, fields: Fields) -> An
     Ok(Json(json!({ "registered_model": wire::registered_model(&model) })))
 }
 
-pub(crate) async fn search(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+pub(crate) async fn search(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
     let search = Search {
         filter: fields.text("filter")?,
         order_by: fields.texts("order_by")?,
         limit: fields.page_size(100, 1000)?,
         offset: fields.page_offset()?,
     };
-    let page = state.store.search_registered_models(&search).await?;
+    let mut page = state.store.search_registered_models(&search).await?;
+    access::visible(&caller, &mut page.items, |model| Resource::RegisteredModel(model.name.clone()));
     Ok(Json(paged("registered_models", &page, wire::registered_model)))
 }
 

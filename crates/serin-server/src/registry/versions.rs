@@ -1,6 +1,7 @@
 //! Handlers of model versions.
 
 use super::wire;
+use crate::access;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
 use crate::routes::{Caller, ControlPlane};
@@ -8,7 +9,7 @@ use crate::tracking::paged;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use serin_store::{NewModelVersion, Search, Stage};
+use serin_store::{NewModelVersion, Permission, Resource, Search, Stage};
 
 type Answer = Result<Json<Value>, ApiError>;
 
@@ -24,6 +25,7 @@ pub(crate) async fn create(State(state): State<ControlPlane>, caller: Caller, fi
         tags: fields.pairs("tags")?,
         user: caller.user().map(str::to_owned),
     };
+    may_read_source(&state, &caller, &new).await?;
     let version = state.store.create_model_version(new, state.change(&caller, "registered")).await?;
     Ok(Json(json!({ "model_version": wire::listed(&version) })))
 }
@@ -46,7 +48,7 @@ pub(crate) async fn delete(State(state): State<ControlPlane>, caller: Caller, fi
     Ok(Json(json!({})))
 }
 
-pub(crate) async fn search(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+pub(crate) async fn search(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
     let limit = fields.opt_int("max_results")?.unwrap_or(10_000);
     if limit < 1 {
         return Err(ApiError::invalid(format!(
@@ -59,7 +61,8 @@ pub(crate) async fn search(State(state): State<ControlPlane>, fields: Fields) ->
         limit: fields.page_size(10_000, 200_000)?,
         offset: fields.page_offset()?,
     };
-    let page = state.store.search_model_versions(&search).await?;
+    let mut page = state.store.search_model_versions(&search).await?;
+    access::visible(&caller, &mut page.items, |version| Resource::RegisteredModel(version.name.clone()));
     Ok(Json(paged("model_versions", &page, wire::listed)))
 }
 
@@ -87,4 +90,25 @@ pub(crate) async fn delete_tag(State(state): State<ControlPlane>, fields: Fields
     let (name, version) = (fields.required("name")?, fields.version("version")?);
     state.store.delete_model_version_tag(&name, version, &fields.required("key")?).await?;
     Ok(Json(json!({})))
+}
+
+/// A version must not open what its maker may not read.
+async fn may_read_source(state: &ControlPlane, caller: &Caller, new: &NewModelVersion) -> Result<(), ApiError> {
+    let Some(user) = &caller.0 else { return Ok(()) };
+    let mut resources = Vec::new();
+    if !new.run_id.is_empty() {
+        resources.push(Resource::Experiment(state.store.run_info(&new.run_id).await?.experiment_id));
+    }
+    if !new.model_id.is_empty() {
+        resources.push(Resource::Experiment(state.store.logged_model(&new.model_id).await?.experiment_id));
+    }
+    if let Some(name) = new.source.strip_prefix("models:/").and_then(|rest| rest.split(['/', '@']).next())
+        && new.model_id.is_empty()
+    {
+        resources.push(Resource::RegisteredModel(name.to_owned()));
+    }
+    if resources.iter().all(|resource| user.may(resource) >= Permission::Read) {
+        return Ok(());
+    }
+    Err(ApiError::mlflow("PERMISSION_DENIED", "Permission denied: the source is not yours to read"))
 }

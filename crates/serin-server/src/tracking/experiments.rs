@@ -1,20 +1,22 @@
 //! Handlers of experiments.
 
 use super::wire;
+use crate::access;
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, experiment_id};
-use crate::routes::ControlPlane;
+use crate::routes::{Caller, ControlPlane};
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use serin_store::{LifecycleStage, Search};
+use serin_store::{LifecycleStage, Resource, Search};
 
 type Answer = Result<Json<Value>, ApiError>;
 
-pub(crate) async fn create(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+pub(crate) async fn create(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
     let location = fields.opt_text("artifact_location")?;
     let name = fields.required("name")?;
     let id = state.store.create_experiment(&name, location.as_deref(), fields.pairs("tags")?, state.now_ms()).await?;
+    access::own(&state, &caller, Resource::Experiment(id)).await?;
     Ok(Json(json!({ "experiment_id": id.to_string() })))
 }
 
@@ -28,14 +30,15 @@ pub(crate) async fn get_by_name(State(state): State<ControlPlane>, fields: Field
     Ok(Json(json!({ "experiment": wire::experiment(&found) })))
 }
 
-pub(crate) async fn search(State(state): State<ControlPlane>, fields: Fields) -> Answer {
+pub(crate) async fn search(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
     let search = Search {
         filter: fields.text("filter")?,
         order_by: fields.texts("order_by")?,
         limit: fields.page_size(0, 50_000)?,
         offset: fields.page_offset()?,
     };
-    let page = state.store.search_experiments(&search, wire::view_of(&fields, "view_type")?).await?;
+    let mut page = state.store.search_experiments(&search, wire::view_of(&fields, "view_type")?).await?;
+    access::visible(&caller, &mut page.items, |experiment| Resource::Experiment(experiment.id));
     Ok(Json(wire::paged("experiments", &page, wire::experiment)))
 }
 

@@ -1,5 +1,6 @@
 //! One file a command. Without the feature `train` the offline ones say so.
 
+mod db;
 #[cfg(feature = "train")]
 mod demo;
 #[cfg(feature = "train")]
@@ -14,6 +15,7 @@ mod server;
 mod simulate;
 #[cfg(feature = "train")]
 mod train;
+mod user;
 
 use crate::cli::Command;
 use anyhow::Context;
@@ -23,6 +25,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Server(args) => runtime()?.block_on(server::run(&args)),
+        Command::Db(args) => runtime()?.block_on(db::run(&args)),
+        Command::User(args) => runtime()?.block_on(user::run(&args)),
         Command::Serve(args) => runtime()?.block_on(serve::run(&args)),
         #[cfg(feature = "train")]
         Command::Train(args) => runtime()?.block_on(train::run(&args)),

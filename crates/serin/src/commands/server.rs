@@ -2,9 +2,9 @@
 
 use super::say;
 use super::serve::shutdown_signal;
-use crate::cli::Server;
+use crate::cli::{Backend, Server};
 use anyhow::Context;
-use serin_server::{Allowed, ControlPlane, control_plane};
+use serin_server::{Allowed, ControlPlane, Policy, control_plane};
 use serin_store::{Artifacts, DatabaseUri, Store};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -13,17 +13,21 @@ use tokio::net::TcpListener;
 const DRAIN: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
-    let store = open(args).await?;
+    let store = open(&args.backend, args.no_serve_artifacts).await?;
     store.ensure_default_experiment(super::now_ms()).await?;
+    if args.auth && !store.has_users().await? {
+        anyhow::bail!("--auth needs a user, and there is no default one: make the first with `serin user add NAME --admin` on the same --state or --backend-store-uri");
+    }
     let allowed = Allowed { hosts: args.allowed_hosts.clone(), origins: args.cors_allowed_origins.clone() };
     let prefix = args.static_prefix.clone().unwrap_or_default();
-    let router = control_plane(ControlPlane { store, clock: super::now_ms }, allowed, &prefix);
+    let policy = Policy { allowed, authenticate: args.auth };
+    let router = control_plane(ControlPlane { store, clock: super::now_ms }, policy, &prefix);
     let listener = TcpListener::bind((args.host, args.port)).await.with_context(|| {
         format!("cannot listen on {}:{}; choose another --port or stop what listens there", args.host, args.port)
     })?;
     let address = listener.local_addr()?;
-    if !args.host.is_loopback() {
-        tracing::warn!("listening on {address} without authentication: whoever reaches it can read, change and delete everything; put a proxy with authentication before it, or listen on 127.0.0.1");
+    if !args.host.is_loopback() && !args.auth {
+        tracing::warn!("listening on {address} without authentication: whoever reaches it can read, change and delete everything; start it with --auth, or listen on 127.0.0.1");
     }
     say(format_args!("tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"));
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
@@ -40,7 +44,7 @@ pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open(args: &Server) -> anyhow::Result<Store> {
+pub(crate) async fn open(args: &Backend, direct: bool) -> anyhow::Result<Store> {
     let database = match &args.backend_store_uri {
         Some(uri) => uri.parse().map_err(anyhow::Error::msg).context("--backend-store-uri")?,
         None => DatabaseUri::Sqlite(args.state.join("serin.db")),
@@ -56,6 +60,6 @@ async fn open(args: &Server) -> anyhow::Result<Store> {
         Some(folder) => Artifacts::local(folder.strip_prefix("file://").unwrap_or(folder).as_ref())?,
         None => Artifacts::local(&args.state.join("artifacts"))?,
     };
-    let artifacts = if args.no_serve_artifacts { artifacts.direct() } else { artifacts };
+    let artifacts = if direct { artifacts.direct() } else { artifacts };
     Store::connect(&database, artifacts).await.with_context(|| format!("cannot use the database {database}"))
 }

@@ -236,6 +236,7 @@ def test_strangers_are_refused_and_users_do_what_they_may(tmp_path):
         serin(tmp_path, "user", "grant", "eve", "READ", "--experiment", "anas")
         time.sleep(31)
         assert answer(server, "GET", file, None, eve)[2] == b"secret"
+        assert b"a.txt" in answer(server, "GET", f"{ARTIFACTS}?path={made}/{run}/artifacts", None, eve)[2]
         assert answer(server, "POST", "/api/2.0/mlflow/runs/log-metric", metric, eve)[0] == 403
         assert answer(server, "POST", "/api/2.0/mlflow/runs/log-metric", metric, ana)[0] == 200
         assert answer(server, "GET", ARTIFACTS, None, root)[0] == 200

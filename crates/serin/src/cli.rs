@@ -54,15 +54,15 @@ pub(crate) struct State {
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Backend {
     /// State folder, for what the two options below do not name
-    #[arg(long, env = "SERIN_STATE", default_value = "serin-state")]
+    #[arg(long, global = true, env = "SERIN_STATE", default_value = "serin-state")]
     pub(crate) state: PathBuf,
     /// Database: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE; one that MLflow made is used as it is
     /// [default: serin.db in the state folder]
-    #[arg(long, env = "MLFLOW_BACKEND_STORE_URI", value_name = "URI", hide_env_values = true)]
+    #[arg(long, global = true, env = "MLFLOW_BACKEND_STORE_URI", value_name = "URI", hide_env_values = true)]
     pub(crate) backend_store_uri: Option<String>,
     /// Where artifacts lie: a folder, or s3://BUCKET/PREFIX (MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID, … are honoured)
     /// [default: artifacts/ in the state folder]
-    #[arg(long, env = "MLFLOW_ARTIFACTS_DESTINATION", value_name = "URI")]
+    #[arg(long, global = true, env = "MLFLOW_ARTIFACTS_DESTINATION", value_name = "URI")]
     pub(crate) artifacts_destination: Option<String>,
 }
 

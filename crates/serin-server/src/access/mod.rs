@@ -7,12 +7,12 @@ use crate::http::fields::Fields;
 use crate::routes::{Caller, ControlPlane};
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rules::{Need, need};
+use rules::{About, Need, need};
 use serin_store::{Credentials, Permission, Resource, StoreError, User};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -117,6 +117,12 @@ async fn permitted(access: &Access, user: &User, need: Need, request: Request<Bo
             return if user.permission >= level { Ok(request) } else { Err(denied()) };
         }
         Need::Admin => return Err(denied()),
+        Need::ArtifactList => {
+            let path = Fields::from_query(request.uri().query().unwrap_or_default()).text("path")?;
+            let experiment = path.split('/').next().and_then(|first| first.parse().ok()).ok_or_else(denied)?;
+            at_least(Permission::Read, &Resource::Experiment(experiment))?;
+            return Ok(request);
+        }
         Need::ArtifactPath(level, path) => {
             let experiment = path.split('/').next().and_then(|first| first.parse().ok()).ok_or_else(denied)?;
             at_least(level, &Resource::Experiment(experiment))?;
@@ -141,11 +147,9 @@ async fn permitted(access: &Access, user: &User, need: Need, request: Request<Bo
     *copy.method_mut() = parts.method.clone();
     *copy.uri_mut() = parts.uri.clone();
     *copy.headers_mut() = parts.headers.clone();
-    let fields = if parts.method == Method::GET || !bytes.is_empty() {
-        <Fields as axum::extract::FromRequest<()>>::from_request(copy, &()).await?
-    } else {
-        // `upload-artifact` names its run in the query of a POST.
-        Fields::from_query(parts.uri.query().unwrap_or_default())
+    let fields = match about {
+        About::RunInQuery => Fields::from_query(parts.uri.query().unwrap_or_default()),
+        _ => <Fields as axum::extract::FromRequest<()>>::from_request(copy, &()).await?,
     };
     for resource in rules::resources(store, &fields, about).await? {
         at_least(level, &resource)?;

@@ -18,6 +18,8 @@ pub(crate) enum Need {
     Fields(Permission, About),
     /// A permission on the experiment that an artifact path starts with.
     ArtifactPath(Permission, String),
+    /// The same, the path being in the query; the root shows everybody's.
+    ArtifactList,
     /// A permission on the experiment of the logged model in the path.
     LoggedModelPath(Permission, String),
     /// A permission on the registered model in the path.
@@ -33,6 +35,8 @@ pub(crate) enum About {
     Experiment,
     /// `run_id`, `run_uuid` or `run_ids`: their experiments.
     Run,
+    /// `run_uuid` in the query of a POST, whose body is a file.
+    RunInQuery,
     /// `name`: a registered model.
     Model,
 }
@@ -55,7 +59,7 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
         let file = ["artifacts/", "presigned/", "mpu/create/", "mpu/complete/", "mpu/abort/"].into_iter().find_map(|root| rest.strip_prefix(root));
         return match file {
             Some(file) if !file.is_empty() => Need::ArtifactPath(level, decoded(file)),
-            // A listing of the root, or by `?path=`: what it shows is not known here.
+            _ if read && matches!(rest, "artifacts" | "artifacts/") => Need::ArtifactList,
             _ => Need::Admin,
         };
     }
@@ -85,7 +89,7 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
         | "runs/log-batch" | "runs/log-inputs" | "runs/outputs" | "runs/log-model" | "artifacts/presigned-upload-url" => {
             Need::Fields(Edit, About::Run)
         }
-        "upload-artifact" => Need::Fields(Edit, About::Run),
+        "upload-artifact" => Need::Fields(Edit, About::RunInQuery),
         "registered-models/create" => Need::Default(Edit),
         "registered-models/get" | "registered-models/get-latest-versions" | "model-versions/get" | "model-versions/get-download-uri"
         | "model-versions/get-artifact" => Need::Fields(Read, About::Model),
@@ -121,7 +125,7 @@ pub(crate) async fn resources(store: &Store, fields: &Fields, about: About) -> R
             }
             Ok(ids.into_iter().map(Resource::Experiment).collect())
         }
-        About::Run => {
+        About::Run | About::RunInQuery => {
             let mut runs = Vec::new();
             for name in ["run_id", "run_uuid", "run_ids"] {
                 runs.extend(fields.texts_or_text(name)?.into_iter().filter(|id| !id.is_empty()));
@@ -146,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_no_rule_names_is_for_administrators() {
-        for path in ["/api/2.0/mlflow/new/route", "/metrics", "/api/2.0/mlflow-artifacts/artifacts", "/api/v1/anything", "/graphql", "/api/3.0/mlflow/traces"] {
+        for path in ["/api/2.0/mlflow/new/route", "/metrics", "/api/2.0/mlflow-artifacts/other", "/api/v1/anything", "/graphql", "/api/3.0/mlflow/traces"] {
             assert_eq!(need(&Method::GET, path), Need::Admin, "{path}");
         }
     }

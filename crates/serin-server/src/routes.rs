@@ -1,10 +1,10 @@
 //! The API at a glance.
 
+use crate::access::{self, Access};
 use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
 use crate::scoring::live_model::ModelSlot;
-use crate::access::{self, Access};
 use crate::{about, artifacts, registry, scoring, tracking};
 use axum::Router;
 use axum::extract::FromRequestParts;

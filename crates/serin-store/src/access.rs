@@ -3,8 +3,8 @@
 use crate::names::limit;
 use crate::sql::args;
 use crate::{Store, StoreError};
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::Argon2;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -141,7 +141,10 @@ async fn password_hash(password: &str) -> Result<String, StoreError> {
     let password = password.to_owned();
     let hash = tokio::task::spawn_blocking(move || {
         let salt = SaltString::encode_b64(&random_bytes()[..16]).map_err(|error| error.to_string())?;
-        Argon2::default().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string()).map_err(|e| e.to_string())
+        Argon2::default()
+            .hash_password(password.as_bytes(), &salt)
+            .map(|hash| hash.to_string())
+            .map_err(|e| e.to_string())
     })
     .await;
     hash.map_err(|error| error.to_string()).and_then(|hash| hash).map_err(StoreError::Schema)
@@ -197,10 +200,9 @@ impl Store {
         let name = name.to_owned();
         self.write(move |connection| {
             Box::pin(async move {
-                for sql in [
-                    "DELETE FROM serin_tokens WHERE user_name = $1",
-                    "DELETE FROM serin_grants WHERE user_name = $1",
-                ] {
+                for sql in
+                    ["DELETE FROM serin_tokens WHERE user_name = $1", "DELETE FROM serin_grants WHERE user_name = $1"]
+                {
                     connection.execute(sql, args![&name]).await?;
                 }
                 match connection.execute("DELETE FROM serin_users WHERE name = $1", args![&name]).await? {
@@ -292,7 +294,8 @@ impl Store {
         let mut reader = self.reader();
         match credentials {
             Credentials::Token(token) => {
-                let sql = "SELECT user_name FROM serin_tokens WHERE hash = $1 AND (expires_at IS NULL OR expires_at > $2)";
+                let sql =
+                    "SELECT user_name FROM serin_tokens WHERE hash = $1 AND (expires_at IS NULL OR expires_at > $2)";
                 match reader.row(sql, args![token_hash(token), now_ms]).await? {
                     Some(row) => self.user(&row.text(0)?).await,
                     None => Ok(None),
@@ -308,7 +311,9 @@ impl Store {
                     None => {
                         // As much work as for a user who is there: the time tells nothing.
                         let salt = SaltString::encode_b64(&[0; 16]);
-                        drop(salt.map(|salt| Argon2::default().hash_password(password.as_bytes(), &salt).map(|h| h.to_string())));
+                        drop(salt.map(|salt| {
+                            Argon2::default().hash_password(password.as_bytes(), &salt).map(|h| h.to_string())
+                        }));
                         false
                     }
                 })

@@ -7,7 +7,7 @@
 use crate::StoreError;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{Certificate, ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
@@ -24,7 +24,6 @@ const PART: usize = 8 << 20;
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     objects: Arc<dyn ObjectStore>,
-    pub(crate) s3: Option<Arc<AmazonS3>>,
     local: Option<PathBuf>,
     prefix: String,
     /// What the root is called in URIs of the store itself: a path or `s3://bucket/prefix`.
@@ -49,10 +48,12 @@ impl ArtifactPath {
         for _ in 0..16 {
             let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
             let fits = |c: char| !c.is_control() && !matches!(c, '\\' | '#' | '\0');
-            if !decoded.is_empty() && !(decoded.split('/').all(plain) && decoded.chars().all(fits)) {
+            let safe = decoded.is_empty() || (decoded.split('/').all(plain) && decoded.chars().all(fits));
+            if !safe {
                 return Err(refused());
             }
-            let next = percent_encoding::percent_decode_str(&decoded).decode_utf8().map_err(|_| refused())?.into_owned();
+            let next =
+                percent_encoding::percent_decode_str(&decoded).decode_utf8().map_err(|_| refused())?.into_owned();
             if next == decoded {
                 return Ok(Self(text.to_owned()));
             }
@@ -118,7 +119,6 @@ impl Artifacts {
             .with_automatic_cleanup(true);
         Ok(Self {
             objects: Arc::new(objects),
-            s3: None,
             root: root.display().to_string(),
             local: Some(root),
             prefix: String::new(),
@@ -138,7 +138,8 @@ impl Artifacts {
         if bucket.is_empty() {
             return Err(StoreError::Invalid(format!("{uri:?} names no bucket: write s3://bucket/prefix")));
         }
-        let mut client = ClientOptions::new().with_timeout_disabled().with_connect_timeout(std::time::Duration::from_secs(5));
+        let mut client =
+            ClientOptions::new().with_timeout_disabled().with_connect_timeout(std::time::Duration::from_secs(5));
         // Every S3 has this region when none is named, and most that are not Amazon's ignore it.
         let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_region("us-east-1");
         for (name, value) in settings {
@@ -146,7 +147,8 @@ impl Artifacts {
                 "MLFLOW_S3_ENDPOINT_URL" => {
                     client = client.with_allow_http(value.starts_with("http://"));
                     // Path style, as every S3 that is reached by an endpoint understands it.
-                    builder = builder.with_endpoint(value.trim_end_matches('/')).with_virtual_hosted_style_request(false);
+                    builder =
+                        builder.with_endpoint(value.trim_end_matches('/')).with_virtual_hosted_style_request(false);
                 }
                 "MLFLOW_S3_IGNORE_TLS" if value == "true" || value == "1" => {
                     client = client.with_allow_invalid_certificates(true);
@@ -166,8 +168,7 @@ impl Artifacts {
         }
         let s3 = Arc::new(builder.with_client_options(client).build().map_err(failed)?);
         Ok(Self {
-            objects: Arc::clone(&s3) as Arc<dyn ObjectStore>,
-            s3: Some(s3),
+            objects: s3,
             local: None,
             prefix: prefix.trim_matches('/').to_owned(),
             root: uri.trim_end_matches('/').to_owned(),
@@ -186,12 +187,6 @@ impl Artifacts {
     #[must_use]
     pub fn is_proxied(&self) -> bool {
         self.locations == PROXIED
-    }
-
-    /// Whether parts can be uploaded and downloaded by signed URLs.
-    #[must_use]
-    pub fn can_sign(&self) -> bool {
-        self.s3.is_some()
     }
 
     /// The root, for people.
@@ -274,7 +269,8 @@ impl Artifacts {
                     }
                     None if held.len() + bytes.len() <= PART => held.extend_from_slice(&bytes),
                     None => {
-                        let parts = self.objects.put_multipart_opts(&object, Default::default()).await.map_err(failed)?;
+                        let parts =
+                            self.objects.put_multipart_opts(&object, Default::default()).await.map_err(failed)?;
                         let mut started = WriteMultipart::new_with_chunk_size(parts, PART);
                         started.put(held.split().freeze());
                         started.put(bytes);
@@ -356,7 +352,8 @@ impl Artifacts {
             Err(source) => return Err(StoreError::artifact(path.as_str(), source)),
         };
         let name = |path: &ObjectPath| path.filename().map(str::to_owned);
-        let folders = found.common_prefixes.iter().filter_map(|folder| Some(ArtifactEntry { name: name(folder)?, size: None }));
+        let folders =
+            found.common_prefixes.iter().filter_map(|folder| Some(ArtifactEntry { name: name(folder)?, size: None }));
         let files = found
             .objects
             .iter()
@@ -436,13 +433,6 @@ impl Artifacts {
         }
         Ok(())
     }
-
-    pub(crate) fn signed_object(&self, path: &ArtifactPath) -> Result<(Arc<AmazonS3>, ObjectPath), StoreError> {
-        let s3 = self.s3.clone().ok_or(StoreError::Unsupported(
-            "Multipart upload is not supported for the current artifact repository",
-        ))?;
-        Ok((s3, self.object(path)?))
-    }
 }
 
 #[cfg(test)]
@@ -452,8 +442,24 @@ mod tests {
     #[test]
     fn paths_that_leave_the_root_are_refused_however_they_are_spelled() {
         for bad in [
-            "..", "a/../b", "/a", "a//b", "a/", "./a", "%2e%2e/x", "%252e%252e/x", "%25252e%25252e/x", "a%2f..%2fb", "a\\b",
-            "a%5cb", "h#sh", "h%23sh", "a\0b", "a%00b", "a\nb", "%2fetc",
+            "..",
+            "a/../b",
+            "/a",
+            "a//b",
+            "a/",
+            "./a",
+            "%2e%2e/x",
+            "%252e%252e/x",
+            "%25252e%25252e/x",
+            "a%2f..%2fb",
+            "a\\b",
+            "a%5cb",
+            "h#sh",
+            "h%23sh",
+            "a\0b",
+            "a%00b",
+            "a\nb",
+            "%2fetc",
         ] {
             assert!(ArtifactPath::new(bad).is_err(), "{bad}");
         }
@@ -472,7 +478,13 @@ mod tests {
         let root = artifacts.root().to_owned();
         assert_eq!(path(&format!("{root}/1/a")).as_deref(), Some("1/a"));
         assert_eq!(path(&format!("file://{root}/1")).as_deref(), Some("1"));
-        for other in [format!("{root}-other/x"), "s3://b/k".into(), "/etc".into(), format!("{root}/../x"), "mlflow-artifacts:/../x".into()] {
+        for other in [
+            format!("{root}-other/x"),
+            "s3://b/k".into(),
+            "/etc".into(),
+            format!("{root}/../x"),
+            "mlflow-artifacts:/../x".into(),
+        ] {
             assert_eq!(path(&other), None, "{other}");
         }
         std::fs::remove_dir_all(folder).expect("removed");

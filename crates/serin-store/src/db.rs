@@ -44,7 +44,11 @@ impl FromStr for DatabaseUri {
         match scheme.split('+').next().unwrap_or_default() {
             "sqlite" => {
                 let path = rest.strip_prefix('/').unwrap_or(rest);
-                if path.is_empty() { Err(format!("no file in {text:?}: {usage}")) } else { Ok(Self::Sqlite(path.into())) }
+                if path.is_empty() {
+                    Err(format!("no file in {text:?}: {usage}"))
+                } else {
+                    Ok(Self::Sqlite(path.into()))
+                }
             }
             "postgresql" | "postgres" => Ok(Self::Postgres(format!("postgresql://{rest}"))),
             other => Err(format!("databases of kind {other:?} are not supported: {usage}")),
@@ -182,18 +186,20 @@ async fn sqlite(path: &Path) -> Result<Db, StoreError> {
         // As MLflow sets it: LIKE tells upper from lower case, as it does in PostgreSQL.
         .pragma("case_sensitive_like", "true")
         .busy_timeout(Duration::from_secs(20));
-    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-    let readers = SqlitePoolOptions::new().max_connections(4).min_connections(1).test_before_acquire(false).connect_lazy_with(options);
+    // Indexes by random run ids touch many pages; the writer may keep 16 MiB of them once it has work.
+    let writing = options.clone().pragma("cache_size", "-16384");
+    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(4)
+        .min_connections(1)
+        .test_before_acquire(false)
+        .connect_lazy_with(options);
     Ok(Db::Sqlite { readers, writer: Writer::start(Connection::Sqlite(writer.acquire().await?)) })
 }
 
 async fn postgres(url: &str) -> Result<PgPool, StoreError> {
     let options = PgConnectOptions::from_str(url)?.application_name("serin");
-    Ok(PgPoolOptions::new()
-        .max_connections(16)
-        .acquire_timeout(Duration::from_secs(10))
-        .connect_with(options)
-        .await?)
+    Ok(PgPoolOptions::new().max_connections(16).acquire_timeout(Duration::from_secs(10)).connect_with(options).await?)
 }
 
 #[cfg(test)]

@@ -54,7 +54,9 @@ impl From<sqlx::Error> for StoreError {
     /// caller's to mend.
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Database(inner) if inner.code().is_some_and(|code| code.starts_with("22") && code.len() == 5) => {
+            sqlx::Error::Database(inner)
+                if inner.code().is_some_and(|code| code.starts_with("22") && code.len() == 5) =>
+            {
                 Self::Invalid(format!("a value does not fit its column in the database: {}", inner.message()))
             }
             _ => Self::Database(error),

@@ -169,12 +169,7 @@ impl Store {
     ///
     /// # Errors
     /// When there is none in the state it must be in.
-    pub async fn set_experiment_lifecycle(
-        &self,
-        id: i64,
-        to: LifecycleStage,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
+    pub async fn set_experiment_lifecycle(&self, id: i64, to: LifecycleStage, now_ms: i64) -> Result<(), StoreError> {
         let deleted = (to == LifecycleStage::Deleted).then_some(now_ms);
         self.write(move |connection| {
             Box::pin(async move {

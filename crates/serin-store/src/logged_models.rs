@@ -167,7 +167,8 @@ impl Store {
     /// # Errors
     /// When there is none with that id.
     pub async fn logged_model(&self, id: &str) -> Result<LoggedModel, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM logged_models m WHERE m.model_id = $1 AND m.lifecycle_stage = 'active'");
+        let sql =
+            format!("SELECT {COLUMNS} FROM logged_models m WHERE m.model_id = $1 AND m.lifecycle_stage = 'active'");
         let row = self.reader().row(sql, args![id]).await?.ok_or_else(|| missing(id))?;
         self.logged_models_of(&[row]).await?.pop().ok_or_else(|| missing(id))
     }
@@ -180,13 +181,17 @@ impl Store {
         for ids in ids.chunks(500) {
             let list = placeholders(1, ids.len());
             let values = || ids.iter().map(Value::from).collect::<Vec<_>>();
-            let sql = format!("SELECT model_id, param_key, param_value FROM logged_model_params WHERE model_id IN ({list}) ORDER BY param_key");
+            let sql = format!(
+                "SELECT model_id, param_key, param_value FROM logged_model_params WHERE model_id IN ({list}) ORDER BY param_key"
+            );
             for row in reader.rows(sql, values()).await? {
                 if let Some(i) = at.get(&row.text(0)?) {
                     models[*i].params.push(Tag { key: row.text(1)?, value: row.text(2)? });
                 }
             }
-            let sql = format!("SELECT model_id, tag_key, tag_value FROM logged_model_tags WHERE model_id IN ({list}) ORDER BY tag_key");
+            let sql = format!(
+                "SELECT model_id, tag_key, tag_value FROM logged_model_tags WHERE model_id IN ({list}) ORDER BY tag_key"
+            );
             for row in reader.rows(sql, values()).await? {
                 if let Some(i) = at.get(&row.text(0)?) {
                     models[*i].tags.push(Tag { key: row.text(1)?, value: row.text(2)? });
@@ -292,7 +297,9 @@ impl Store {
             Box::pin(async move {
                 let sql = "DELETE FROM logged_model_tags WHERE model_id = $1 AND tag_key = $2";
                 if connection.execute(sql, args![id, &key]).await? == 0 {
-                    return Err(StoreError::NotFound(format!("No tag with key '{key}' found for model with ID '{id}'.")));
+                    return Err(StoreError::NotFound(format!(
+                        "No tag with key '{key}' found for model with ID '{id}'."
+                    )));
                 }
                 Ok(())
             })

@@ -158,7 +158,8 @@ impl Store {
         limit: i64,
         offset: i64,
     ) -> Result<Vec<Metric>, StoreError> {
-        let sql = format!("{HISTORY} WHERE run_uuid = $1 AND key = $2 ORDER BY timestamp, step, value LIMIT $3 OFFSET $4");
+        let sql =
+            format!("{HISTORY} WHERE run_uuid = $1 AND key = $2 ORDER BY timestamp, step, value LIMIT $3 OFFSET $4");
         let rows = self.reader().rows(sql, args![run_id, key, limit, offset]).await?;
         rows.iter().map(metric).collect()
     }

@@ -44,9 +44,7 @@ impl std::str::FromStr for Stage {
     /// Any case.
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|stage| stage.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
-            format!(
-                "Invalid Model Version stage: {text}. Value must be one of None, Staging, Production, Archived."
-            )
+            format!("Invalid Model Version stage: {text}. Value must be one of None, Staging, Production, Archived.")
         })
     }
 }
@@ -139,11 +137,7 @@ impl Store {
     ///
     /// # Errors
     /// When the model is missing, or the source is not one the request may name.
-    pub async fn create_model_version(
-        &self,
-        new: NewModelVersion,
-        change: Change,
-    ) -> Result<ModelVersion, StoreError> {
+    pub async fn create_model_version(&self, new: NewModelVersion, change: Change) -> Result<ModelVersion, StoreError> {
         if new.create_model {
             crate::names::check_model_name(&new.name)?;
         }
@@ -221,7 +215,9 @@ impl Store {
                 bound.push(one.int(1)?.into());
                 only = format!(" AND version = ${}", bound.len());
             }
-            let sql = format!("SELECT name, version, key, value FROM model_version_tags WHERE workspace = 'default' AND name IN ({list}){only} ORDER BY key");
+            let sql = format!(
+                "SELECT name, version, key, value FROM model_version_tags WHERE workspace = 'default' AND name IN ({list}){only} ORDER BY key"
+            );
             for row in reader.rows(sql, bound.clone()).await? {
                 if let Some(i) = at.get(&(row.text(0)?, row.int(1)?)) {
                     versions[*i].tags.push(Tag { key: row.text(2)?, value: row.text(3)? });
@@ -230,7 +226,9 @@ impl Store {
             if !with_aliases {
                 continue;
             }
-            let sql = format!("SELECT name, version, alias FROM registered_model_aliases WHERE workspace = 'default' AND name IN ({list}){only} ORDER BY alias");
+            let sql = format!(
+                "SELECT name, version, alias FROM registered_model_aliases WHERE workspace = 'default' AND name IN ({list}){only} ORDER BY alias"
+            );
             for row in reader.rows(sql, bound).await? {
                 if let Some(i) = at.get(&(row.text(0)?, row.int(1)?)) {
                     versions[*i].aliases.push(row.text(2)?);

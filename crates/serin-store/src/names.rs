@@ -109,9 +109,9 @@ pub(crate) fn check_logged_model_name(name: &str) -> Result<(), StoreError> {
 /// `<adjective>-<animal>-<number>` from random bits, for a run without a name.
 pub(crate) fn run_name(random: u128) -> String {
     const ADJECTIVES: [&str; 32] = [
-        "amber", "bold", "brave", "bright", "calm", "careful", "clever", "curious", "eager", "fair", "gentle", "golden",
-        "honest", "humble", "jolly", "keen", "kind", "lively", "lucky", "merry", "mighty", "nimble", "patient", "proud",
-        "quick", "quiet", "rapid", "sharp", "steady", "sunny", "wise", "witty",
+        "amber", "bold", "brave", "bright", "calm", "careful", "clever", "curious", "eager", "fair", "gentle",
+        "golden", "honest", "humble", "jolly", "keen", "kind", "lively", "lucky", "merry", "mighty", "nimble",
+        "patient", "proud", "quick", "quiet", "rapid", "sharp", "steady", "sunny", "wise", "witty",
     ];
     const ANIMALS: [&str; 32] = [
         "badger", "bee", "canary", "cat", "crane", "crow", "deer", "dove", "eagle", "falcon", "finch", "fox", "gull",

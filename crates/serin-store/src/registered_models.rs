@@ -53,7 +53,9 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 if !insert_model(connection, &created, description, change.at_ms).await? {
-                    return Err(StoreError::AlreadyExists(format!("Registered Model (name={created}) already exists.")));
+                    return Err(StoreError::AlreadyExists(format!(
+                        "Registered Model (name={created}) already exists."
+                    )));
                 }
                 for tag in &tags {
                     put_tag(connection, &created, tag).await?;
@@ -94,13 +96,17 @@ impl Store {
             let list = placeholders(1, names.len());
             let values = || names.iter().map(Value::from).collect::<Vec<_>>();
             let mut reader = self.reader();
-            let sql = format!("SELECT name, key, value FROM registered_model_tags WHERE workspace = 'default' AND name IN ({list}) ORDER BY key");
+            let sql = format!(
+                "SELECT name, key, value FROM registered_model_tags WHERE workspace = 'default' AND name IN ({list}) ORDER BY key"
+            );
             for row in reader.rows(sql, values()).await? {
                 if let Some(i) = at.get(&row.text(0)?) {
                     models[*i].tags.push(Tag { key: row.text(1)?, value: row.text(2)? });
                 }
             }
-            let sql = format!("SELECT name, alias, version FROM registered_model_aliases WHERE workspace = 'default' AND name IN ({list}) ORDER BY alias");
+            let sql = format!(
+                "SELECT name, alias, version FROM registered_model_aliases WHERE workspace = 'default' AND name IN ({list}) ORDER BY alias"
+            );
             for row in reader.rows(sql, values()).await? {
                 if let Some(i) = at.get(&row.text(0)?) {
                     models[*i].aliases.push((row.text(1)?, row.int(2)?));
@@ -277,10 +283,8 @@ impl Store {
     pub async fn set_alias(&self, name: &str, alias: &str, version: i64, change: Change) -> Result<(), StoreError> {
         check_alias(alias)?;
         let (name, alias) = (name.to_owned(), alias.to_owned());
-        self.write(move |connection| {
-            Box::pin(async move { point(connection, &name, &alias, version, &change).await })
-        })
-        .await
+        self.write(move |connection| Box::pin(async move { point(connection, &name, &alias, version, &change).await }))
+            .await
     }
 
     /// Removes an alias; one that is not there is no error.
@@ -312,7 +316,8 @@ impl Store {
             let sql = "SELECT MAX(version) FROM model_versions WHERE workspace = 'default' AND name = $1 AND current_stage <> 'Deleted_Internal'";
             reader.row(sql, args![name]).await?
         } else {
-            let sql = "SELECT version FROM registered_model_aliases WHERE workspace = 'default' AND name = $1 AND alias = $2";
+            let sql =
+                "SELECT version FROM registered_model_aliases WHERE workspace = 'default' AND name = $1 AND alias = $2";
             reader.row(sql, args![name, alias]).await?
         };
         match row.map(|row| row.opt_int(0)).transpose()?.flatten() {

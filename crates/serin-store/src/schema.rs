@@ -90,7 +90,9 @@ async fn accept(store: &Store, head: &str) -> Result<(), StoreError> {
         }
     }
     if !known {
-        tracing::warn!("the database is at MLflow's revision {head}, unknown to this serin; its core tables fit and are used");
+        tracing::warn!(
+            "the database is at MLflow's revision {head}, unknown to this serin; its core tables fit and are used"
+        );
     }
     Ok(())
 }
@@ -109,7 +111,9 @@ async fn migrate(connection: &mut Connection, postgres: bool, fresh: bool) -> Re
             .await?;
         connection.execute("INSERT INTO alembic_version (version_num) VALUES ($1)", args![OUR_HEAD]).await?;
     }
-    connection.script("CREATE TABLE IF NOT EXISTS serin_migrations (number BIGINT PRIMARY KEY NOT NULL)".into()).await?;
+    connection
+        .script("CREATE TABLE IF NOT EXISTS serin_migrations (number BIGINT PRIMARY KEY NOT NULL)".into())
+        .await?;
     let row = connection.row("SELECT COALESCE(MAX(number), 0) FROM serin_migrations", args![]).await?;
     let present = row.map_or(Ok(0), |row| row.int(0))?;
     let newest = MIGRATIONS.len() as i64;

@@ -109,10 +109,30 @@ pub(crate) enum Connection {
 macro_rules! run {
     ($self:ident, $sql:ident, $args:ident, |$query:ident, $on:ident| $run:expr, |$done:ident| $sqlite:expr, $postgres:expr) => {
         match $self {
-            Self::SqlitePool($on) => { let $query = sqlx::query_with(AssertSqlSafe($sql), sqlite($args)?); let $on = &*$on; let $done = $run; $sqlite }
-            Self::Sqlite($on) => { let $query = sqlx::query_with(AssertSqlSafe($sql), sqlite($args)?); let $on = &mut **$on; let $done = $run; $sqlite }
-            Self::PostgresPool($on) => { let $query = sqlx::query_with(AssertSqlSafe($sql), postgres($args)?); let $on = &*$on; let $done = $run; $postgres }
-            Self::Postgres($on) => { let $query = sqlx::query_with(AssertSqlSafe($sql), postgres($args)?); let $on = &mut **$on; let $done = $run; $postgres }
+            Self::SqlitePool($on) => {
+                let $query = sqlx::query_with(AssertSqlSafe($sql), sqlite($args)?);
+                let $on = &*$on;
+                let $done = $run;
+                $sqlite
+            }
+            Self::Sqlite($on) => {
+                let $query = sqlx::query_with(AssertSqlSafe($sql), sqlite($args)?);
+                let $on = &mut **$on;
+                let $done = $run;
+                $sqlite
+            }
+            Self::PostgresPool($on) => {
+                let $query = sqlx::query_with(AssertSqlSafe($sql), postgres($args)?);
+                let $on = &*$on;
+                let $done = $run;
+                $postgres
+            }
+            Self::Postgres($on) => {
+                let $query = sqlx::query_with(AssertSqlSafe($sql), postgres($args)?);
+                let $on = &mut **$on;
+                let $done = $run;
+                $postgres
+            }
         }
     };
 }
@@ -132,22 +152,37 @@ impl Connection {
     /// Rows changed.
     pub(crate) async fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StoreError> {
         let sql = sql.into();
-        Ok(run!(self, sql, values, |query, on| query.execute(on).await?, |done| done.rows_affected(), done.rows_affected()))
+        Ok(run!(
+            self,
+            sql,
+            values,
+            |query, on| query.execute(on).await?,
+            |done| done.rows_affected(),
+            done.rows_affected()
+        ))
     }
 
     pub(crate) async fn rows(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         let sql = sql.into();
         Ok(run!(
-            self, sql, values, |query, on| query.fetch_all(on).await?,
-            |done| done.into_iter().map(Row::Sqlite).collect(), done.into_iter().map(Row::Postgres).collect()
+            self,
+            sql,
+            values,
+            |query, on| query.fetch_all(on).await?,
+            |done| done.into_iter().map(Row::Sqlite).collect(),
+            done.into_iter().map(Row::Postgres).collect()
         ))
     }
 
     pub(crate) async fn row(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Option<Row>, StoreError> {
         let sql = sql.into();
         Ok(run!(
-            self, sql, values, |query, on| query.fetch_optional(on).await?,
-            |done| done.map(Row::Sqlite), done.map(Row::Postgres)
+            self,
+            sql,
+            values,
+            |query, on| query.fetch_optional(on).await?,
+            |done| done.map(Row::Sqlite),
+            done.map(Row::Postgres)
         ))
     }
 
@@ -155,10 +190,18 @@ impl Connection {
     pub(crate) async fn script(&mut self, sql: String) -> Result<(), StoreError> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql));
         match self {
-            Self::SqlitePool(pool) => drop(pool.execute(sql).await?),
-            Self::Sqlite(connection) => drop(connection.execute(sql).await?),
-            Self::PostgresPool(pool) => drop(pool.execute(sql).await?),
-            Self::Postgres(transaction) => drop(transaction.execute(sql).await?),
+            Self::SqlitePool(pool) => {
+                pool.execute(sql).await?;
+            }
+            Self::Sqlite(connection) => {
+                connection.execute(sql).await?;
+            }
+            Self::PostgresPool(pool) => {
+                pool.execute(sql).await?;
+            }
+            Self::Postgres(transaction) => {
+                transaction.execute(sql).await?;
+            }
         }
         Ok(())
     }

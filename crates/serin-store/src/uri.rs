@@ -106,7 +106,9 @@ impl Store {
             ModelUri::Version(name, version) => self.model_version(name, *version).await,
             ModelUri::Alias(name, alias) => self.aliased_version(name, alias).await,
             ModelUri::Latest(name) => self.aliased_version(name, "latest").await,
-            ModelUri::Stage(name, stage) => return Ok(self.latest_versions(name, &[*stage]).await.ok().and_then(|mut v| v.pop())),
+            ModelUri::Stage(name, stage) => {
+                return Ok(self.latest_versions(name, &[*stage]).await.ok().and_then(|mut v| v.pop()));
+            }
             ModelUri::Run(..) | ModelUri::Path(_) => return Ok(None),
         };
         match found {
@@ -118,14 +120,18 @@ impl Store {
 
     async fn nothing_at(&self, uri: &ModelUri) -> Result<StoreError, StoreError> {
         let name = match uri {
-            ModelUri::Version(name, _) | ModelUri::Stage(name, _) | ModelUri::Alias(name, _) | ModelUri::Latest(name) => name,
+            ModelUri::Version(name, _)
+            | ModelUri::Stage(name, _)
+            | ModelUri::Alias(name, _)
+            | ModelUri::Latest(name) => name,
             ModelUri::Run(..) | ModelUri::Path(_) => return Ok(StoreError::NotFound(format!("model {uri} not found"))),
         };
         let versions = self.versions(name).await?;
         let hint = if versions.is_empty() {
             "no version of it is registered: train one with `serin train`".to_owned()
         } else {
-            let list: Vec<_> = versions.iter().take(8).map(|v| format!("{} ({})", v.version, v.stage.as_str())).collect();
+            let list: Vec<_> =
+                versions.iter().take(8).map(|v| format!("{} ({})", v.version, v.stage.as_str())).collect();
             format!("registered versions: {}", list.join(", "))
         };
         Ok(StoreError::NotFound(format!("model \"{uri}\" not found; {hint}")))

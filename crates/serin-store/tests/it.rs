@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use serin_store::{
-    Artifacts, Batch, Change, LifecycleStage, Metric, ModelUri, NewModelVersion, NewRun, RunSearch, RunStatus, Search, Stage,
-    Store, StoreError, Tag,
+    Artifacts, Batch, Change, LifecycleStage, Metric, ModelUri, NewModelVersion, NewRun, RunSearch, RunStatus, Search,
+    Stage, Store, StoreError, Tag,
 };
 use serin_testkit::Postgres;
 use std::sync::{Arc, OnceLock, Weak};
@@ -134,7 +134,8 @@ async fn a_batch_is_whole_or_nothing_and_may_be_repeated() {
     for place in places().await {
         let store = &place.store;
         let run = run(store).await;
-        let metric = |value: f64, step: i64| Metric { key: "auc".into(), value, timestamp_ms: 1, step, ..Metric::default() };
+        let metric =
+            |value: f64, step: i64| Metric { key: "auc".into(), value, timestamp_ms: 1, step, ..Metric::default() };
         let batch = |metrics: Vec<Metric>, params: &[(&str, &str)]| Batch {
             metrics,
             params: params.iter().map(|(key, value)| Tag::new(*key, *value)).collect(),
@@ -149,7 +150,11 @@ async fn a_batch_is_whole_or_nothing_and_may_be_repeated() {
         assert!(matches!(store.log_batch("nope", Batch::default()).await, Err(StoreError::NotFound(_))));
         store.log_batch(&run, batch(Vec::new(), &[("depth", "5")])).await.unwrap();
         let found = store.run(&run).await.unwrap();
-        assert_eq!(found.params, [Tag::new("depth", "5"), Tag::new("eta", "0.1")], "the conflicting batch left nothing");
+        assert_eq!(
+            found.params,
+            [Tag::new("depth", "5"), Tag::new("eta", "0.1")],
+            "the conflicting batch left nothing"
+        );
         assert_eq!((found.metrics[0].step, found.metrics[0].value), (3, f64::MAX), "the highest step is the latest");
         let history = store.metric_history(&run, "auc", 10, 0).await.unwrap();
         assert_eq!(history.iter().map(|m| m.step).collect::<Vec<_>>(), [1, 2, 3]);
@@ -164,7 +169,13 @@ async fn a_thousand_metrics_at_once_keep_the_latest_of_each_key() {
         let store = &place.store;
         let run = run(store).await;
         let metrics = (0..1000)
-            .map(|i| Metric { key: format!("m{}", i % 7), value: f64::from(i), timestamp_ms: 1, step: i64::from(999 - i), ..Metric::default() })
+            .map(|i| Metric {
+                key: format!("m{}", i % 7),
+                value: f64::from(i),
+                timestamp_ms: 1,
+                step: i64::from(999 - i),
+                ..Metric::default()
+            })
             .collect();
         store.log_batch(&run, Batch { metrics, ..Batch::default() }).await.unwrap();
         let found = store.run(&run).await.unwrap();
@@ -232,7 +243,8 @@ async fn many_writers_lose_nothing_and_one_number_is_given_once() {
             let (store, run) = (store.clone(), run.clone());
             tokio::spawn(async move {
                 for step in 0..10 {
-                    let metric = Metric { key: format!("w{writer}"), value: 1.0, timestamp_ms: 1, step, ..Metric::default() };
+                    let metric =
+                        Metric { key: format!("w{writer}"), value: 1.0, timestamp_ms: 1, step, ..Metric::default() };
                     store.log_batch(&run, Batch { metrics: vec![metric], ..Batch::default() }).await.unwrap();
                 }
                 store.create_model_version(version("fraud", "s3://b/k", ""), change()).await.unwrap().version
@@ -275,7 +287,11 @@ async fn runs_are_filtered_and_sorted_with_mlflows_rules_for_nan_and_absence() {
             let id = store.create_run(new).await.unwrap().info.id;
             let metrics = auc.map(|value| Metric { key: "auc".into(), value, timestamp_ms: 1, ..Metric::default() });
             let params = kind.map(|kind| Tag::new("kind", kind));
-            let batch = Batch { metrics: metrics.into_iter().collect(), params: params.into_iter().collect(), ..Batch::default() };
+            let batch = Batch {
+                metrics: metrics.into_iter().collect(),
+                params: params.into_iter().collect(),
+                ..Batch::default()
+            };
             store.log_batch(&id, batch).await.unwrap();
         }
         for (filter, order, expected) in [
@@ -300,7 +316,8 @@ async fn runs_are_filtered_and_sorted_with_mlflows_rules_for_nan_and_absence() {
         for size in 1..=5 {
             let (mut offset, mut names) = (0, Vec::new());
             loop {
-                let search = Search { order_by: vec!["metrics.auc DESC".into()], limit: size, offset, ..Search::default() };
+                let search =
+                    Search { order_by: vec!["metrics.auc DESC".into()], limit: size, offset, ..Search::default() };
                 let asked = RunSearch { experiment_ids: vec![0], search, ..RunSearch::default() };
                 let page = store.search_runs(&asked).await.unwrap();
                 names.extend(page.items.into_iter().map(|run| run.info.name));

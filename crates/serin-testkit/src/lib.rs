@@ -22,7 +22,8 @@ impl Postgres {
     /// When PostgreSQL is not installed or does not start.
     #[must_use]
     pub fn start() -> Self {
-        let binaries = binaries().expect("PostgreSQL is needed: apt-get install postgresql (or brew install postgresql)");
+        let binaries =
+            binaries().expect("PostgreSQL is needed: apt-get install postgresql (or brew install postgresql)");
         let folder = tempfile::tempdir().expect("a temporary folder");
         if is_root() {
             run(Command::new("chown").arg("postgres").arg(folder.path()));
@@ -45,10 +46,9 @@ impl Postgres {
     #[must_use]
     pub fn database(&self) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        run(Command::new(self.binaries.join("createdb")).args(["-h", "127.0.0.1", "-U", "postgres", "-p"]).args([
-            &self.port.to_string(),
-            &name,
-        ]));
+        run(Command::new(self.binaries.join("createdb"))
+            .args(["-h", "127.0.0.1", "-U", "postgres", "-p"])
+            .args([&self.port.to_string(), &name]));
         format!("postgresql://postgres@127.0.0.1:{}/{name}", self.port)
     }
 

@@ -27,11 +27,14 @@ const HASHES_AT_ONCE: usize = 2;
 /// Body read to find out what a request is about.
 const MAX_BODY: usize = 32 << 20;
 
+/// By the SHA-256 of what was sent: whom it named, and until when that is believed.
+type Believed = HashMap<[u8; 32], (Arc<User>, i64)>;
+
 /// Verified credentials of a running server.
 #[derive(Debug)]
 pub(crate) struct Access {
     state: ControlPlane,
-    believed: Mutex<HashMap<[u8; 32], (Arc<User>, i64)>>,
+    believed: Mutex<Believed>,
     hashing: Semaphore,
 }
 
@@ -41,7 +44,12 @@ impl Access {
     }
 
     async fn user(&self, headers: &HeaderMap) -> Result<Arc<User>, ApiError> {
-        let refused = || ApiError::mlflow("UNAUTHENTICATED", "You are not authenticated. Please see the MLflow documentation: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.");
+        let refused = || {
+            ApiError::mlflow(
+                "UNAUTHENTICATED",
+                "You are not authenticated. Please see the MLflow documentation: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
+            )
+        };
         let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
         let key: [u8; 32] = Sha256::digest(header.as_bytes()).into();
         let now = self.state.now_ms();
@@ -105,7 +113,12 @@ async fn checked(access: &Access, request: Request<Body>) -> Result<Request<Body
     Ok(request)
 }
 
-async fn permitted(access: &Access, user: &User, need: Need, request: Request<Body>) -> Result<Request<Body>, ApiError> {
+async fn permitted(
+    access: &Access,
+    user: &User,
+    need: Need,
+    request: Request<Body>,
+) -> Result<Request<Body>, ApiError> {
     let denied = || ApiError::mlflow("PERMISSION_DENIED", "Permission denied");
     let at_least = |level: Permission, resource: &Resource| {
         if user.may(resource) >= level { Ok(()) } else { Err(denied()) }
@@ -142,7 +155,9 @@ async fn permitted(access: &Access, user: &User, need: Need, request: Request<Bo
     let Need::Fields(level, about) = need else { return Ok(request) };
     // What it is about stands in the query or the body; the body is put back for the handler.
     let (parts, body) = request.into_parts();
-    let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| ApiError::invalid("the request is too large or broke off"))?;
+    let bytes = axum::body::to_bytes(body, MAX_BODY)
+        .await
+        .map_err(|_| ApiError::invalid("the request is too large or broke off"))?;
     let mut copy = Request::new(Body::from(bytes.clone()));
     *copy.method_mut() = parts.method.clone();
     *copy.uri_mut() = parts.uri.clone();

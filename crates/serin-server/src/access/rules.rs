@@ -53,10 +53,14 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
         };
     }
     let read = method == Method::GET;
-    let below = |root: &str| path.strip_prefix("/api").or_else(|| path.strip_prefix("/ajax-api")).and_then(|rest| rest.strip_prefix(root));
+    let below = |root: &str| {
+        path.strip_prefix("/api").or_else(|| path.strip_prefix("/ajax-api")).and_then(|rest| rest.strip_prefix(root))
+    };
     if let Some(rest) = below("/2.0/mlflow-artifacts/") {
         let level = if read { Read } else { Edit };
-        let file = ["artifacts/", "presigned/", "mpu/create/", "mpu/complete/", "mpu/abort/"].into_iter().find_map(|root| rest.strip_prefix(root));
+        let file = ["artifacts/", "presigned/", "mpu/create/", "mpu/complete/", "mpu/abort/"]
+            .into_iter()
+            .find_map(|root| rest.strip_prefix(root));
         return match file {
             Some(file) if !file.is_empty() => Need::ArtifactPath(level, decoded(file)),
             _ if read && matches!(rest, "artifacts" | "artifacts/") => Need::ArtifactList,
@@ -76,28 +80,53 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
     match route {
         "experiments/create" => Need::Default(Edit),
         "experiments/search" | "registered-models/search" | "model-versions/search" => Need::User,
-        "experiments/get" | "experiments/get-by-name" | "runs/search" | "logged-models/search" | "experiments/search-datasets" => {
-            Need::Fields(Read, About::Experiment)
-        }
+        "experiments/get"
+        | "experiments/get-by-name"
+        | "runs/search"
+        | "logged-models/search"
+        | "experiments/search-datasets" => Need::Fields(Read, About::Experiment),
         "experiments/delete" | "experiments/restore" | "experiments/update" => Need::Fields(Manage, About::Experiment),
         "experiments/set-experiment-tag" | "experiments/delete-experiment-tag" | "runs/create" | "logged-models" => {
             Need::Fields(Edit, About::Experiment)
         }
-        "runs/get" | "metrics/get-history" | "metrics/get-history-bulk" | "metrics/get-history-bulk-interval" | "artifacts/list"
-        | "artifacts/presigned-download-url" | "get-artifact" => Need::Fields(Read, About::Run),
-        "runs/update" | "runs/delete" | "runs/restore" | "runs/log-metric" | "runs/log-parameter" | "runs/set-tag" | "runs/delete-tag"
-        | "runs/log-batch" | "runs/log-inputs" | "runs/outputs" | "runs/log-model" | "artifacts/presigned-upload-url" => {
-            Need::Fields(Edit, About::Run)
-        }
+        "runs/get"
+        | "metrics/get-history"
+        | "metrics/get-history-bulk"
+        | "metrics/get-history-bulk-interval"
+        | "artifacts/list"
+        | "artifacts/presigned-download-url"
+        | "get-artifact" => Need::Fields(Read, About::Run),
+        "runs/update"
+        | "runs/delete"
+        | "runs/restore"
+        | "runs/log-metric"
+        | "runs/log-parameter"
+        | "runs/set-tag"
+        | "runs/delete-tag"
+        | "runs/log-batch"
+        | "runs/log-inputs"
+        | "runs/outputs"
+        | "runs/log-model"
+        | "artifacts/presigned-upload-url" => Need::Fields(Edit, About::Run),
         "upload-artifact" => Need::Fields(Edit, About::RunInQuery),
         "registered-models/create" => Need::Default(Edit),
-        "registered-models/get" | "registered-models/get-latest-versions" | "model-versions/get" | "model-versions/get-download-uri"
+        "registered-models/get"
+        | "registered-models/get-latest-versions"
+        | "model-versions/get"
+        | "model-versions/get-download-uri"
         | "model-versions/get-artifact" => Need::Fields(Read, About::Model),
         "registered-models/alias" if read => Need::Fields(Read, About::Model),
         "registered-models/delete" | "registered-models/rename" => Need::Fields(Manage, About::Model),
-        "registered-models/update" | "registered-models/set-tag" | "registered-models/delete-tag" | "registered-models/alias"
-        | "model-versions/create" | "model-versions/update" | "model-versions/delete" | "model-versions/transition-stage"
-        | "model-versions/set-tag" | "model-versions/delete-tag" => Need::Fields(Edit, About::Model),
+        "registered-models/update"
+        | "registered-models/set-tag"
+        | "registered-models/delete-tag"
+        | "registered-models/alias"
+        | "model-versions/create"
+        | "model-versions/update"
+        | "model-versions/delete"
+        | "model-versions/transition-stage"
+        | "model-versions/set-tag"
+        | "model-versions/delete-tag" => Need::Fields(Edit, About::Model),
         _ => Need::Admin,
     }
 }
@@ -150,7 +179,14 @@ mod tests {
 
     #[test]
     fn what_no_rule_names_is_for_administrators() {
-        for path in ["/api/2.0/mlflow/new/route", "/metrics", "/api/2.0/mlflow-artifacts/other", "/api/v1/anything", "/graphql", "/api/3.0/mlflow/traces"] {
+        for path in [
+            "/api/2.0/mlflow/new/route",
+            "/metrics",
+            "/api/2.0/mlflow-artifacts/other",
+            "/api/v1/anything",
+            "/graphql",
+            "/api/3.0/mlflow/traces",
+        ] {
             assert_eq!(need(&Method::GET, path), Need::Admin, "{path}");
         }
     }

@@ -32,9 +32,7 @@ pub(crate) async fn listing(state: &ControlPlane, location: &str, path: &str) ->
 }
 
 fn elsewhere(location: &str) -> ApiError {
-    ApiError::invalid(format!(
-        "the artifacts lie at {location}, outside this server's artifact store: read them there"
-    ))
+    ApiError::invalid(format!("the artifacts lie at {location}, outside this server's artifact store: read them there"))
 }
 
 pub(crate) async fn list_of_run(State(state): State<ControlPlane>, fields: Fields) -> Answer {
@@ -121,7 +119,9 @@ pub(crate) async fn upload_small(State(state): State<ControlPlane>, uri: Uri, bo
         form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let value = |name: &str| {
         let found = query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        found.filter(|value| !value.is_empty()).ok_or_else(|| ApiError::invalid(format!("Request must specify {name}.")))
+        found
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| ApiError::invalid(format!("Request must specify {name}.")))
     };
     let (run, path) = (value("run_uuid")?, value("path")?);
     let location = state.store.run_info(&run).await?.artifact_uri;

@@ -142,7 +142,8 @@ impl IntoResponse for ApiError {
             }
             Self::Unreadable(reason) | Self::Detail(reason) => message(StatusCode::BAD_REQUEST, reason),
             Self::Mlflow { code, message } => {
-                let mut response = (status(code), Json(MlflowError { error_code: code, message: &message })).into_response();
+                let mut response =
+                    (status(code), Json(MlflowError { error_code: code, message: &message })).into_response();
                 if code == "UNAUTHENTICATED" {
                     let basic = HeaderValue::from_static("Basic realm=\"mlflow\"");
                     response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);

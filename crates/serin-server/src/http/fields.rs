@@ -32,9 +32,12 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             return Ok(Self::from_query(request.uri().query().unwrap_or_default()));
         }
         let kind = request.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or_default().to_owned());
-        let body = axum::body::to_bytes(request.into_body(), MAX_BODY)
-            .await
-            .map_err(|_| ApiError::mlflow("INVALID_PARAMETER_VALUE", format!("the request is larger than {MAX_BODY} bytes or broke off")))?;
+        let body = axum::body::to_bytes(request.into_body(), MAX_BODY).await.map_err(|_| {
+            ApiError::mlflow(
+                "INVALID_PARAMETER_VALUE",
+                format!("the request is larger than {MAX_BODY} bytes or broke off"),
+            )
+        })?;
         if body.is_empty() {
             return Ok(Self::default());
         }
@@ -47,7 +50,8 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             serde_json::from_slice(&body).map_err(|e| ApiError::invalid(format!("the request is not JSON: {e}")))?;
         // Some clients send JSON in a JSON text.
         if let Value::String(text) = &value {
-            value = serde_json::from_str(text).map_err(|e| ApiError::invalid(format!("the request is not JSON: {e}")))?;
+            value =
+                serde_json::from_str(text).map_err(|e| ApiError::invalid(format!("the request is not JSON: {e}")))?;
         }
         match value {
             Value::Object(values) => Self::new(values, String::new()),
@@ -146,9 +150,9 @@ impl Fields {
     pub(crate) fn opt_int(&self, name: &str) -> Result<Option<i64>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = match value {
-            Value::Number(number) => number.as_i64().or_else(|| {
-                number.as_f64().filter(|x| x.fract() == 0.0 && x.abs() < 9.0e15).map(|x| x as i64)
-            }),
+            Value::Number(number) => number
+                .as_i64()
+                .or_else(|| number.as_f64().filter(|x| x.fract() == 0.0 && x.abs() < 9.0e15).map(|x| x as i64)),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
@@ -272,8 +276,7 @@ impl Fields {
     /// A version: a text in MLflow's API, a number here.
     pub(crate) fn version(&self, name: &str) -> Result<i64, ApiError> {
         let text = self.required(name)?;
-        text.parse()
-            .map_err(|_| ApiError::invalid(format!("Parameter '{name}' must be an integer, got '{text}'.")))
+        text.parse().map_err(|_| ApiError::invalid(format!("Parameter '{name}' must be an integer, got '{text}'.")))
     }
 
     /// Results of a page: `default` when absent, an error outside 1 to `most`.

@@ -28,7 +28,9 @@ impl Allowed {
                 || allowed.eq_ignore_ascii_case(host)
                 || allowed.eq_ignore_ascii_case(name)
                 || allowed.strip_prefix("*.").is_some_and(|domain| {
-                    name.to_ascii_lowercase().strip_suffix(&domain.to_ascii_lowercase()).is_some_and(|rest| rest.ends_with('.'))
+                    name.to_ascii_lowercase()
+                        .strip_suffix(&domain.to_ascii_lowercase())
+                        .is_some_and(|rest| rest.ends_with('.'))
                 })
         };
         is_near(name) || self.hosts.iter().any(listed)
@@ -104,7 +106,15 @@ mod tests {
     #[test]
     fn hosts_near_and_listed_are_served() {
         let allowed = Allowed { hosts: vec!["mlflow.example".into(), "*.corp.example".into()], origins: Vec::new() };
-        for good in ["localhost:5000", "127.0.0.1", "[::1]:5000", "10.1.2.3:80", "192.168.0.1", "mlflow.example:443", "a.corp.example"] {
+        for good in [
+            "localhost:5000",
+            "127.0.0.1",
+            "[::1]:5000",
+            "10.1.2.3:80",
+            "192.168.0.1",
+            "mlflow.example:443",
+            "a.corp.example",
+        ] {
             assert!(allowed.host(good), "{good}");
         }
         for bad in ["evil.example", "8.8.8.8", "mlflow.example.evil", "corp.example.evil", "evilcorp.example", ""] {

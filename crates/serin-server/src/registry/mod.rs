@@ -11,9 +11,8 @@ use axum::routing::{delete, get, patch, post};
 
 /// Routes below `/api/2.0/mlflow`.
 pub(crate) fn router() -> Router<ControlPlane> {
-    let alias = post(registered_models::set_alias)
-        .get(registered_models::get_by_alias)
-        .delete(registered_models::delete_alias);
+    let alias =
+        post(registered_models::set_alias).get(registered_models::get_by_alias).delete(registered_models::delete_alias);
     let latest = post(registered_models::latest_versions).get(registered_models::latest_versions);
     Router::new()
         .route("/registered-models/create", post(registered_models::create))

@@ -58,8 +58,11 @@ pub(crate) async fn delete(State(state): State<ControlPlane>, caller: Caller, fi
 
 pub(crate) async fn latest_versions(State(state): State<ControlPlane>, fields: Fields) -> Answer {
     let name = fields.required("name")?;
-    let stages: Vec<Stage> =
-        fields.texts("stages")?.iter().map(|stage| stage.parse().map_err(ApiError::invalid)).collect::<Result<_, _>>()?;
+    let stages: Vec<Stage> = fields
+        .texts("stages")?
+        .iter()
+        .map(|stage| stage.parse().map_err(ApiError::invalid))
+        .collect::<Result<_, _>>()?;
     let versions = state.store.latest_versions(&name, &stages).await?;
     Ok(Json(match versions.is_empty() {
         true => json!({}),

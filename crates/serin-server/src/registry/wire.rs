@@ -58,8 +58,11 @@ pub(super) fn registered_model(model: &RegisteredModel) -> Value {
         wire["tags"] = tags(&model.tags);
     }
     if !model.aliases.is_empty() {
-        wire["aliases"] =
-            model.aliases.iter().map(|(alias, version)| json!({ "alias": alias, "version": version.to_string() })).collect();
+        wire["aliases"] = model
+            .aliases
+            .iter()
+            .map(|(alias, version)| json!({ "alias": alias, "version": version.to_string() }))
+            .collect();
     }
     wire
 }

@@ -31,9 +31,9 @@ pub(crate) async fn get(State(state): State<ControlPlane>, Path(id): Path<String
 }
 
 pub(crate) async fn finalize(State(state): State<ControlPlane>, Path(id): Path<String>, fields: Fields) -> Answer {
-    let status = fields
-        .opt_enum("status", LoggedModelStatus::of, LoggedModelStatus::of_number)?
-        .ok_or_else(|| ApiError::invalid("Invalid model status. Expected statuses: LOGGED_MODEL_READY, LOGGED_MODEL_UPLOAD_FAILED."))?;
+    let status = fields.opt_enum("status", LoggedModelStatus::of, LoggedModelStatus::of_number)?.ok_or_else(|| {
+        ApiError::invalid("Invalid model status. Expected statuses: LOGGED_MODEL_READY, LOGGED_MODEL_UPLOAD_FAILED.")
+    })?;
     let model = state.store.finalize_logged_model(&id, status, state.now_ms()).await?;
     Ok(Json(json!({ "model": wire::logged_model(&model) })))
 }
@@ -83,7 +83,11 @@ fn order(fields: &Fields) -> Result<LoggedModelOrder, ApiError> {
     })
 }
 
-pub(crate) async fn list_artifacts(State(state): State<ControlPlane>, Path(id): Path<String>, fields: Fields) -> Answer {
+pub(crate) async fn list_artifacts(
+    State(state): State<ControlPlane>,
+    Path(id): Path<String>,
+    fields: Fields,
+) -> Answer {
     let location = state.store.logged_model(&id).await?.artifact_location;
     listing(&state, &location, &fields.text("artifact_directory_path")?).await
 }

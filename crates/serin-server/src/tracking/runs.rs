@@ -206,4 +206,3 @@ pub(crate) async fn metric_history_interval(State(state): State<ControlPlane>, f
     let items = state.store.sampled_history(&ids, &key, steps, usize::try_from(most).unwrap_or(1)).await?;
     Ok(Json(wire::paged("metrics", &Page { items, next: None }, wire::metric)))
 }
-

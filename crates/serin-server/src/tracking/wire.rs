@@ -6,7 +6,8 @@ use crate::http::page_token;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use serin_store::{
-    ArtifactEntry, DatasetInput, Experiment, LoggedModel, Metric, ModelOutput, Page, Run, RunInfo, RunInputs, Tag, ViewType,
+    ArtifactEntry, DatasetInput, Experiment, LoggedModel, Metric, ModelOutput, Page, Run, RunInfo, RunInputs, Tag,
+    ViewType,
 };
 
 /// Non-finite doubles are texts.
@@ -276,7 +277,9 @@ pub(super) fn model_outputs_of(fields: &Fields) -> Result<Vec<ModelOutput>, ApiE
     fields
         .list("models")?
         .iter()
-        .map(|model| Ok(ModelOutput { model_id: model.required("model_id")?, step: model.opt_int("step")?.unwrap_or(0) }))
+        .map(|model| {
+            Ok(ModelOutput { model_id: model.required("model_id")?, step: model.opt_int("step")?.unwrap_or(0) })
+        })
         .collect()
 }
 
@@ -287,6 +290,8 @@ pub(super) fn view_of(fields: &Fields, name: &str) -> Result<ViewType, ApiError>
         "ALL" => Some(ViewType::All),
         _ => None,
     };
-    let by_number = |number| [ViewType::ActiveOnly, ViewType::DeletedOnly, ViewType::All].get(usize::try_from(number - 1).ok()?).copied();
+    let by_number = |number| {
+        [ViewType::ActiveOnly, ViewType::DeletedOnly, ViewType::All].get(usize::try_from(number - 1).ok()?).copied()
+    };
     Ok(fields.opt_enum(name, by_name, by_number)?.unwrap_or_default())
 }

@@ -22,7 +22,9 @@ impl Store {
                 Some("tags" | "tag") => {
                     clause.only(&TEXT_OR_NULL)?;
                     let key = statement.bind(clause.key.as_str());
-                    let found = format!("SELECT 1 FROM experiment_tags t WHERE t.experiment_id = e.experiment_id AND t.key = {key}");
+                    let found = format!(
+                        "SELECT 1 FROM experiment_tags t WHERE t.experiment_id = e.experiment_id AND t.key = {key}"
+                    );
                     let sql = match clause.comparator {
                         Comparator::IsNull => format!("NOT EXISTS ({found})"),
                         Comparator::IsNotNull => format!("EXISTS ({found})"),
@@ -40,7 +42,12 @@ impl Store {
                             statement.compare_text("e.name", &clause, "attributes")?
                         }
                         "experiment_id" => {
-                            clause.only(&[Comparator::Equal, Comparator::NotEqual, Comparator::In, Comparator::NotIn])?;
+                            clause.only(&[
+                                Comparator::Equal,
+                                Comparator::NotEqual,
+                                Comparator::In,
+                                Comparator::NotIn,
+                            ])?;
                             // Ids are texts in the API.
                             statement.compare_text("CAST(e.experiment_id AS VARCHAR(20))", &clause, "attributes")?
                         }
@@ -69,7 +76,8 @@ impl Store {
         } else if !orders.iter().any(|order| order.key == "experiment_id") {
             statement.order.push("e.experiment_id DESC".into());
         }
-        let columns = "e.experiment_id, e.name, e.artifact_location, e.lifecycle_stage, e.creation_time, e.last_update_time";
+        let columns =
+            "e.experiment_id, e.name, e.artifact_location, e.lifecycle_stage, e.creation_time, e.last_update_time";
         let rows = statement.rows(self, columns, search.limit, search.offset).await?;
         Ok(page(self.experiments_of(&rows).await?, search.limit, search.offset))
     }

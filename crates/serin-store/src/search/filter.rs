@@ -231,7 +231,11 @@ fn tokens(filter: &str) -> Result<Vec<Token>, StoreError> {
                     (None, _) => return Err(stray(&[Token::Word("!".into())])),
                 }
             }
-            ';' => return Err(StoreError::Invalid(format!("Search filter contained multiple expression '{filter}'. Provide AND-ed expression list."))),
+            ';' => {
+                return Err(StoreError::Invalid(format!(
+                    "Search filter contained multiple expression '{filter}'. Provide AND-ed expression list."
+                )));
+            }
             _ => {
                 let ends = |c: char| c.is_whitespace() || "()',\"`=!<>;".contains(c);
                 let mut length = rest.find(ends).unwrap_or(rest.len());
@@ -277,10 +281,9 @@ impl Clause {
     pub(crate) fn number(&self, kind: &str) -> Result<f64, StoreError> {
         match &self.value {
             Literal::Number(_, number) if !number.is_nan() => Ok(*number),
-            other => Err(StoreError::Invalid(format!(
-                "Expected numeric value type for {kind}. Found {}",
-                other.shown()
-            ))),
+            other => {
+                Err(StoreError::Invalid(format!("Expected numeric value type for {kind}. Found {}", other.shown())))
+            }
         }
     }
 
@@ -309,7 +312,10 @@ mod tests {
     #[test]
     fn every_spelling_of_a_clause_is_read() {
         let c = one("metrics.acc >= 0.5");
-        assert_eq!((c.entity.as_deref(), c.key.as_str(), c.comparator), (Some("metrics"), "acc", Comparator::GreaterEqual));
+        assert_eq!(
+            (c.entity.as_deref(), c.key.as_str(), c.comparator),
+            (Some("metrics"), "acc", Comparator::GreaterEqual)
+        );
         assert_eq!(c.value, Literal::Number("0.5".into(), 0.5));
         assert_eq!(one("metrics.`a b.c`<-1e-3").key, "a b.c");
         assert_eq!(one("tags.\"mlflow.x\" = 'v'").key, "mlflow.x");

@@ -5,15 +5,8 @@ use super::statement::{NUMBER, Statement, TEXT_OR_LIST};
 use super::{Page, filter, page, unknown_entity, unknown_key};
 use crate::{LoggedModel, LoggedModelStatus, Store, StoreError};
 
-const KEYS: [&str; 7] = [
-    "name",
-    "model_id",
-    "model_type",
-    "status",
-    "source_run_id",
-    "creation_timestamp",
-    "last_updated_timestamp",
-];
+const KEYS: [&str; 7] =
+    ["name", "model_id", "model_type", "status", "source_run_id", "creation_timestamp", "last_updated_timestamp"];
 
 /// An order of logged models.
 #[derive(Debug, Clone)]
@@ -83,7 +76,9 @@ impl Store {
                     let kind = &entity[..entity.len() - 1];
                     let key = statement.bind(clause.key.as_str());
                     let compared = statement.compare_text(&format!("p.{kind}_value"), clause, kind)?;
-                    format!("EXISTS (SELECT 1 FROM logged_model_{entity} p WHERE p.model_id = m.model_id AND p.{kind}_key = {key} AND {compared})")
+                    format!(
+                        "EXISTS (SELECT 1 FROM logged_model_{entity} p WHERE p.model_id = m.model_id AND p.{kind}_key = {key} AND {compared})"
+                    )
                 }
                 None | Some("attributes" | "attribute") => attribute_condition(&mut statement, clause)?,
                 Some(entity) => return Err(unknown_entity(entity, &["attributes", "metrics", "params", "tags"])),

@@ -25,10 +25,7 @@ pub(crate) fn parse(clauses: &[String]) -> Result<Vec<OrderBy>, StoreError> {
     for text in clauses {
         let order = one(text)?;
         if parsed.iter().any(|before| before.key == order.key && before.entity == order.entity) {
-            return Err(StoreError::Invalid(format!(
-                "`order_by` contains duplicate fields: {}",
-                clauses.join(", ")
-            )));
+            return Err(StoreError::Invalid(format!("`order_by` contains duplicate fields: {}", clauses.join(", "))));
         }
         parsed.push(order);
     }
@@ -54,7 +51,8 @@ fn one(text: &str) -> Result<OrderBy, StoreError> {
         None => (None, identifier.to_owned()),
     };
     // `run name` is one key; any other blank, comma or quote means that something else was meant.
-    let plain = key.eq_ignore_ascii_case("run name") || unquoted(identifier.split_once('.').map_or("", |(_, key)| key)).is_some();
+    let plain = key.eq_ignore_ascii_case("run name")
+        || unquoted(identifier.split_once('.').map_or("", |(_, key)| key)).is_some();
     if key.is_empty() || (!plain && key.contains(|c: char| c.is_whitespace() || ",'\"`;()".contains(c))) {
         return Err(bad());
     }

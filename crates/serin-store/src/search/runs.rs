@@ -65,7 +65,7 @@ impl Store {
         if asked.experiment_ids.is_empty() {
             return Ok(Page { items: Vec::new(), next: None });
         }
-        let base = filtered(asked, &clauses)?;
+        let base = self.filtered(asked, &clauses).await?;
         let mut infos = Vec::new();
         for row in self.ordered(base, &orders, *limit, *offset).await? {
             infos.push(crate::runs::run_info(&row)?);
@@ -77,9 +77,9 @@ impl Store {
 
     /// Rows in order, one more than `limit`.
     ///
-    /// Sorted by a metric, the runs that have it come first by value, then those where it is NaN, then those without.
-    /// Each of the three is a range of one index, and a page mostly needs only the first: read in turn, nothing is
-    /// sorted that is not shown.
+    /// Sorted by a metric, the runs that have it come first by value, then those where it is NaN, then those without;
+    /// by a param or tag, those that have it and those without. Each part is a range of one index, read in its order,
+    /// and a page mostly needs only the first: what is not shown is not sorted.
     async fn ordered(
         &self,
         base: Statement,
@@ -87,33 +87,28 @@ impl Store {
         limit: i64,
         offset: i64,
     ) -> Result<Vec<Row>, StoreError> {
-        let metric = match orders.first() {
-            Some(order) => match key(order.entity.as_deref(), &order.key)? {
-                Key::Metric(name) => Some((name, order.direction())),
-                _ => None,
-            },
-            None => None,
+        let first = orders.first().map(|order| key(order.entity.as_deref(), &order.key)).transpose()?;
+        let (table, name, parts) = match first {
+            Some(Key::Metric(name)) => ("latest_metrics", name, &METRIC_PARTS[..]),
+            Some(Key::Param(name)) => ("params", name, &TEXT_PARTS[..]),
+            Some(Key::Tag(name)) => ("tags", name, &TEXT_PARTS[..]),
+            _ => return with_order(base, orders)?.rows(self, COLUMNS, limit, offset).await,
         };
-        let Some((name, direction)) = metric else {
-            return with_order(base, orders)?.rows(self, COLUMNS, limit, offset).await;
-        };
+        let direction = orders[0].direction();
         let mut rows: Vec<Row> = Vec::new();
         let mut skip = offset;
-        for part in 0..3 {
+        for part in parts {
             let mut statement = base.clone();
             let bound = statement.bind(name.as_str());
-            match part {
-                2 => statement.condition(format!(
-                    "NOT EXISTS (SELECT 1 FROM latest_metrics o WHERE o.run_uuid = r.run_uuid AND o.key = {bound})"
-                )),
-                _ => {
-                    statement.from = format!("{} JOIN latest_metrics o0 ON o0.run_uuid = r.run_uuid", statement.from);
-                    let is_nan = if part == 1 { "TRUE" } else { "FALSE" };
-                    statement.condition(format!("o0.key = {bound} AND o0.is_nan = {is_nan}"));
-                    if part == 0 {
-                        statement.order.push(format!("o0.value {direction}"));
-                    }
-                }
+            if *part == ABSENT {
+                statement.condition(format!(
+                    "NOT EXISTS (SELECT 1 FROM {table} o WHERE o.run_uuid = r.run_uuid AND o.key = {bound})"
+                ));
+            } else {
+                // CROSS JOIN: SQLite then walks this index first instead of sorting all runs that pass the filter.
+                statement.from = format!("{table} o0 CROSS JOIN {}", statement.from);
+                statement.condition(format!("o0.run_uuid = r.run_uuid AND o0.key = {bound}{part}"));
+                statement.order.push(format!("o0.value {direction}"));
             }
             let statement = with_order(statement, &orders[1..])?;
             let wanted = limit - rows.len() as i64;
@@ -131,59 +126,99 @@ impl Store {
         }
         Ok(rows)
     }
-}
 
-fn filtered(asked: &RunSearch, clauses: &[Clause]) -> Result<Statement, StoreError> {
-    let mut statement = Statement::from("runs r");
-    let ids = statement.bind_all(asked.experiment_ids.iter().copied());
-    statement.condition(format!("r.experiment_id IN ({ids})"));
-    let stages = statement.bind_all(asked.view.stages().iter().copied());
-    statement.condition(format!("r.lifecycle_stage IN ({stages})"));
-    for (number, clause) in clauses.iter().enumerate() {
-        match key(clause.entity.as_deref(), &clause.key)? {
-            Key::Metric(name) => {
-                clause.only(&NUMBER)?;
-                let (table, name) = (format!("f{number}"), statement.bind(name));
-                let value = statement.bind(clause.number("metric")?);
-                statement.from = format!("{} JOIN latest_metrics {table} ON {table}.run_uuid = r.run_uuid", statement.from);
-                let compared = format!("{table}.value {} {value}", clause.comparator.text());
-                // NaN is unequal to everything and neither above nor below anything.
-                statement.condition(match clause.comparator {
-                    Comparator::NotEqual => format!("{table}.key = {name} AND ({table}.is_nan = TRUE OR {compared})"),
-                    _ => format!("{table}.key = {name} AND {table}.is_nan = FALSE AND {compared}"),
-                });
+    async fn filtered(&self, asked: &RunSearch, clauses: &[Clause]) -> Result<Statement, StoreError> {
+        let mut statement = Statement::from("runs r");
+        let ids = statement.bind_all(asked.experiment_ids.iter().copied());
+        statement.condition(format!("r.experiment_id IN ({ids})"));
+        let stages = statement.bind_all(asked.view.stages().iter().copied());
+        statement.condition(format!("r.lifecycle_stage IN ({stages})"));
+        for clause in clauses {
+            match key(clause.entity.as_deref(), &clause.key)? {
+                Key::Metric(name) => {
+                    let few = self.are_few("latest_metrics", |probe| metric_condition(probe, clause, &name)).await?;
+                    let sql = metric_condition(&mut statement, clause, &name)?;
+                    statement.condition(having("latest_metrics", &sql, few));
+                }
+                Key::Param(name) => self.keyed(&mut statement, clause, "params", &name, "parameter").await?,
+                Key::Tag(name) => self.keyed(&mut statement, clause, "tags", &name, "tag").await?,
+                Key::Dataset(name) => dataset(&mut statement, clause, &name)?,
+                Key::Attribute(column) => attribute(&mut statement, clause, column)?,
             }
-            Key::Param(name) => keyed(&mut statement, clause, number, "params", &name, "parameter")?,
-            Key::Tag(name) => keyed(&mut statement, clause, number, "tags", &name, "tag")?,
-            Key::Dataset(name) => dataset(&mut statement, clause, &name)?,
-            Key::Attribute(column) => attribute(&mut statement, clause, column)?,
         }
+        Ok(statement)
     }
-    Ok(statement)
+
+    async fn keyed(
+        &self,
+        statement: &mut Statement,
+        clause: &Clause,
+        table: &'static str,
+        name: &str,
+        kind: &str,
+    ) -> Result<(), StoreError> {
+        clause.only(&TEXT_OR_NULL)?;
+        if matches!(clause.comparator, Comparator::IsNull | Comparator::IsNotNull) {
+            let name = statement.bind(name);
+            let not = if clause.comparator == Comparator::IsNull { "NOT " } else { "" };
+            statement.condition(format!("{not}{}", having(table, &format!("f.key = {name}"), false)));
+            return Ok(());
+        }
+        // A run without the key matches neither `=` nor `!=`.
+        let condition = |statement: &mut Statement| {
+            let name = statement.bind(name);
+            Ok(format!("f.key = {name} AND {}", statement.compare_text("f.value", clause, kind)?))
+        };
+        let few = self.are_few(table, condition).await?;
+        let sql = condition(statement)?;
+        statement.condition(having(table, &sql, few));
+        Ok(())
+    }
+
+    /// Whether a condition on one table holds for so few rows that it is best looked up first. The planner of SQLite
+    /// does not know; counting a few thousand entries of an index tells it in a millisecond.
+    async fn are_few(
+        &self,
+        table: &str,
+        condition: impl Fn(&mut Statement) -> Result<String, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let mut probe = Statement::from(&format!("{table} f"));
+        let sql = condition(&mut probe)?;
+        if self.is_postgres() {
+            return Ok(false);
+        }
+        probe.condition(sql);
+        Ok(probe.rows(self, "1", FEW, 0).await?.len() as i64 <= FEW)
+    }
 }
 
-fn keyed(
-    statement: &mut Statement,
-    clause: &Clause,
-    number: usize,
-    table: &str,
-    name: &str,
-    kind: &str,
-) -> Result<(), StoreError> {
-    clause.only(&TEXT_OR_NULL)?;
-    let (alias, name) = (format!("f{number}"), statement.bind(name));
-    let exists = format!("EXISTS (SELECT 1 FROM {table} x WHERE x.run_uuid = r.run_uuid AND x.key = {name})");
-    match clause.comparator {
-        Comparator::IsNull => statement.condition(format!("NOT {exists}")),
-        Comparator::IsNotNull => statement.condition(exists),
-        // A run without the key matches neither `=` nor `!=`.
-        _ => {
-            let compared = statement.compare_text(&format!("{alias}.value"), clause, kind)?;
-            statement.from = format!("{} JOIN {table} {alias} ON {alias}.run_uuid = r.run_uuid", statement.from);
-            statement.condition(format!("{alias}.key = {name} AND {compared}"));
-        }
+/// Matches of a clause up to which its runs are collected first.
+const FEW: i64 = 3000;
+/// What an order by a metric, and by a param or tag, falls into.
+const METRIC_PARTS: [&str; 3] = [" AND o0.is_nan = FALSE", " AND o0.is_nan = TRUE", ABSENT];
+const TEXT_PARTS: [&str; 2] = ["", ABSENT];
+const ABSENT: &str = "absent";
+
+/// The run has a row in `table` (named `f`) that fulfils `condition`: as a set that is collected first, or as a
+/// question to each run.
+fn having(table: &str, condition: &str, first: bool) -> String {
+    if first {
+        format!("r.run_uuid IN (SELECT f.run_uuid FROM {table} f WHERE {condition})")
+    } else {
+        format!("EXISTS (SELECT 1 FROM {table} f WHERE f.run_uuid = r.run_uuid AND {condition})")
     }
-    Ok(())
+}
+
+fn metric_condition(statement: &mut Statement, clause: &Clause, name: &str) -> Result<String, StoreError> {
+    clause.only(&NUMBER)?;
+    let name = statement.bind(name);
+    let value = statement.bind(clause.number("metric")?);
+    let compared = format!("f.value {} {value}", clause.comparator.text());
+    // NaN is unequal to everything and neither above nor below anything.
+    Ok(match clause.comparator {
+        Comparator::NotEqual => format!("f.key = {name} AND (f.is_nan = TRUE OR {compared})"),
+        _ => format!("f.key = {name} AND f.is_nan = FALSE AND {compared}"),
+    })
 }
 
 fn dataset(statement: &mut Statement, clause: &Clause, name: &str) -> Result<(), StoreError> {
@@ -191,7 +226,9 @@ fn dataset(statement: &mut Statement, clause: &Clause, name: &str) -> Result<(),
     let (join, column) = match name {
         "name" => ("", "d.name"),
         "digest" => ("", "d.digest"),
-        "context" => (" JOIN input_tags c ON c.input_uuid = i.input_uuid AND c.name = 'mlflow.data.context'", "c.value"),
+        "context" => {
+            (" JOIN input_tags c ON c.input_uuid = i.input_uuid AND c.name = 'mlflow.data.context'", "c.value")
+        }
         other => {
             return Err(StoreError::Invalid(format!(
                 "Invalid dataset key '{other}' specified. Valid keys are '{{'context', 'digest', 'name'}}'"

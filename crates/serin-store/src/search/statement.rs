@@ -2,21 +2,15 @@
 //! value.
 
 use super::filter::{Clause, Comparator, Literal};
+use crate::Store;
 use crate::StoreError;
 use crate::sql::{Row, Value};
-use crate::Store;
 
 /// Comparators of text.
 pub(crate) const TEXT: [Comparator; 4] = [Comparator::Equal, Comparator::NotEqual, Comparator::Like, Comparator::Ilike];
 /// Comparators of text that may be one of a list.
-pub(crate) const TEXT_OR_LIST: [Comparator; 6] = [
-    Comparator::Equal,
-    Comparator::NotEqual,
-    Comparator::Like,
-    Comparator::Ilike,
-    Comparator::In,
-    Comparator::NotIn,
-];
+pub(crate) const TEXT_OR_LIST: [Comparator; 6] =
+    [Comparator::Equal, Comparator::NotEqual, Comparator::Like, Comparator::Ilike, Comparator::In, Comparator::NotIn];
 /// Comparators of a key that may be absent.
 pub(crate) const TEXT_OR_NULL: [Comparator; 6] = [
     Comparator::Equal,
@@ -91,13 +85,22 @@ impl Statement {
     }
 
     fn sql(&self, columns: &str) -> String {
-        let conditions =
-            if self.conditions.is_empty() { String::new() } else { format!(" WHERE {}", self.conditions.join(" AND ")) };
+        let conditions = if self.conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", self.conditions.join(" AND "))
+        };
         format!("SELECT {columns} FROM {}{conditions}", self.from)
     }
 
     /// One row more than `limit`, where there is one.
-    pub(crate) async fn rows(mut self, store: &Store, columns: &str, limit: i64, offset: i64) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn rows(
+        mut self,
+        store: &Store,
+        columns: &str,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Vec<Row>, StoreError> {
         let order = if self.order.is_empty() { String::new() } else { format!(" ORDER BY {}", self.order.join(", ")) };
         let sql = self.sql(columns);
         let (limit, offset) = (self.bind(limit + 1), self.bind(offset));

@@ -11,7 +11,11 @@ pub(crate) async fn run(args: &Db) -> anyhow::Result<()> {
         DbCommand::Migrate => say("the schema is up to date"),
         DbCommand::Backup { out } => {
             store.backup(out).await?;
-            say(format_args!("the database is copied to {}; artifacts are not part of it: copy {} too", out.display(), store.artifacts().root()));
+            say(format_args!(
+                "the database is copied to {}; artifacts are not part of it: copy {} too",
+                out.display(),
+                store.artifacts().root()
+            ));
         }
         DbCommand::Check => {
             let faults = store.check().await?;
@@ -24,7 +28,8 @@ pub(crate) async fn run(args: &Db) -> anyhow::Result<()> {
             let terminal = std::io::stderr().is_terminal();
             let mut progress = |so_far: serin_store::Collected| {
                 if terminal {
-                    let _ = write!(std::io::stderr(), "\rremoved {} runs, {} models", so_far.runs, so_far.logged_models);
+                    let _ =
+                        write!(std::io::stderr(), "\rremoved {} runs, {} models", so_far.runs, so_far.logged_models);
                 }
             };
             let collected = store.collect_deleted(super::now_ms() - older_than, *dry_run, &mut progress).await?;

@@ -16,7 +16,9 @@ pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
     let store = open(&args.backend, args.no_serve_artifacts).await?;
     store.ensure_default_experiment(super::now_ms()).await?;
     if args.auth && !store.has_users().await? {
-        anyhow::bail!("--auth needs a user, and there is no default one: make the first with `serin user add NAME --admin` on the same --state or --backend-store-uri");
+        anyhow::bail!(
+            "--auth needs a user, and there is no default one: make the first with `serin user add NAME --admin` on the same --state or --backend-store-uri"
+        );
     }
     let allowed = Allowed { hosts: args.allowed_hosts.clone(), origins: args.cors_allowed_origins.clone() };
     let prefix = args.static_prefix.clone().unwrap_or_default();
@@ -27,9 +29,13 @@ pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
     })?;
     let address = listener.local_addr()?;
     if !args.host.is_loopback() && !args.auth {
-        tracing::warn!("listening on {address} without authentication: whoever reaches it can read, change and delete everything; start it with --auth, or listen on 127.0.0.1");
+        tracing::warn!(
+            "listening on {address} without authentication: whoever reaches it can read, change and delete everything; start it with --auth, or listen on 127.0.0.1"
+        );
     }
-    say(format_args!("tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"));
+    say(format_args!(
+        "tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
+    ));
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         // An error means that the sender is gone, which is a stop too.
@@ -51,7 +57,8 @@ pub(crate) async fn open(args: &Backend, direct: bool) -> anyhow::Result<Store> 
     };
     let artifacts = match args.artifacts_destination.as_deref() {
         Some(uri) if uri.starts_with("s3://") => {
-            let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("MLFLOW_S3_"));
+            let settings =
+                std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("MLFLOW_S3_"));
             Artifacts::s3(uri, settings).context("--artifacts-destination")?
         }
         Some(uri) if uri.contains("://") && !uri.starts_with("file://") => {

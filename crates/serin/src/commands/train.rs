@@ -53,10 +53,9 @@ pub(crate) async fn run(args: &Train) -> anyhow::Result<()> {
         None => say("not registered (--no-register)"),
     }
     say(format_args!("report: {}", format_args!("{}/report.html", outcome.package)));
-    let uri = outcome.version.map_or_else(
-        || outcome.package.clone(),
-        |version| format!("models:/{}/{version}", args.model_name),
-    );
+    let uri = outcome
+        .version
+        .map_or_else(|| outcome.package.clone(), |version| format!("models:/{}/{version}", args.model_name));
     say(format_args!("serve it: serin serve --state {} -m {uri}", args.state.state.display()));
     Ok(())
 }

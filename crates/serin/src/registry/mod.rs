@@ -62,7 +62,13 @@ impl Registry {
     }
 
     /// Starts a run, with its experiment where that is missing.
-    pub(crate) async fn start_run(&self, experiment: &str, name: &str, user: &str, now_ms: i64) -> anyhow::Result<String> {
+    pub(crate) async fn start_run(
+        &self,
+        experiment: &str,
+        name: &str,
+        user: &str,
+        now_ms: i64,
+    ) -> anyhow::Result<String> {
         let tags = vec![
             Tag::new("mlflow.user", user),
             Tag::new("mlflow.source.name", "serin train"),
@@ -105,12 +111,7 @@ impl Registry {
     }
 
     /// Registers a stored package as the next version.
-    pub(crate) async fn register(
-        &self,
-        model: &Registration,
-        stored: &Stored,
-        change: Change,
-    ) -> anyhow::Result<i64> {
+    pub(crate) async fn register(&self, model: &Registration, stored: &Stored, change: Change) -> anyhow::Result<i64> {
         let Self::Embedded { store, .. } = self else {
             let Self::Remote { server, .. } = self else { unreachable!("two kinds") };
             return server.register(model, stored).await;

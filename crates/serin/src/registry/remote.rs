@@ -45,7 +45,8 @@ impl TrackingServer {
             .read_timeout(Duration::from_secs(60))
             .tls_danger_accept_invalid_certs(insecure);
         if let Some(path) = variable("MLFLOW_TRACKING_SERVER_CERT_PATH") {
-            let pem = std::fs::read(&path).with_context(|| format!("cannot read MLFLOW_TRACKING_SERVER_CERT_PATH {path}"))?;
+            let pem =
+                std::fs::read(&path).with_context(|| format!("cannot read MLFLOW_TRACKING_SERVER_CERT_PATH {path}"))?;
             for certificate in reqwest::Certificate::from_pem_bundle(&pem)? {
                 client = client.tls_certs_merge([certificate]);
             }
@@ -211,7 +212,8 @@ impl TrackingServer {
         }
         if let Some(rest) = uri.strip_prefix("s3://") {
             let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("MLFLOW_S3_"));
+            let settings =
+                std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("MLFLOW_S3_"));
             let artifacts = Artifacts::s3(&format!("s3://{bucket}"), settings)?;
             return Ok(Place::Direct(artifacts, ArtifactPath::new(path.trim_matches('/'))?));
         }
@@ -260,7 +262,8 @@ impl TrackingServer {
             }
             ModelUri::Version(name, version) => (name, version.to_string()),
             ModelUri::Alias(name, alias) => {
-                let found = self.get("registered-models/alias", &[("name", name), ("alias", alias)]).await.map_err(nothing)?;
+                let found =
+                    self.get("registered-models/alias", &[("name", name), ("alias", alias)]).await.map_err(nothing)?;
                 (name, text(&found["model_version"]["version"]))
             }
             ModelUri::Stage(name, _) | ModelUri::Latest(name) => {
@@ -275,7 +278,8 @@ impl TrackingServer {
             }
         };
         let query = [("name", name.as_str()), ("version", version.as_str())];
-        let mut location = text(&self.get("model-versions/get-download-uri", &query).await.map_err(nothing)?["artifact_uri"]);
+        let mut location =
+            text(&self.get("model-versions/get-download-uri", &query).await.map_err(nothing)?["artifact_uri"]);
         if let Some(rest) = location.strip_prefix("runs:/") {
             let (run, path) = rest.split_once('/').unwrap_or((rest, ""));
             location = self.model_of_run(run, path).await?;
@@ -333,8 +337,11 @@ impl TrackingServer {
         let mut files = 0;
         while let Some(folder) = folders.pop() {
             let plain = percent_encoding::percent_decode_str(&folder).decode_utf8_lossy().into_owned();
-            let listed: Value =
-                self.send("listing artifacts", || self.request(Method::GET, &root).query(&[("path", &plain)])).await?.json().await?;
+            let listed: Value = self
+                .send("listing artifacts", || self.request(Method::GET, &root).query(&[("path", &plain)]))
+                .await?
+                .json()
+                .await?;
             for file in listed["files"].as_array().into_iter().flatten() {
                 let name = text(&file["path"]);
                 let name = name.rsplit('/').next().unwrap_or_default();
@@ -345,7 +352,8 @@ impl TrackingServer {
                     folders.push(below);
                     continue;
                 }
-                let relative = percent_encoding::percent_decode_str(&below[path.len()..]).decode_utf8_lossy().into_owned();
+                let relative =
+                    percent_encoding::percent_decode_str(&below[path.len()..]).decode_utf8_lossy().into_owned();
                 let to = target.join(relative.trim_start_matches('/'));
                 std::fs::create_dir_all(to.parent().unwrap_or(target))?;
                 let url = format!("{root}/{below}");
@@ -412,5 +420,9 @@ fn double(value: f64) -> Value {
 }
 
 fn encoded(part: &str) -> String {
-    percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC).to_string().replace("%2E", ".").replace("%2D", "-").replace("%5F", "_")
+    percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC)
+        .to_string()
+        .replace("%2E", ".")
+        .replace("%2D", "-")
+        .replace("%5F", "_")
 }

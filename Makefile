@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test check lint unit slim conformance yardstick bench-scoring bench-simulate fuzz size clean
+.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ endif
 slim: setup ## build the serving binary without XGBoost, check it, print sizes
 	@bash build/check-slim.sh
 
-conformance: ## Python peers (mlflow, xgboost, scikit-learn from PyPI) against the built binary
+conformance: setup ## Python peers (mlflow 3 and 2, xgboost, scikit-learn from PyPI) against the built binary
 	@bash conformance/run.sh
 
 yardstick: setup ## the published fraud benchmark, printed
@@ -43,8 +43,14 @@ bench-scoring: setup ## our forest beside XGBoost's own predictor, in one run
 bench-simulate: ## simulated transactions a second
 	cargo bench --locked -p serin-dataset --bench simulate
 
-fuzz: ## feed the model reader hostile files for 10 minutes (needs nightly Rust; installs cargo-fuzz)
+bench-tracking: setup ## our tracking server beside MLflow's own (1 and 4 workers), in one run
+	@bash conformance/run.sh bench/tracking.py
+
+bench-search: setup ## searches over 100,000 runs on SQLite and PostgreSQL, beside MLflow's own server
+	@bash conformance/run.sh bench/search.py
+
+fuzz: ## feed the model reader hostile files for 10 minutes (installs cargo-fuzz)
 	@bash build/fuzz.sh
 
 clean: ## remove build outputs and the demo's state
-	cargo clean && rm -rf serin-demo serin-state .venv-conformance
+	cargo clean && rm -rf serin-demo serin-state .venv-conformance .venv-conformance-2

@@ -10,12 +10,16 @@ libclang() {
     /Library/Developer/CommandLineTools/usr/lib/libclang.dylib >/dev/null 2>&1
 }
 
+postgres() { have initdb || ls /usr/lib/postgresql/*/bin/initdb /opt/homebrew/opt/postgresql*/bin/initdb >/dev/null 2>&1; }
+
 missing=()
 have c++ || missing+=(compiler)
 have cmake || missing+=(cmake)
 have ninja || missing+=(ninja)
 have ccache || missing+=(ccache)
 libclang || missing+=(libclang)
+# For the tests: they start a server of their own.
+postgres || missing+=(postgresql)
 case "$(uname -s)" in
   Darwin) [ -d "$(brew --prefix 2>/dev/null || echo /opt/homebrew)/opt/libomp" ] || missing+=(openmp) ;;
 esac
@@ -24,12 +28,12 @@ if [ ${#missing[@]} -gt 0 ]; then
   echo "missing: ${missing[*]}"
   case "$(uname -s)" in
     Darwin)
-      have brew || { echo "Install Homebrew (https://brew.sh), then run: xcode-select --install; brew install cmake ninja ccache llvm libomp"; exit 1; }
+      have brew || { echo "Install Homebrew (https://brew.sh), then run: xcode-select --install; brew install cmake ninja ccache llvm libomp postgresql"; exit 1; }
       have c++ || { echo "run: xcode-select --install"; exit 1; }
-      brew install cmake ninja ccache llvm libomp
+      brew install cmake ninja ccache llvm libomp postgresql
       ;;
     Linux)
-      packages="build-essential cmake ninja-build ccache libclang-dev clang pkg-config python3-venv"
+      packages="build-essential cmake ninja-build ccache libclang-dev clang pkg-config python3-venv postgresql"
       if have apt-get; then
         if [ "$(id -u)" = 0 ]; then sudo=""; elif have sudo && sudo -n true 2>/dev/null; then sudo="sudo -n"; else
           echo "run: sudo apt-get update && sudo apt-get install -y $packages"; exit 1

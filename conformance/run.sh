@@ -24,6 +24,13 @@ if [ "$(cat "$old/requirements.sha" 2>/dev/null)" != "$wanted" ]; then
   "$old/bin/pip" -q install -r conformance/mlflow-2.txt 2> >(grep -v -e 'dependency resolver' -e 'nvidia-nccl' >&2)
   echo "$wanted" > "$old/requirements.sha"
 fi
+export MLFLOW_2X_PYTHON="$PWD/$old/bin/python"
+target="${CARGO_TARGET_DIR:-$PWD/target}"
+if [ $# -gt 0 ]; then
+  # A benchmark: the optimised binary, and nothing beside it.
+  cargo build --quiet --release --locked -p serin
+  SERIN="$target/release/serin" exec "$venv/bin/python" "conformance/$1"
+fi
 # As the tests build it: with the same features nothing is compiled again.
 cargo test --quiet --locked --workspace --no-run
-SERIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/serin" MLFLOW_2X_PYTHON="$PWD/$old/bin/python" "$venv/bin/python" -m pytest -q -p no:cacheprovider conformance
+SERIN="$target/debug/serin" "$venv/bin/python" -m pytest -q -p no:cacheprovider conformance

@@ -115,7 +115,7 @@ def card_precision(test: pd.DataFrame, scores: np.ndarray, k: int) -> float:
 
 
 def test_mlflow_reads_the_database_rows(trained):
-    """Not a server yet: the tables hold what MLflow's own columns promise."""
+    """The tables hold what MLflow's own columns promise."""
     import sqlite3
 
     folder, result, _, _ = trained

@@ -185,10 +185,10 @@ async fn sqlite(path: &Path) -> Result<Db, StoreError> {
         .foreign_keys(true)
         // As MLflow sets it: LIKE tells upper from lower case, as it does in PostgreSQL.
         .pragma("case_sensitive_like", "true")
+        // Indexes by random run ids touch many pages; a connection may keep 16 MiB of them once it has work.
+        .pragma("cache_size", "-16384")
         .busy_timeout(Duration::from_secs(20));
-    // Indexes by random run ids touch many pages; the writer may keep 16 MiB of them once it has work.
-    let writing = options.clone().pragma("cache_size", "-16384");
-    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await?;
+    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(4)
         .min_connections(1)

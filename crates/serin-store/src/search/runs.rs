@@ -105,8 +105,10 @@ impl Store {
                     "NOT EXISTS (SELECT 1 FROM {table} o WHERE o.run_uuid = r.run_uuid AND o.key = {bound})"
                 ));
             } else {
-                // CROSS JOIN: SQLite then walks this index first instead of sorting all runs that pass the filter.
-                statement.from = format!("{table} o0 CROSS JOIN {}", statement.from);
+                // CROSS JOIN: SQLite then walks this index first instead of sorting all runs that pass the filter. Where
+                // few do, sorting them is the quicker way.
+                let join = if statement.selective { "," } else { " CROSS JOIN" };
+                statement.from = format!("{table} o0{join} {}", statement.from);
                 statement.condition(format!("o0.run_uuid = r.run_uuid AND o0.key = {bound}{part}"));
                 statement.order.push(format!("o0.value {direction}"));
             }
@@ -138,6 +140,7 @@ impl Store {
                 Key::Metric(name) => {
                     let few = self.are_few("latest_metrics", |probe| metric_condition(probe, clause, &name)).await?;
                     let sql = metric_condition(&mut statement, clause, &name)?;
+                    statement.selective |= few;
                     statement.condition(having("latest_metrics", &sql, few));
                 }
                 Key::Param(name) => self.keyed(&mut statement, clause, "params", &name, "parameter").await?,
@@ -171,6 +174,7 @@ impl Store {
         };
         let few = self.are_few(table, condition).await?;
         let sql = condition(statement)?;
+        statement.selective |= few;
         statement.condition(having(table, &sql, few));
         Ok(())
     }

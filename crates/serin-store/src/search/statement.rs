@@ -37,6 +37,8 @@ pub(crate) struct Statement {
     pub(crate) conditions: Vec<String>,
     pub(crate) order: Vec<String>,
     pub(crate) values: Vec<Value>,
+    /// A condition that few rows fulfil is among them: best looked up first.
+    pub(crate) selective: bool,
 }
 
 impl Statement {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-const ARROWS: [&str; 14] = [
+const ARROWS: [&str; 16] = [
     "serin -> serin-analysis",
     "serin -> serin-dataset",
     "serin -> serin-scoring",
@@ -17,6 +17,8 @@ const ARROWS: [&str; 14] = [
     "serin-training -> serin-dataset",
     "serin-training -> serin-scoring",
     // Owners of the libraries that must not spread.
+    "serin -> reqwest",
+    "serin-store -> object_store",
     "serin-store -> sqlx",
     "serin-training -> xgboost_lib-sys",
 ];
@@ -33,7 +35,8 @@ fn crates_import_only_what_the_picture_shows() {
         let name = package["name"].as_str().unwrap();
         for dependency in package["dependencies"].as_array().unwrap() {
             let target = dependency["name"].as_str().unwrap();
-            let watched = target.starts_with("serin") || matches!(target, "sqlx" | "xgboost_lib-sys");
+            let watched = target.starts_with("serin")
+                || matches!(target, "sqlx" | "xgboost_lib-sys" | "object_store" | "reqwest");
             if watched && dependency["kind"].is_null() {
                 found.insert(format!("{name} -> {target}"));
             }

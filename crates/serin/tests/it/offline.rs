@@ -254,7 +254,7 @@ fn the_demo_runs_to_its_end() {
 
 #[test]
 fn help_teaches() {
-    for command in ["serve", "train", "evaluate", "simulate", "demo"] {
+    for command in ["server", "db", "user", "serve", "train", "evaluate", "simulate", "demo"] {
         let out = serin(&[command, "--help"]);
         assert!(out.status.success() && out.stdout.len() > 300, "{command}");
     }

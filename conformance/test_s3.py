@@ -1,0 +1,121 @@
+"""Artifacts in S3: moto's server (from PyPI) stands in for the bucket; boto3 and MLflow's client look at the same one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import boto3
+import pytest
+from servers import CLEAN, SERIN, free_port, running, serin_server
+from test_server import answer, new_run
+from test_tracking import payments, predict, train, wait_ready  # noqa: F401
+
+BUCKET = "models"
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    port, folder = free_port(), tmp_path_factory.mktemp("s3")
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, env={**CLEAN, **KEYS}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(f"{url}/moto-api/", timeout=1)
+            break
+        except OSError:
+            time.sleep(0.1)
+    client = boto3.client("s3", endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="secret", region_name="us-east-1")
+    client.create_bucket(Bucket=BUCKET)
+    client.environment = {**KEYS, "MLFLOW_S3_ENDPOINT_URL": url}
+    yield client
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def keys(s3):
+    return sorted(entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET).get("Contents", []))
+
+
+CLIENT = """
+import mlflow, sys
+from pathlib import Path
+mlflow.set_experiment("s3")
+with mlflow.start_run() as run:
+    mlflow.log_text("hello", "a/b ü.txt")
+    Path(sys.argv[1], "empty").write_bytes(b"")
+    mlflow.log_artifact(str(Path(sys.argv[1], "empty")))
+print(sorted(f.path for f in mlflow.MlflowClient().list_artifacts(run.info.run_id)))
+print(mlflow.artifacts.load_text(run.info.artifact_uri + "/a/b ü.txt"))
+"""
+
+
+@pytest.mark.parametrize("mode", ["proxied", "direct"])
+def test_the_client_writes_and_reads(mode, s3, tmp_path):
+    prefix = f"s3://{BUCKET}/{mode}"
+    options = ["--artifacts-destination", prefix] + (["--no-serve-artifacts"] if mode == "direct" else [])
+    with running(serin_server(tmp_path, *options, env=s3.environment)) as server:
+        # Only in direct mode does the client know of the bucket.
+        env = {**CLEAN, "MLFLOW_TRACKING_URI": server.url, **(s3.environment if mode == "direct" else {})}
+        done = subprocess.run([sys.executable, "-c", CLIENT, str(tmp_path)], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.splitlines() == ["['a', 'empty']", "hello"]
+        run = json.loads(answer(server, "POST", "/api/2.0/mlflow/runs/search", {"experiment_ids": ["1"]})[2])["runs"][0]["info"]
+        assert run["artifact_uri"].startswith("mlflow-artifacts:/1/" if mode == "proxied" else f"{prefix}/1/")
+        assert f"{mode}/1/{run['run_id']}/artifacts/a/b ü.txt" in keys(s3)
+        listed = json.loads(answer(server, "GET", f"/api/2.0/mlflow/artifacts/list?run_id={run['run_id']}")[2])["files"]
+        assert [file["path"] for file in listed] == ["a", "empty"]
+
+
+def test_a_large_file_goes_in_parts_and_a_broken_one_not_at_all(s3, tmp_path):
+    with running(serin_server(tmp_path, "--artifacts-destination", f"s3://{BUCKET}/large", env=s3.environment)) as server:
+        run = new_run(server)
+        path = f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts"
+        content = bytes(range(256)) * (40 * 4096)
+        assert answer(server, "PUT", f"{path}/big.bin", content)[0] == 200
+        assert answer(server, "GET", f"{path}/big.bin")[2] == content
+        assert "-" in s3.head_object(Bucket=BUCKET, Key=f"large/0/{run}/artifacts/big.bin")["ETag"], "it went in parts"
+        with socket.create_connection(("127.0.0.1", server.port)) as s:
+            s.sendall(f"PUT {path}/half.bin HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content[: 20 << 20])
+        time.sleep(1)
+        assert not [key for key in keys(s3) if "half" in key]
+        assert not s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads"), "no parts are left to be paid for"
+        answer(server, "POST", "/api/2.0/mlflow/runs/delete", {"run_id": run})
+        done = subprocess.run([SERIN, "db", "gc", "--older-than", "0d", "--state", str(tmp_path / "state"), "--artifacts-destination", f"s3://{BUCKET}/large"],
+                              env={**CLEAN, **s3.environment}, capture_output=True, text=True)
+        assert done.stdout.startswith("removed 1 runs"), done.stderr
+        assert not [key for key in keys(s3) if key.startswith("large/")]
+
+
+def test_a_store_that_is_away_is_said_plainly(s3, tmp_path):
+    env = {**s3.environment, "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "AWS_MAX_ATTEMPTS": "1"}
+    with running(serin_server(tmp_path, "--artifacts-destination", f"s3://{BUCKET}/away", env=env)) as server:
+        run = new_run(server)
+        status, _, body = answer(server, "PUT", f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/x", "x")
+        assert status == 500 and b"secret" not in body and b"127.0.0.1" not in body
+        assert b"127.0.0.1" in server.log.read_bytes() and b"secret" not in server.log.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["proxied", "direct"])
+def test_train_and_serve_from_the_bucket(mode, s3, tmp_path, payments, monkeypatch):  # noqa: F811
+    for name, value in s3.environment.items():
+        monkeypatch.setitem(CLEAN, name, value)
+    options = ["--artifacts-destination", f"s3://{BUCKET}/trained-{mode}"] + (["--no-serve-artifacts"] if mode == "direct" else [])
+    with running(serin_server(tmp_path, *options)) as server:
+        train(server, payments, tmp_path)
+        assert [key for key in keys(s3) if key.startswith(f"trained-{mode}/") and key.endswith("/model.ubj")]
+        port = free_port()
+        process = subprocess.Popen([SERIN, "serve", "-m", "models:/fraud_detection@champion", "--tracking-uri", server.url, "--state", str(tmp_path / "serve"), "--port", str(port)],
+                                   env=CLEAN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_ready(port)
+            assert len(predict(port)) == 2
+        finally:
+            process.terminate()
+            process.wait()

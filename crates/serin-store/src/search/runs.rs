@@ -105,10 +105,8 @@ impl Store {
                     "NOT EXISTS (SELECT 1 FROM {table} o WHERE o.run_uuid = r.run_uuid AND o.key = {bound})"
                 ));
             } else {
-                // CROSS JOIN: SQLite then walks this index first instead of sorting all runs that pass the filter. Where
-                // few do, sorting them is the quicker way.
-                let join = if statement.selective { "," } else { " CROSS JOIN" };
-                statement.from = format!("{table} o0{join} {}", statement.from);
+                // CROSS JOIN: SQLite then walks this index first instead of sorting all runs that pass the filter.
+                statement.from = format!("{table} o0 CROSS JOIN {}", statement.from);
                 statement.condition(format!("o0.run_uuid = r.run_uuid AND o0.key = {bound}{part}"));
                 statement.order.push(format!("o0.value {direction}"));
             }
@@ -140,7 +138,6 @@ impl Store {
                 Key::Metric(name) => {
                     let few = self.are_few("latest_metrics", |probe| metric_condition(probe, clause, &name)).await?;
                     let sql = metric_condition(&mut statement, clause, &name)?;
-                    statement.selective |= few;
                     statement.condition(having("latest_metrics", &sql, few));
                 }
                 Key::Param(name) => self.keyed(&mut statement, clause, "params", &name, "parameter").await?,
@@ -174,13 +171,12 @@ impl Store {
         };
         let few = self.are_few(table, condition).await?;
         let sql = condition(statement)?;
-        statement.selective |= few;
         statement.condition(having(table, &sql, few));
         Ok(())
     }
 
-    /// Whether a condition on one table holds for so few rows that it is best looked up first. The planner of SQLite
-    /// does not know; counting a few thousand entries of an index tells it in a millisecond.
+    /// Whether a condition on one table holds for so few rows that they are best collected first and each run looked up
+    /// among them. The planner of SQLite does not know; counting entries of an index tells it in a millisecond or two.
     async fn are_few(
         &self,
         table: &str,
@@ -192,12 +188,12 @@ impl Store {
             return Ok(false);
         }
         probe.condition(sql);
-        Ok(probe.rows(self, "1", FEW, 0).await?.len() as i64 <= FEW)
+        Ok(probe.count_up_to(self, FEW + 1).await? <= FEW)
     }
 }
 
 /// Matches of a clause up to which its runs are collected first.
-const FEW: i64 = 3000;
+const FEW: i64 = 20_000;
 /// What an order by a metric, and by a param or tag, falls into.
 const METRIC_PARTS: [&str; 3] = [" AND o0.is_nan = FALSE", " AND o0.is_nan = TRUE", ABSENT];
 const TEXT_PARTS: [&str; 2] = ["", ABSENT];

@@ -37,8 +37,6 @@ pub(crate) struct Statement {
     pub(crate) conditions: Vec<String>,
     pub(crate) order: Vec<String>,
     pub(crate) values: Vec<Value>,
-    /// A condition that few rows fulfil is among them: best looked up first.
-    pub(crate) selective: bool,
 }
 
 impl Statement {
@@ -107,6 +105,14 @@ impl Statement {
         let sql = self.sql(columns);
         let (limit, offset) = (self.bind(limit + 1), self.bind(offset));
         store.reader().rows(format!("{sql}{order} LIMIT {limit} OFFSET {offset}"), self.values).await
+    }
+
+    /// The number of rows, but no more than `most`.
+    pub(crate) async fn count_up_to(mut self, store: &Store, most: i64) -> Result<i64, StoreError> {
+        let sql = self.sql("1");
+        let most = self.bind(most);
+        let sql = format!("SELECT COUNT(*) FROM ({sql} LIMIT {most}) x");
+        store.reader().row(sql, self.values).await?.map_or(Ok(0), |row| row.int(0))
     }
 
     pub(crate) async fn count(self, store: &Store) -> Result<i64, StoreError> {

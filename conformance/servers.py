@@ -17,6 +17,8 @@ SERIN = os.environ["SERIN"]
 PYTHON_2X = os.environ.get("MLFLOW_2X_PYTHON")
 # Nothing of the caller's own set-up may reach the servers or clients under test.
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "AWS_", "SERIN_"))}
+# MLflow's client would report home, and its reporting thread trips over the environment under load.
+CLEAN["MLFLOW_DISABLE_TELEMETRY"] = CLEAN["DO_NOT_TRACK"] = "true"
 
 
 def free_port() -> int:

@@ -4,13 +4,14 @@
 set -euo pipefail
 
 have() { command -v "$1" >/dev/null 2>&1; }
+# Whether any of these files is there (`ls` would ask for all of them).
+any() { local path; for path in "$@"; do [ -e "$path" ] && return 0; done; return 1; }
 libclang() {
-  [ -n "${LIBCLANG_PATH:-}" ] || ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* /usr/lib64/libclang*.so* \
+  [ -n "${LIBCLANG_PATH:-}" ] || any /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* /usr/lib64/libclang*.so* \
     /opt/homebrew/opt/llvm/lib/libclang.dylib /usr/local/opt/llvm/lib/libclang.dylib \
-    /Library/Developer/CommandLineTools/usr/lib/libclang.dylib >/dev/null 2>&1
+    /Library/Developer/CommandLineTools/usr/lib/libclang.dylib
 }
-
-postgres() { have initdb || ls /usr/lib/postgresql/*/bin/initdb /opt/homebrew/opt/postgresql*/bin/initdb >/dev/null 2>&1; }
+postgres() { have initdb || any /usr/lib/postgresql/*/bin/initdb /opt/homebrew/opt/postgresql*/bin/initdb; }
 
 missing=()
 have c++ || missing+=(compiler)

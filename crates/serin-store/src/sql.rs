@@ -207,30 +207,23 @@ impl Connection {
     }
 }
 
-fn sqlite(values: Vec<Value>) -> Result<SqliteArguments, StoreError> {
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        match value {
-            Value::Int(value) => arguments.add(value),
-            Value::Real(value) => arguments.add(value),
-            Value::Text(value) => arguments.add(value),
-            Value::Bool(value) => arguments.add(value),
+/// The values as one database takes them: the same words, other types.
+macro_rules! arguments {
+    ($name:ident, $arguments:ty) => {
+        fn $name(values: Vec<Value>) -> Result<$arguments, StoreError> {
+            let mut arguments = <$arguments>::default();
+            for value in values {
+                match value {
+                    Value::Int(value) => arguments.add(value),
+                    Value::Real(value) => arguments.add(value),
+                    Value::Text(value) => arguments.add(value),
+                    Value::Bool(value) => arguments.add(value),
+                }
+                .map_err(sqlx::Error::Encode)?;
+            }
+            Ok(arguments)
         }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(arguments)
+    };
 }
-
-fn postgres(values: Vec<Value>) -> Result<PgArguments, StoreError> {
-    let mut arguments = PgArguments::default();
-    for value in values {
-        match value {
-            Value::Int(value) => arguments.add(value),
-            Value::Real(value) => arguments.add(value),
-            Value::Text(value) => arguments.add(value),
-            Value::Bool(value) => arguments.add(value),
-        }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(arguments)
-}
+arguments!(sqlite, SqliteArguments);
+arguments!(postgres, PgArguments);

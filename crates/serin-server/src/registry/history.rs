@@ -16,13 +16,11 @@ pub(crate) async fn history(
     fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
     let (limit, offset) = (fields.page_size(100, 1000)?, fields.page_offset()?);
-    let mut items = state.store.model_history(&name, limit + 1, offset).await?;
+    let items = state.store.model_history(&name, limit + 1, offset).await?;
     if items.is_empty() && offset == 0 {
         // A model without a row in the ledger was made before serin, or never.
         state.store.registered_model(&name).await?;
     }
-    let more = items.len() as i64 > limit;
-    items.truncate(usize::try_from(limit).unwrap_or(0));
-    let page = Page { items, next: more.then_some(offset + limit) };
+    let page = Page::cut(items, limit, offset);
     Ok(Json(paged("history", &page, wire::ledger_entry)))
 }

@@ -165,10 +165,8 @@ pub(crate) async fn metric_history(State(state): State<ControlPlane>, fields: Fi
             "Invalid value {limit} for parameter 'max_results' supplied. It must be a positive integer"
         )));
     }
-    let mut items = state.store.metric_history(&id, &key, limit + 1, offset).await?;
-    let more = items.len() as i64 > limit;
-    items.truncate(usize::try_from(limit).unwrap_or(0));
-    let page = Page { items, next: more.then_some(offset + limit) };
+    let items = state.store.metric_history(&id, &key, limit + 1, offset).await?;
+    let page = Page::cut(items, limit, offset);
     Ok(Json(wire::paged("metrics", &page, wire::metric)))
 }
 

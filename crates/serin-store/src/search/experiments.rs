@@ -2,7 +2,7 @@
 
 use super::filter::Comparator;
 use super::statement::{NUMBER, Statement, TEXT, TEXT_OR_NULL};
-use super::{Page, Search, filter, order, page, unknown_entity, unknown_key};
+use super::{Page, Search, filter, order, unknown_entity, unknown_key};
 use crate::{Experiment, Store, StoreError, ViewType};
 
 const KEYS: [&str; 4] = ["creation_time", "experiment_id", "last_update_time", "name"];
@@ -79,6 +79,6 @@ impl Store {
         let columns =
             "e.experiment_id, e.name, e.artifact_location, e.lifecycle_stage, e.creation_time, e.last_update_time";
         let rows = statement.rows(self, columns, search.limit, search.offset).await?;
-        Ok(page(self.experiments_of(&rows).await?, search.limit, search.offset))
+        Ok(Page::cut(self.experiments_of(&rows).await?, search.limit, search.offset))
     }
 }

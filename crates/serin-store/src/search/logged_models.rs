@@ -2,7 +2,7 @@
 
 use super::filter::{Clause, Comparator};
 use super::statement::{NUMBER, Statement, TEXT_OR_LIST};
-use super::{Page, filter, page, unknown_entity, unknown_key};
+use super::{Page, filter, unknown_entity, unknown_key};
 use crate::{LoggedModel, LoggedModelStatus, Store, StoreError};
 
 const KEYS: [&str; 7] =
@@ -109,7 +109,7 @@ impl Store {
         statement.order.push("m.creation_timestamp_ms DESC".into());
         statement.order.push("m.model_id ASC".into());
         let rows = statement.rows(self, crate::logged_models::COLUMNS, search.limit, search.offset).await?;
-        Ok(page(self.logged_models_of(&rows).await?, search.limit, search.offset))
+        Ok(Page::cut(self.logged_models_of(&rows).await?, search.limit, search.offset))
     }
 }
 

@@ -38,11 +38,14 @@ pub struct Search {
     pub offset: i64,
 }
 
-/// Cuts the one row too many that tells whether there is more.
-fn page<T>(mut items: Vec<T>, limit: i64, offset: i64) -> Page<T> {
-    let more = items.len() as i64 > limit;
-    items.truncate(usize::try_from(limit).unwrap_or(0));
-    Page { items, next: more.then_some(offset + limit) }
+impl<T> Page<T> {
+    /// From up to `limit + 1` items after `offset`: the one too many tells that there is more, and is cut.
+    #[must_use]
+    pub fn cut(mut items: Vec<T>, limit: i64, offset: i64) -> Self {
+        let more = items.len() as i64 > limit;
+        items.truncate(usize::try_from(limit).unwrap_or(0));
+        Self { items, next: more.then_some(offset + limit) }
+    }
 }
 
 fn unknown_key(key: &str, valid: &[&str]) -> StoreError {

@@ -2,7 +2,7 @@
 
 use super::filter::{Clause, Comparator, Literal};
 use super::statement::{NUMBER, Statement, TEXT, TEXT_OR_LIST};
-use super::{Page, Search, filter, order, page, unknown_entity, unknown_key};
+use super::{Page, Search, filter, order, unknown_entity, unknown_key};
 use crate::{ModelVersion, RegisteredModel, Store, StoreError};
 
 /// MLflow keeps its prompts in the model registry, behind this tag.
@@ -77,11 +77,9 @@ impl Store {
             statement.order.push("m.name ASC".into());
         }
         let columns = crate::registered_models::COLUMNS;
-        let mut rows = statement.rows(self, columns, search.limit, search.offset).await?;
-        let more = rows.len() as i64 > search.limit;
-        rows.truncate(usize::try_from(search.limit).unwrap_or(0));
-        let items = self.registered_models_of(&rows).await?;
-        Ok(Page { items, next: more.then_some(search.offset + search.limit) })
+        let rows = statement.rows(self, columns, search.limit, search.offset).await?;
+        let page = Page::cut(rows, search.limit, search.offset);
+        Ok(Page { items: self.registered_models_of(&page.items).await?, next: page.next })
     }
 
     /// A page of model versions, without their aliases.
@@ -149,6 +147,6 @@ impl Store {
             }
         }
         let rows = statement.rows(self, crate::model_versions::COLUMNS, search.limit, search.offset).await?;
-        Ok(page(self.model_versions_of(&rows, false).await?, search.limit, search.offset))
+        Ok(Page::cut(self.model_versions_of(&rows, false).await?, search.limit, search.offset))
     }
 }

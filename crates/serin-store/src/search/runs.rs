@@ -70,9 +70,8 @@ impl Store {
         for row in self.ordered(base, &orders, *limit, *offset).await? {
             infos.push(crate::runs::run_info(&row)?);
         }
-        let more = infos.len() as i64 > *limit;
-        infos.truncate(usize::try_from(*limit).unwrap_or(0));
-        Ok(Page { items: self.with_data(infos).await?, next: more.then_some(offset + limit) })
+        let page = Page::cut(infos, *limit, *offset);
+        Ok(Page { items: self.with_data(page.items).await?, next: page.next })
     }
 
     /// Rows in order, one more than `limit`.

@@ -1,6 +1,6 @@
 //! `serin demo`: the whole way on one machine. Every number printed is computed in this run.
 
-use super::{load, say, serve, simulate, train};
+use super::{listening, load, say, serve, simulate, train};
 use crate::cli::{Columns, Demo, Serve, State, ThresholdRule, Train};
 use hyper::body::Bytes;
 use serin_dataset::simulate::{FEATURES, Simulation};
@@ -88,7 +88,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     ));
     if !args.exit {
         say("\nServing until Ctrl-C.");
-        serve::shutdown_signal().await;
+        listening::shutdown_signal().await;
     }
     listening.stop().await;
     Ok(())

@@ -5,6 +5,7 @@ mod db;
 mod demo;
 #[cfg(feature = "train")]
 mod evaluate;
+mod listening;
 #[cfg(feature = "train")]
 mod load;
 #[cfg(feature = "train")]

@@ -1,47 +1,39 @@
 //! `serin serve`: load a model, answer, follow the registry, drain on SIGTERM.
 
+use super::listening::{Listening, shutdown_signal};
 use super::say;
 use crate::cli::Serve;
 use crate::registry::Registry;
-use anyhow::Context;
 use serin_server::{DataPlane, Limits, ModelSlot, data_plane};
 use serin_store::{ModelUri, ResolvedModel};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-
-/// Requests under way get this long to end after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(args: &Serve) -> anyhow::Result<()> {
-    let listening = start(args).await?;
-    say(format_args!("serving {} on http://{} (API: /docs)", args.model, listening.address));
+    let serving = start(args).await?;
+    say(format_args!("serving {} on http://{} (API: /docs)", args.model, serving.address));
     shutdown_signal().await;
-    listening.stop().await;
+    serving.stop().await;
     Ok(())
 }
 
-/// A server that answers; see [`Listening::stop`].
-pub(crate) struct Listening {
+/// A scoring server that answers and follows the registry.
+pub(crate) struct Serving {
     pub(crate) address: SocketAddr,
-    stop: tokio::sync::watch::Sender<bool>,
-    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    listening: Listening,
     follower: tokio::task::JoinHandle<()>,
 }
 
-impl Listening {
+impl Serving {
     /// Takes no new connections, lets requests under way end, and returns.
     pub(crate) async fn stop(self) {
         self.follower.abort();
-        let _ = self.stop.send(true);
-        if tokio::time::timeout(DRAIN, self.server).await.is_err() {
-            tracing::warn!("connections were still open {} s after the stop; closing them", DRAIN.as_secs());
-        }
+        self.listening.stop().await;
     }
 }
 
-pub(crate) async fn start(args: &Serve) -> anyhow::Result<Listening> {
+pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
     let uri: ModelUri = args.model.parse().map_err(anyhow::Error::msg)?;
     // A model given by path needs no registry, and leaves no state folder behind.
     let registry = match uri {
@@ -60,18 +52,9 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Listening> {
     }
     let limits = Limits { body_bytes: args.max_body_bytes, rows: args.max_rows };
     let router = data_plane(DataPlane { model: Arc::clone(&slot), limits, prometheus });
-    let listener = TcpListener::bind((args.host, args.port)).await.with_context(|| {
-        format!("cannot listen on {}:{}; choose another --port or stop what listens there", args.host, args.port)
-    })?;
-    let address = listener.local_addr()?;
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        // An error means that the sender is gone, which is a stop too.
-        let _ = stopped.changed().await;
-    });
-    let server = tokio::spawn(async move { server.await });
+    let listening = Listening::start(args.host, args.port, router).await?;
     let follower = tokio::spawn(follow(registry, uri, slot, Duration::from_secs_f64(args.poll.clamp(0.05, 3600.0))));
-    Ok(Listening { address, stop, server, follower })
+    Ok(Serving { address: listening.address, listening, follower })
 }
 
 async fn resolve(registry: Option<&Registry>, uri: &ModelUri) -> anyhow::Result<ResolvedModel> {
@@ -111,20 +94,4 @@ async fn follow(registry: Option<Registry>, uri: ModelUri, slot: Arc<ModelSlot>,
         }
         seen = Some(resolved);
     }
-}
-
-pub(crate) async fn shutdown_signal() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        match terminate {
-            Ok(mut terminate) => {
-                tokio::select! { _ = interrupt => {}, _ = terminate.recv() => {} }
-            }
-            Err(_) => drop(interrupt.await),
-        }
-    }
-    #[cfg(not(unix))]
-    drop(interrupt.await);
 }

@@ -42,6 +42,11 @@ pub(crate) struct Registration {
     pub(crate) stage: Option<Stage>,
 }
 
+/// What the environment says of S3.
+pub(crate) fn s3_settings() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("MLFLOW_S3_"))
+}
+
 impl Registry {
     pub(crate) async fn open(args: &State) -> anyhow::Result<Self> {
         let cache = args.state.join("cache");

@@ -3,7 +3,7 @@
 //! Every request may be repeated: the server may have answered the first one into a broken connection. MLflow
 //! itself answers some repeats with 400 and a text about UNIQUE, which is then a success.
 
-use super::{Registration, Stored};
+use super::{Registration, Stored, s3_settings};
 use anyhow::{Context, anyhow, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -212,9 +212,7 @@ impl TrackingServer {
         }
         if let Some(rest) = uri.strip_prefix("s3://") {
             let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let settings =
-                std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("MLFLOW_S3_"));
-            let artifacts = Artifacts::s3(&format!("s3://{bucket}"), settings)?;
+            let artifacts = Artifacts::s3(&format!("s3://{bucket}"), s3_settings())?;
             return Ok(Place::Direct(artifacts, ArtifactPath::new(path.trim_matches('/'))?));
         }
         let path = uri.strip_prefix("file://").unwrap_or(uri);

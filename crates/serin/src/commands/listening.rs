@@ -1,0 +1,55 @@
+//! A listening server: bound, answering, drained on SIGTERM.
+
+use anyhow::Context;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Requests under way get this long to end after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// A server that answers; see [`Listening::stop`].
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddr,
+    stop: tokio::sync::watch::Sender<bool>,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Listening {
+    pub(crate) async fn start(host: IpAddr, port: u16, router: axum::Router) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((host, port)).await.with_context(|| {
+            format!("cannot listen on {host}:{port}; choose another --port or stop what listens there")
+        })?;
+        let address = listener.local_addr()?;
+        let (stop, mut stopped) = tokio::sync::watch::channel(false);
+        let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+            // An error means that the sender is gone, which is a stop too.
+            let _ = stopped.changed().await;
+        });
+        Ok(Self { address, stop, server: tokio::spawn(async move { server.await }) })
+    }
+
+    /// Takes no new connections, lets requests under way end, and returns.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(DRAIN, self.server).await.is_err() {
+            tracing::warn!("connections were still open {} s after the stop; closing them", DRAIN.as_secs());
+        }
+    }
+}
+
+pub(crate) async fn shutdown_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        match terminate {
+            Ok(mut terminate) => {
+                tokio::select! { _ = interrupt => {}, _ = terminate.recv() => {} }
+            }
+            Err(_) => drop(interrupt.await),
+        }
+    }
+    #[cfg(not(unix))]
+    drop(interrupt.await);
+}

@@ -75,9 +75,9 @@ def serin_server(folder: Path, *options: str, env=None) -> Server:
     return Server([SERIN, "server", "--state", str(folder / "state"), "--port", str(port), *options], port, folder, env)
 
 
-def mlflow_server(folder: Path, database: str, python: str = sys.executable, workers: int = 1) -> Server:
+def mlflow_server(folder: Path, database: str, python: str = sys.executable, workers: int = 1, env=None) -> Server:
     port = free_port()
-    env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
+    env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": f"{Path(python).parent}:{os.environ['PATH']}", **(env or {})}
     command = [
         python, "-m", "mlflow", "server", "--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts"),
         "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers),

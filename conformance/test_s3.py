@@ -93,6 +93,68 @@ def test_a_large_file_goes_in_parts_and_a_broken_one_not_at_all(s3, tmp_path):
         assert not [key for key in keys(s3) if key.startswith("large/")]
 
 
+PARTS = """
+import mlflow, os, sys
+mlflow.set_experiment("parts")
+with mlflow.start_run() as run:
+    mlflow.log_artifact(sys.argv[1], "deep")
+got = mlflow.artifacts.download_artifacts(run.info.artifact_uri + "/deep/big.bin", dst_path=sys.argv[2])
+assert open(got, "rb").read() == open(sys.argv[1], "rb").read()
+print(run.info.run_id)
+"""
+
+
+def test_the_client_sends_parts_to_the_bucket_itself(s3, tmp_path):
+    big = tmp_path / "big.bin"
+    big.write_bytes(os.urandom(13 << 20))
+    with running(serin_server(tmp_path, "--artifacts-destination", f"s3://{BUCKET}/parts", env=s3.environment)) as server:
+        info = json.loads(answer(server, "GET", "/api/3.0/mlflow/server-info")[2])
+        assert info["multipart_uploads_enabled"] and info["multipart_downloads_enabled"]
+        # No key of the bucket is the client's: what it does there, the server signed.
+        env = {**CLEAN, "MLFLOW_TRACKING_URI": server.url, "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "true",
+               "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE": str(6 << 20), "MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE": str(5 << 20)}
+        done = subprocess.run([sys.executable, "-c", PARTS, str(big), str(tmp_path)], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        path = f"1/{done.stdout.split()[-1]}/artifacts/deep"
+        assert s3.head_object(Bucket=BUCKET, Key=f"parts/{path}/big.bin")["ETag"].strip('"').endswith("-3"), "three parts"
+
+        root = "/api/2.0/mlflow-artifacts"
+        signed = json.loads(answer(server, "GET", f"{root}/presigned/{path}/big.bin")[2])
+        with urllib.request.urlopen(signed["url"]) as got:
+            assert signed["file_size"] == big.stat().st_size == int(got.headers["Content-Length"])
+            assert "attachment" in got.headers["Content-Disposition"]
+        assert answer(server, "GET", f"{root}/presigned/{path}/none")[0] == 404
+        assert answer(server, "GET", f"{root}/presigned/1/..%2f..%2fetc")[0] == 400
+
+        def begin(name, **fields):
+            status, _, body = answer(server, "POST", f"{root}/mpu/create/{path}", {"path": name, **fields})
+            return status, json.loads(body)
+
+        assert begin("x", num_parts=0)[0] == begin("x", num_parts=10_001)[0] == begin("a/..", num_parts=1)[0] == 400
+        status, started = begin("/tmp/late.bin", num_parts=2)
+        assert status == 200 and [c["part_number"] for c in started["credentials"]] == [1, 2]
+        end = {"path": "/tmp/late.bin", "upload_id": started["upload_id"]}
+        for parts in [[], [{"part_number": 2, "etag": "x"}], [{"part_number": 1}]]:
+            assert answer(server, "POST", f"{root}/mpu/complete/{path}", {**end, "parts": parts})[0] == 400
+        assert answer(server, "POST", f"{root}/mpu/abort/{path}", end)[0] == 200
+        assert not s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
+        assert answer(server, "POST", f"{root}/mpu/abort/{path}", {**end, "upload_id": "gone"})[0] in (404, 500)
+
+
+def test_urls_of_a_direct_store_are_signed(s3, tmp_path):
+    options = ["--artifacts-destination", f"s3://{BUCKET}/urls", "--no-serve-artifacts"]
+    with running(serin_server(tmp_path, *options, env=s3.environment)) as server:
+        run, root = new_run(server), "/api/2.0/mlflow/artifacts"
+        put = json.loads(answer(server, "POST", f"{root}/presigned-upload-url", {"run_id": run, "path": "a/b.txt"})[2])
+        urllib.request.urlopen(urllib.request.Request(put["presigned_url"], data=b"hello", method="PUT", headers={"Content-Type": "text/plain", **put["headers"]})).read()
+        got = json.loads(answer(server, "POST", f"{root}/presigned-download-url", {"run_id": run, "path": "a/b.txt", "expiration": 60})[2])
+        assert urllib.request.urlopen(got["presigned_url"]).read() == b"hello" and got["file_size"] == 5
+        for bad in [{"path": "x"}, {"run_id": run}, {"run_id": run, "path": "../x"}, {"run_id": run, "path": "x", "expiration": 0},
+                    {"run_id": run, "path": "x", "model_id": "m-1"}]:
+            assert answer(server, "POST", f"{root}/presigned-upload-url", bad)[0] == 400, bad
+        assert answer(server, "POST", f"{root}/presigned-download-url", {"run_id": run, "path": "none"})[0] == 404
+
+
 def test_a_store_that_is_away_is_said_plainly(s3, tmp_path):
     env = {**s3.environment, "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "AWS_MAX_ATTEMPTS": "1"}
     with running(serin_server(tmp_path, "--artifacts-destination", f"s3://{BUCKET}/away", env=env)) as server:

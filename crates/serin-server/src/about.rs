@@ -18,13 +18,15 @@ pub(crate) async fn version() -> &'static str {
 }
 
 /// What MLflow's clients may use.
-pub(crate) async fn server_info(State(_): State<ControlPlane>) -> Json<Value> {
+pub(crate) async fn server_info(State(state): State<ControlPlane>) -> Json<Value> {
+    let artifacts = state.store.artifacts();
+    let signs = artifacts.signs() && artifacts.is_proxied();
     Json(json!({
         "store_type": "SqlStore",
         "workspaces_enabled": false,
         "trace_archival_enabled": false,
-        "multipart_uploads_enabled": false,
-        "multipart_downloads_enabled": false,
+        "multipart_uploads_enabled": signs,
+        "multipart_downloads_enabled": signs,
         "presigned_upload_run_id_supported": true,
         "presigned_upload_model_id_supported": true,
         "features_enabled": { "gateway": false },

@@ -9,7 +9,9 @@ mod registry;
 mod routes;
 mod scoring;
 mod tracking;
+mod webhooks;
 
 pub use http::guard::Allowed;
 pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};
 pub use scoring::live_model::{LiveModel, LoadError, ModelSlot};
+pub use webhooks::{SecretKey, WebhookPolicy, Webhooks};

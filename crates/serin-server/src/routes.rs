@@ -5,6 +5,7 @@ use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
 use crate::scoring::live_model::ModelSlot;
+use crate::webhooks::{self, Webhooks};
 use crate::{about, artifacts, registry, scoring, tracking};
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -60,6 +61,8 @@ pub fn data_plane(state: DataPlane) -> Router {
 pub struct ControlPlane {
     /// Database and artifacts.
     pub store: Store,
+    /// Tells others of changes of the registry.
+    pub webhooks: Webhooks,
     /// Epoch milliseconds now.
     pub clock: fn() -> i64,
 }
@@ -108,7 +111,7 @@ pub struct Policy {
 
 /// Every route of `serin server`, below `prefix` (empty, or such as `/mlflow`).
 pub fn control_plane(state: ControlPlane, policy: Policy, prefix: &str) -> Router {
-    let mlflow = || tracking::router().merge(registry::router()).merge(artifacts::router());
+    let mlflow = || tracking::router().merge(registry::router()).merge(artifacts::router()).merge(webhooks::router());
     // MLflow's clients and its browser UI reach the same handlers under different prefixes.
     let api = |root: &str| {
         Router::new()

@@ -7,7 +7,7 @@
 use crate::StoreError;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{Certificate, ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
@@ -24,6 +24,8 @@ const PART: usize = 8 << 20;
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     objects: Arc<dyn ObjectStore>,
+    /// The same, where it is S3 and can sign.
+    pub(crate) s3: Option<Arc<AmazonS3>>,
     local: Option<PathBuf>,
     prefix: String,
     /// What the root is called in URIs of the store itself: a path or `s3://bucket/prefix`.
@@ -119,6 +121,7 @@ impl Artifacts {
             .with_automatic_cleanup(true);
         Ok(Self {
             objects: Arc::new(objects),
+            s3: None,
             root: root.display().to_string(),
             local: Some(root),
             prefix: String::new(),
@@ -168,7 +171,8 @@ impl Artifacts {
         }
         let s3 = Arc::new(builder.with_client_options(client).build().map_err(failed)?);
         Ok(Self {
-            objects: s3,
+            objects: s3.clone(),
+            s3: Some(s3),
             local: None,
             prefix: prefix.trim_matches('/').to_owned(),
             root: uri.trim_end_matches('/').to_owned(),
@@ -225,7 +229,7 @@ impl Artifacts {
         ArtifactPath::new(rest.trim_matches('/')).ok()
     }
 
-    fn object(&self, path: &ArtifactPath) -> Result<ObjectPath, StoreError> {
+    pub(crate) fn object(&self, path: &ArtifactPath) -> Result<ObjectPath, StoreError> {
         let full = match (self.prefix.as_str(), path.as_str()) {
             ("", path) => path.to_owned(),
             (prefix, "") => prefix.to_owned(),

@@ -178,6 +178,21 @@ pub(crate) struct Server {
     /// Origins of other sites whose pages may change things, comma-separated; * allows all
     #[arg(long, env = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub(crate) cors_allowed_origins: Vec<String>,
+    /// Schemes that webhook URLs may have
+    #[arg(
+        long,
+        env = "MLFLOW_WEBHOOK_ALLOWED_SCHEMES",
+        value_name = "SCHEMES",
+        value_delimiter = ',',
+        default_value = "https"
+    )]
+    pub(crate) webhook_allowed_schemes: Vec<String>,
+    /// Webhooks may also go to private addresses and to this machine: for development
+    #[arg(long, env = "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS")]
+    pub(crate) webhook_allow_private_ips: bool,
+    /// Fernet key that encrypts webhooks' secrets in the database
+    #[arg(long, env = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) webhook_secret_encryption_key: Option<String>,
 }
 
 #[derive(Debug, Args, Clone)]

@@ -161,6 +161,10 @@ pub(crate) async fn resources(store: &Store, fields: &Fields, about: About) -> R
             }
             runs.sort_unstable();
             runs.dedup();
+            let model = fields.text("model_id")?;
+            if runs.is_empty() && !model.is_empty() {
+                return Ok(vec![Resource::Experiment(store.logged_model(&model).await?.experiment_id)]);
+            }
             if runs.is_empty() {
                 return Err(fields.run_id().err().unwrap_or_else(|| ApiError::invalid("no run is named")));
             }

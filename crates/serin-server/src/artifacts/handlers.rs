@@ -152,17 +152,3 @@ pub(crate) async fn get_of_version(State(state): State<ControlPlane>, fields: Fi
     let version = state.store.model_version(&fields.required("name")?, fields.version("version")?).await?;
     send_file(&state, &version.storage_location, &path).await
 }
-
-pub(crate) async fn multipart(State(_): State<ControlPlane>) -> ApiError {
-    ApiError::mlflow("NOT_IMPLEMENTED", "Multipart upload is not supported for the current artifact repository")
-}
-
-pub(crate) async fn presigned(State(_): State<ControlPlane>) -> ApiError {
-    ApiError::mlflow("NOT_IMPLEMENTED", "Multipart download is not supported for the current artifact repository")
-}
-
-pub(crate) async fn presigned_url(State(_): State<ControlPlane>) -> ApiError {
-    ApiError::invalid(
-        "Presigned upload is not supported for proxied artifact storage (artifact URI scheme: mlflow-artifacts). This endpoint requires a direct cloud storage artifact URI.",
-    )
-}

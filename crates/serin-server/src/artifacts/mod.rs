@@ -1,6 +1,7 @@
 //! MLflow's proxied artifacts: files through the server, streamed both ways.
 
 mod handlers;
+mod presigned;
 
 use crate::routes::ControlPlane;
 use axum::Router;
@@ -15,18 +16,18 @@ pub(crate) fn proxied() -> Router<ControlPlane> {
         .route("/artifacts", get(handlers::list))
         .route("/artifacts/", get(handlers::list))
         .route("/artifacts/{*path}", file)
-        .route("/mpu/create/{*path}", post(handlers::multipart))
-        .route("/mpu/complete/{*path}", post(handlers::multipart))
-        .route("/mpu/abort/{*path}", post(handlers::multipart))
-        .route("/presigned/{*path}", get(handlers::presigned))
+        .route("/mpu/create/{*path}", post(presigned::create))
+        .route("/mpu/complete/{*path}", post(presigned::complete))
+        .route("/mpu/abort/{*path}", post(presigned::abort))
+        .route("/presigned/{*path}", get(presigned::download))
 }
 
 /// Routes below `/api/2.0/mlflow`.
 pub(crate) fn router() -> Router<ControlPlane> {
     Router::new()
         .route("/artifacts/list", get(handlers::list_of_run))
-        .route("/artifacts/presigned-upload-url", post(handlers::presigned_url))
-        .route("/artifacts/presigned-download-url", post(handlers::presigned_url))
+        .route("/artifacts/presigned-upload-url", post(presigned::upload_url))
+        .route("/artifacts/presigned-download-url", post(presigned::download_url))
         .route("/upload-artifact", post(handlers::upload_small))
 }
 

@@ -251,9 +251,14 @@ impl Fields {
 
     /// One object.
     pub(crate) fn object(&self, name: &str) -> Result<Self, ApiError> {
+        self.opt_object(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// One object, or none.
+    pub(crate) fn opt_object(&self, name: &str) -> Result<Option<Self>, ApiError> {
         match self.values.get(name) {
-            None => Err(self.missing(name)),
-            Some(Value::Object(values)) => Self::new(values.clone(), format!("{}{name}.", self.at)),
+            None => Ok(None),
+            Some(Value::Object(values)) => Self::new(values.clone(), format!("{}{name}.", self.at)).map(Some),
             Some(other) => Err(self.wrong(name, other)),
         }
     }

@@ -9,7 +9,7 @@ use crate::tracking::paged;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use serin_store::{Resource, Search, Stage};
+use serin_store::{Resource, Search, Stage, WebhookEvent};
 
 type Answer = Result<Json<Value>, ApiError>;
 
@@ -19,6 +19,7 @@ pub(crate) async fn create(State(state): State<ControlPlane>, caller: Caller, fi
     let model =
         state.store.create_registered_model(&name, description.as_deref(), fields.pairs("tags")?, change).await?;
     access::own(&state, &caller, Resource::RegisteredModel(name)).await?;
+    state.webhooks.emit(WebhookEvent::MODEL_CREATED, wire::told_model(&model));
     Ok(Json(json!({ "registered_model": wire::registered_model(&model) })))
 }
 
@@ -82,7 +83,10 @@ pub(crate) async fn delete_tag(State(state): State<ControlPlane>, fields: Fields
 
 pub(crate) async fn set_alias(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
     let (name, alias) = (fields.required("name")?, fields.required("alias")?);
-    state.store.set_alias(&name, &alias, fields.version("version")?, state.change(&caller, "alias set")).await?;
+    let version = fields.version("version")?;
+    state.store.set_alias(&name, &alias, version, state.change(&caller, "alias set")).await?;
+    let told = json!({ "name": name, "alias": alias, "version": version.to_string() });
+    state.webhooks.emit(WebhookEvent::ALIAS_CREATED, told);
     Ok(Json(json!({})))
 }
 
@@ -94,5 +98,6 @@ pub(crate) async fn get_by_alias(State(state): State<ControlPlane>, fields: Fiel
 pub(crate) async fn delete_alias(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
     let (name, alias) = (fields.required("name")?, fields.required("alias")?);
     state.store.delete_alias(&name, &alias, state.change(&caller, "alias removed")).await?;
+    state.webhooks.emit(WebhookEvent::ALIAS_DELETED, json!({ "name": name, "alias": alias }));
     Ok(Json(json!({})))
 }

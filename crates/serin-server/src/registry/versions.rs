@@ -9,7 +9,7 @@ use crate::tracking::paged;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use serin_store::{NewModelVersion, Permission, Resource, Search, Stage};
+use serin_store::{NewModelVersion, Permission, Resource, Search, Stage, WebhookEvent};
 
 type Answer = Result<Json<Value>, ApiError>;
 
@@ -27,6 +27,7 @@ pub(crate) async fn create(State(state): State<ControlPlane>, caller: Caller, fi
     };
     may_read_source(&state, &caller, &new).await?;
     let version = state.store.create_model_version(new, state.change(&caller, "registered")).await?;
+    state.webhooks.emit(WebhookEvent::VERSION_CREATED, wire::told_version(&version));
     Ok(Json(json!({ "model_version": wire::listed(&version) })))
 }
 
@@ -82,13 +83,19 @@ pub(crate) async fn download_uri(State(state): State<ControlPlane>, fields: Fiel
 
 pub(crate) async fn set_tag(State(state): State<ControlPlane>, fields: Fields) -> Answer {
     let (name, version) = (fields.required("name")?, fields.version("version")?);
-    state.store.set_model_version_tag(&name, version, fields.pair()?).await?;
+    let tag = fields.pair()?;
+    let told = json!({ "name": name, "version": version.to_string(), "key": tag.key, "value": tag.value });
+    state.store.set_model_version_tag(&name, version, tag).await?;
+    state.webhooks.emit(WebhookEvent::VERSION_TAG_SET, told);
     Ok(Json(json!({})))
 }
 
 pub(crate) async fn delete_tag(State(state): State<ControlPlane>, fields: Fields) -> Answer {
     let (name, version) = (fields.required("name")?, fields.version("version")?);
-    state.store.delete_model_version_tag(&name, version, &fields.required("key")?).await?;
+    let key = fields.required("key")?;
+    state.store.delete_model_version_tag(&name, version, &key).await?;
+    let told = json!({ "name": name, "version": version.to_string(), "key": key });
+    state.webhooks.emit(WebhookEvent::VERSION_TAG_DELETED, told);
     Ok(Json(json!({})))
 }
 

@@ -1,6 +1,6 @@
 //! MLflow's JSON of the model registry.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use serin_store::{LedgerEntry, ModelVersion, RegisteredModel, Tag};
 
 fn tags(tags: &[Tag]) -> Value {
@@ -72,4 +72,22 @@ pub(super) fn ledger_entry(entry: &LedgerEntry) -> Value {
         "id": entry.id, "at": entry.at_ms, "version": entry.version.map(|version| version.to_string()),
         "change": entry.change, "target": entry.target, "actor": entry.actor, "reason": entry.reason,
     })
+}
+
+/// As webhooks are told of a new model.
+pub(super) fn told_model(model: &RegisteredModel) -> Value {
+    json!({ "name": model.name, "tags": by_key(&model.tags), "description": model.description })
+}
+
+/// As webhooks are told of a new version.
+pub(super) fn told_version(version: &ModelVersion) -> Value {
+    json!({
+        "name": version.name, "version": version.version.to_string(), "source": version.source,
+        "run_id": (!version.run_id.is_empty()).then_some(&version.run_id),
+        "tags": by_key(&version.tags), "description": version.description,
+    })
+}
+
+fn by_key(tags: &[Tag]) -> Map<String, Value> {
+    tags.iter().map(|tag| (tag.key.clone(), json!(tag.value))).collect()
 }

@@ -5,7 +5,7 @@ use super::say;
 use crate::cli::{Backend, Server};
 use crate::registry::s3_settings;
 use anyhow::Context;
-use serin_server::{Allowed, ControlPlane, Policy, control_plane};
+use serin_server::{Allowed, ControlPlane, Policy, WebhookPolicy, Webhooks, control_plane};
 use serin_store::{Artifacts, DatabaseUri, Store};
 
 pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
@@ -19,7 +19,8 @@ pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
     let allowed = Allowed { hosts: args.allowed_hosts.clone(), origins: args.cors_allowed_origins.clone() };
     let prefix = args.static_prefix.clone().unwrap_or_default();
     let policy = Policy { allowed, authenticate: args.auth };
-    let router = control_plane(ControlPlane { store, clock: super::now_ms }, policy, &prefix);
+    let webhooks = Webhooks::start(store.clone(), webhook_policy(args)?, super::now_ms).map_err(anyhow::Error::msg)?;
+    let router = control_plane(ControlPlane { store, webhooks, clock: super::now_ms }, policy, &prefix);
     let listening = Listening::start(args.host, args.port, router).await?;
     let address = listening.address;
     if !args.host.is_loopback() && !args.auth {
@@ -33,6 +34,17 @@ pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
     shutdown_signal().await;
     listening.stop().await;
     Ok(())
+}
+
+fn webhook_policy(args: &Server) -> anyhow::Result<WebhookPolicy> {
+    let key = args.webhook_secret_encryption_key.as_deref().filter(|key| !key.is_empty());
+    let key = key.map(str::parse).transpose().map_err(anyhow::Error::msg);
+    Ok(WebhookPolicy {
+        schemes: args.webhook_allowed_schemes.clone(),
+        allow_private: args.webhook_allow_private_ips,
+        key: key.context("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY")?,
+        ..WebhookPolicy::default()
+    })
 }
 
 pub(crate) async fn open(args: &Backend, direct: bool) -> anyhow::Result<Store> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-const ARROWS: [&str; 16] = [
+const ARROWS: [&str; 17] = [
     "serin -> serin-analysis",
     "serin -> serin-dataset",
     "serin -> serin-scoring",
@@ -18,6 +18,7 @@ const ARROWS: [&str; 16] = [
     "serin-training -> serin-scoring",
     // Owners of the libraries that must not spread.
     "serin -> reqwest",
+    "serin-server -> reqwest",
     "serin-store -> object_store",
     "serin-store -> sqlx",
     "serin-training -> xgboost_lib-sys",

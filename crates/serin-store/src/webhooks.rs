@@ -1,0 +1,284 @@
+//! Webhooks: who is told of which change of the registry. MLflow's tables; the secret is kept as it is given, which
+//! the server sees to be sealed.
+
+use crate::names::limit;
+use crate::sql::{Connection, Row, Value, args};
+use crate::{Page, Store, StoreError};
+
+const COLUMNS: &str = "webhook_id, name, url, description, secret, status, creation_timestamp, last_updated_timestamp";
+
+/// What can be told of: entity and action, MLflow's words. Those of its prompts and gateway budgets are not serin's.
+const EVENTS: [(&str, &str); 6] = [
+    ("registered_model", "created"),
+    ("model_version", "created"),
+    ("model_version_tag", "set"),
+    ("model_version_tag", "deleted"),
+    ("model_version_alias", "created"),
+    ("model_version_alias", "deleted"),
+];
+
+/// A change that a webhook can be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebhookEvent {
+    /// Such as `model_version`.
+    pub entity: &'static str,
+    /// Such as `created`.
+    pub action: &'static str,
+}
+
+impl WebhookEvent {
+    /// A registered model was made.
+    pub const MODEL_CREATED: Self = Self::at(0);
+    /// A version was registered.
+    pub const VERSION_CREATED: Self = Self::at(1);
+    /// A version got a tag.
+    pub const VERSION_TAG_SET: Self = Self::at(2);
+    /// A version lost a tag.
+    pub const VERSION_TAG_DELETED: Self = Self::at(3);
+    /// An alias points at a version.
+    pub const ALIAS_CREATED: Self = Self::at(4);
+    /// An alias is gone.
+    pub const ALIAS_DELETED: Self = Self::at(5);
+
+    const fn at(i: usize) -> Self {
+        Self { entity: EVENTS[i].0, action: EVENTS[i].1 }
+    }
+
+    /// By MLflow's words, in upper or lower case.
+    ///
+    /// # Errors
+    /// When nothing of the kind happens here; lists what does.
+    pub fn new(entity: &str, action: &str) -> Result<Self, StoreError> {
+        let known = (0..EVENTS.len())
+            .map(Self::at)
+            .find(|event| event.entity.eq_ignore_ascii_case(entity) && event.action.eq_ignore_ascii_case(action));
+        known.ok_or_else(|| {
+            let list: Vec<String> = EVENTS.iter().map(|(entity, action)| format!("{entity}.{action}")).collect();
+            StoreError::Invalid(format!(
+                "Invalid action '{action}' for entity '{entity}': the events of this server are {}",
+                list.join(", ")
+            ))
+        })
+    }
+}
+
+/// A webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Unique.
+    pub id: String,
+    /// For people; need not be unique.
+    pub name: String,
+    /// Where to.
+    pub url: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// What signs the deliveries, sealed.
+    pub secret: Option<String>,
+    /// Whether it is told.
+    pub active: bool,
+    /// What of.
+    pub events: Vec<WebhookEvent>,
+    /// Epoch milliseconds.
+    pub creation_time_ms: i64,
+    /// Epoch milliseconds.
+    pub last_updated_time_ms: i64,
+}
+
+/// What to change of a webhook; what is none stays.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookUpdate {
+    /// For people.
+    pub name: Option<String>,
+    /// Where to.
+    pub url: Option<String>,
+    /// Free text.
+    pub description: Option<String>,
+    /// Sealed.
+    pub secret: Option<String>,
+    /// Whether it is told.
+    pub active: Option<bool>,
+    /// What of.
+    pub events: Option<Vec<WebhookEvent>>,
+}
+
+impl WebhookUpdate {
+    fn check(&self) -> Result<(), StoreError> {
+        if let Some(name) = &self.name {
+            let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+            if name.len() > 63 || !name.chars().all(inner) || !edge(name.chars().next()) || !edge(name.chars().last()) {
+                return Err(StoreError::Invalid(format!(
+                    "Webhook name '{name}' is invalid. It must start and end with a letter or digit, be less than 63 characters long, and contain only letters, digits, dots (.), underscores (_), and hyphens (-)."
+                )));
+            }
+        }
+        if self.events.as_ref().is_some_and(Vec::is_empty) {
+            return Err(StoreError::invalid("Webhook events must be a non-empty list of WebhookEvent objects: []."));
+        }
+        limit("url", self.url.as_deref().unwrap_or_default(), 500)?;
+        limit("description", self.description.as_deref().unwrap_or_default(), 1000)?;
+        limit("secret", self.secret.as_deref().unwrap_or_default(), 1000)
+    }
+}
+
+fn active(status: &str) -> bool {
+    status == "ACTIVE"
+}
+
+fn status(active: bool) -> &'static str {
+    if active { "ACTIVE" } else { "DISABLED" }
+}
+
+impl Store {
+    /// Makes a webhook with the name, address and events of `new`.
+    ///
+    /// # Errors
+    /// When one of them does not fit.
+    pub async fn create_webhook(&self, new: WebhookUpdate, now_ms: i64) -> Result<Webhook, StoreError> {
+        new.check()?;
+        let id = uuid::Uuid::new_v4().to_string();
+        let made = id.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = "INSERT INTO webhooks (webhook_id, name, url, description, secret, status, creation_timestamp, last_updated_timestamp, workspace) \
+                           VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 'default')";
+                let values = args![
+                    &id,
+                    new.name.unwrap_or_default(),
+                    new.url.unwrap_or_default(),
+                    new.description,
+                    new.secret,
+                    status(new.active.unwrap_or(true)),
+                    now_ms
+                ];
+                connection.execute(sql, values).await?;
+                put_events(connection, &id, &new.events.unwrap_or_default()).await
+            })
+        })
+        .await?;
+        self.webhook(&made).await
+    }
+
+    /// A webhook.
+    ///
+    /// # Errors
+    /// When there is none with this id.
+    pub async fn webhook(&self, id: &str) -> Result<Webhook, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM webhooks WHERE webhook_id = $1 AND deleted_timestamp IS NULL");
+        let rows = self.reader().rows(sql, args![id]).await?;
+        self.webhooks_of(&rows).await?.pop().ok_or_else(|| missing(id))
+    }
+
+    /// Webhooks, the newest first; `limit` from 1 to 1000.
+    ///
+    /// # Errors
+    /// When the limit is another, or the database fails.
+    pub async fn webhooks(&self, limit: i64, offset: i64) -> Result<Page<Webhook>, StoreError> {
+        if !(1..=1000).contains(&limit) {
+            return Err(StoreError::invalid("max_results must be between 1 and 1000."));
+        }
+        let sql = format!(
+            "SELECT {COLUMNS} FROM webhooks WHERE deleted_timestamp IS NULL ORDER BY creation_timestamp DESC, webhook_id LIMIT $1 OFFSET $2"
+        );
+        let rows = self.reader().rows(sql, args![limit + 1, offset]).await?;
+        Ok(Page::cut(self.webhooks_of(&rows).await?, limit, offset))
+    }
+
+    /// Who is to be told of `event`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn webhooks_for(&self, event: WebhookEvent) -> Result<Vec<Webhook>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM webhooks WHERE status = 'ACTIVE' AND deleted_timestamp IS NULL AND webhook_id IN \
+             (SELECT webhook_id FROM webhook_events WHERE entity = $1 AND action = $2) ORDER BY creation_timestamp, webhook_id"
+        );
+        let rows = self.reader().rows(sql, args![event.entity, event.action]).await?;
+        self.webhooks_of(&rows).await
+    }
+
+    async fn webhooks_of(&self, rows: &[Row]) -> Result<Vec<Webhook>, StoreError> {
+        let mut webhooks = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = row.text(0)?;
+            let sql = "SELECT entity, action FROM webhook_events WHERE webhook_id = $1 ORDER BY entity, action";
+            let mut events = Vec::new();
+            for event in self.reader().rows(sql, args![&id]).await? {
+                // A database of MLflow's may name events that do not happen here.
+                events.extend(WebhookEvent::new(&event.text(0)?, &event.text(1)?).ok());
+            }
+            webhooks.push(Webhook {
+                id,
+                name: row.text(1)?,
+                url: row.text(2)?,
+                description: row.opt_text(3)?,
+                secret: row.opt_text(4)?,
+                active: active(&row.text(5)?),
+                events,
+                creation_time_ms: row.int(6)?,
+                last_updated_time_ms: row.opt_int(7)?.unwrap_or_default(),
+            });
+        }
+        Ok(webhooks)
+    }
+
+    /// Changes a webhook.
+    ///
+    /// # Errors
+    /// When there is none with this id, or a value does not fit.
+    pub async fn update_webhook(&self, id: &str, update: WebhookUpdate, now_ms: i64) -> Result<Webhook, StoreError> {
+        update.check()?;
+        let changed = id.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = "UPDATE webhooks SET name = COALESCE($1, name), url = COALESCE($2, url), description = COALESCE($3, description), \
+                           secret = COALESCE($4, secret), status = COALESCE($5, status), last_updated_timestamp = $6 \
+                           WHERE webhook_id = $7 AND deleted_timestamp IS NULL";
+                let active = update.active.map(|active| status(active).to_owned());
+                let values: Vec<Value> =
+                    args![update.name, update.url, update.description, update.secret, active, now_ms, &changed];
+                if connection.execute(sql, values).await? == 0 {
+                    return Err(missing(&changed));
+                }
+                match update.events {
+                    Some(events) => put_events(connection, &changed, &events).await,
+                    None => Ok(()),
+                }
+            })
+        })
+        .await?;
+        self.webhook(id).await
+    }
+
+    /// Removes a webhook.
+    ///
+    /// # Errors
+    /// When there is none with this id.
+    pub async fn delete_webhook(&self, id: &str, now_ms: i64) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = "UPDATE webhooks SET deleted_timestamp = $1, last_updated_timestamp = $1, secret = NULL WHERE webhook_id = $2 AND deleted_timestamp IS NULL";
+                if connection.execute(sql, args![now_ms, &id]).await? == 0 {
+                    return Err(missing(&id));
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+fn missing(id: &str) -> StoreError {
+    StoreError::NotFound(format!("Webhook with ID {id} not found."))
+}
+
+async fn put_events(connection: &mut Connection, id: &str, events: &[WebhookEvent]) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM webhook_events WHERE webhook_id = $1", args![id]).await?;
+    for event in events {
+        let sql = "INSERT INTO webhook_events (webhook_id, entity, action) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        connection.execute(sql, args![id, event.entity, event.action]).await?;
+    }
+    Ok(())
+}

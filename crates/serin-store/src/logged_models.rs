@@ -4,7 +4,7 @@ use crate::experiments::must_be_active;
 use crate::metrics::Metric;
 use crate::names::{check_logged_model_name, limit};
 use crate::sql::{Connection, Row, Value, args, placeholders};
-use crate::{Store, StoreError, Tag};
+use crate::{ModelOutput, Store, StoreError, Tag};
 use std::collections::HashMap;
 
 pub(crate) const COLUMNS: &str = "m.model_id, m.experiment_id, m.name, m.artifact_location, m.creation_timestamp_ms, m.last_updated_timestamp_ms, m.status, m.model_type, m.source_run_id, m.status_message";
@@ -160,6 +160,59 @@ impl Store {
         })
         .await?;
         self.logged_model(&created).await
+    }
+
+    /// Stores `files` as the model `name` of a run: complete before it is ready, and its output from then on.
+    ///
+    /// # Errors
+    /// When a name is not a plain file name, the run is missing, or the store fails; what is there of it then is
+    /// marked as failed.
+    pub async fn log_model(
+        &self,
+        run_id: &str,
+        name: &str,
+        files: Vec<(String, Vec<u8>)>,
+        now_ms: i64,
+    ) -> Result<LoggedModel, StoreError> {
+        for name in files.iter().map(|(name, _)| name.as_str()).chain([name]) {
+            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+                return Err(StoreError::Invalid(format!("artifact name {name:?} is not a plain file name")));
+            }
+        }
+        let new = NewLoggedModel {
+            experiment_id: self.run_info(run_id).await?.experiment_id,
+            name: name.to_owned(),
+            source_run_id: run_id.to_owned(),
+            ..NewLoggedModel::default()
+        };
+        let model = self.create_logged_model(new, now_ms).await?;
+        let stored = async {
+            let root = self.artifacts.path_of(&model.artifact_location).ok_or_else(|| {
+                StoreError::Invalid(format!(
+                    "{} is not below the artifact root {}",
+                    model.artifact_location,
+                    self.artifacts.root()
+                ))
+            })?;
+            for (name, bytes) in files {
+                self.artifacts.put_bytes(&root.join(&name)?, bytes).await?;
+            }
+            self.log_outputs(run_id, vec![ModelOutput { model_id: model.id.clone(), step: 0 }]).await
+        };
+        let stored = stored.await;
+        let status = if stored.is_ok() { LoggedModelStatus::Ready } else { LoggedModelStatus::Failed };
+        let model = self.finalize_logged_model(&model.id, status, now_ms).await?;
+        stored.map(|()| model)
+    }
+
+    /// The newest model of a run that has this name.
+    pub(crate) async fn model_of_run(&self, run_id: &str, name: &str) -> Result<Option<LoggedModel>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM logged_models m WHERE m.source_run_id = $1 AND m.name = $2 AND m.lifecycle_stage = 'active' \
+             ORDER BY m.creation_timestamp_ms DESC, m.model_id LIMIT 1"
+        );
+        let rows = self.reader().rows(sql, args![run_id, name]).await?;
+        Ok(self.logged_models_of(&rows).await?.pop())
     }
 
     /// A logged model that is not deleted.

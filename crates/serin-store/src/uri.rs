@@ -84,8 +84,19 @@ impl Store {
             ModelUri::Path(path) => return Ok(ResolvedModel { name: None, version: None, path: path.clone() }),
             ModelUri::Run(run, path) => {
                 let info = self.run_info(run).await?;
-                let location = format!("{}/{path}", info.artifact_uri.trim_end_matches('/'));
-                let path = self.local_copy(&location, &cache.join(run)).await?;
+                let mut location = format!("{}/{path}", info.artifact_uri.trim_end_matches('/'));
+                // A folder of the run, or, since MLflow 3, the model of that name that it logged.
+                let folder = self.artifacts.path_of(&location);
+                let found = match &folder {
+                    Some(folder) => !self.artifacts.list(folder).await?.is_empty(),
+                    None => true,
+                };
+                let mut kept = cache.join(run);
+                if !found && let Some(model) = self.model_of_run(run, path).await? {
+                    location = model.artifact_location;
+                    kept = cache.join(model.id);
+                }
+                let path = self.local_copy(&location, &kept).await?;
                 return Ok(ResolvedModel { name: None, version: None, path });
             }
             _ => self.version_of(uri).await?,
@@ -160,30 +171,6 @@ impl Store {
                 .map_err(|source| StoreError::artifact(cache.display(), source))?;
         }
         Ok(cache.to_owned())
-    }
-
-    /// Writes `files` into folder `folder` of a run's artifacts and returns its URI.
-    ///
-    /// # Errors
-    /// When a name is not a plain file name, or the store fails.
-    pub async fn put_folder(
-        &self,
-        run_id: &str,
-        folder: &str,
-        files: Vec<(String, Vec<u8>)>,
-    ) -> Result<String, StoreError> {
-        for name in files.iter().map(|(name, _)| name.as_str()).chain([folder]) {
-            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
-                return Err(StoreError::Invalid(format!("artifact name {name:?} is not a plain file name")));
-            }
-        }
-        let uri = format!("{}/{folder}", self.run_info(run_id).await?.artifact_uri.trim_end_matches('/'));
-        let outside = || StoreError::Invalid(format!("{uri} is not below the artifact root {}", self.artifacts.root()));
-        let root = self.artifacts.path_of(&uri).ok_or_else(outside)?;
-        for (name, bytes) in files {
-            self.artifacts.put_bytes(&root.join(&name)?, bytes).await?;
-        }
-        Ok(uri)
     }
 }
 

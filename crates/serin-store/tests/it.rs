@@ -72,9 +72,11 @@ async fn versions_are_found_by_number_stage_alias_latest_run_and_path() {
     for place in places().await {
         let (store, cache) = (&place.store, place.folder.path().join("cache"));
         let run = run(store).await;
-        let source = store.put_folder(&run, "model", vec![("model.ubj".into(), b"x".to_vec())]).await.unwrap();
+        let model = store.log_model(&run, "model", vec![("model.ubj".into(), b"x".to_vec())], 1).await.unwrap();
+        let source = format!("models:/{}", model.id);
         for expected in 1..=3 {
-            let made = store.create_model_version(version("fraud", &source, &run), change()).await.unwrap();
+            let new = NewModelVersion { model_id: model.id.clone(), ..version("fraud", &source, &run) };
+            let made = store.create_model_version(new, change()).await.unwrap();
             assert_eq!(made.version, expected);
         }
         store.move_to_stage("fraud", 1, Stage::Production, true, change()).await.unwrap();
@@ -190,8 +192,8 @@ async fn names_that_leave_their_folder_are_refused() {
     for place in places().await {
         let run = run(&place.store).await;
         for name in ["../x", "a/b", "a\\b", "", ".hidden"] {
-            assert!(place.store.put_folder(&run, name, vec![]).await.is_err(), "{name:?}");
-            assert!(place.store.put_folder(&run, "model", vec![(name.into(), vec![])]).await.is_err(), "{name:?}");
+            assert!(place.store.log_model(&run, name, vec![], 1).await.is_err(), "{name:?}");
+            assert!(place.store.log_model(&run, "model", vec![(name.into(), vec![])], 1).await.is_err(), "{name:?}");
         }
         for name in ["a/b", "a:b", "", "..", "a\\b"] {
             assert!(place.store.create_registered_model(name, None, vec![], change()).await.is_err(), "{name:?}");

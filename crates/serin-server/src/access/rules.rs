@@ -185,6 +185,7 @@ mod tests {
     fn what_no_rule_names_is_for_administrators() {
         for path in [
             "/api/2.0/mlflow/new/route",
+            "/api/2.0/mlflow/webhooks",
             "/metrics",
             "/api/2.0/mlflow-artifacts/other",
             "/api/v1/anything",

@@ -103,11 +103,11 @@ mod tests {
         let sealed = key.seal("s€cret", 1_764_000_000_000).expect("sealed");
         assert_eq!(key.open(&sealed).as_deref(), Some("s€cret"));
         assert_ne!(sealed, key.seal("s€cret", 1_764_000_000_000).expect("sealed"), "each has its own IV");
-        let other: SecretKey = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e5=".parse().expect("a key");
+        let other: SecretKey = "dw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=".parse().expect("a key");
         for bad in ["", "gAAA", "not base64!", &token[..60], &token.replace("021c", "021d")] {
             assert_eq!(key.open(bad), None, "{bad}");
         }
-        drop(other);
+        assert_eq!(other.open(token), None, "another key");
         assert!("c2hvcnQ=".parse::<SecretKey>().is_err());
         assert_eq!(format!("{key:?}"), "SecretKey");
     }

@@ -120,7 +120,7 @@ pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
     let fit_seconds = start.elapsed().as_secs_f64();
 
     log(&registry, &run_id, args, &fitted, &evaluation, started).await?;
-    let stored = registry.put_model(&run_id, files).await?;
+    let stored = registry.put_model(&run_id, files, super::now_ms()).await?;
     let mut version = None;
     if !args.no_register {
         let change = Change { actor: user, reason: "serin train".into(), at_ms: now_ms() };

@@ -103,13 +103,19 @@ impl Registry {
     }
 
     /// Stores the files of a model package as the run's model.
-    pub(crate) async fn put_model(&self, run_id: &str, files: Vec<(String, Vec<u8>)>) -> anyhow::Result<Stored> {
+    pub(crate) async fn put_model(
+        &self,
+        run_id: &str,
+        files: Vec<(String, Vec<u8>)>,
+        now_ms: i64,
+    ) -> anyhow::Result<Stored> {
         match self {
             Self::Embedded { store, .. } => {
-                let source = store.put_folder(run_id, FOLDER, files).await?;
-                let path = store.artifacts().path_of(&source).and_then(|path| store.artifacts().local_folder(&path));
-                let shown = path.map_or_else(|| source.clone(), |path| path.display().to_string());
-                Ok(Stored { source, model_id: String::new(), shown })
+                let model = store.log_model(run_id, FOLDER, files, now_ms).await?;
+                let location = model.artifact_location;
+                let path = store.artifacts().path_of(&location).and_then(|path| store.artifacts().local_folder(&path));
+                let shown = path.map_or(location, |path| path.display().to_string());
+                Ok(Stored { source: format!("models:/{}", model.id), model_id: model.id, shown })
             }
             Self::Remote { server, .. } => server.put_model(run_id, FOLDER, files).await,
         }
@@ -125,6 +131,7 @@ impl Registry {
             name: model.name.clone(),
             create_model: true,
             source: stored.source.clone(),
+            model_id: stored.model_id.clone(),
             run_id: model.run_id.clone(),
             user: Some(change.actor.clone()),
             ..NewModelVersion::default()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import mlflow
 import pytest
 import story
 import wire
@@ -251,3 +253,47 @@ def test_the_ledger_tells_who_held_what(ours):
     with pytest.raises(urllib.error.HTTPError) as error:
         call(ours, "GET", "/api/v1/models/nobody/history")
     assert error.value.code == 404
+
+
+FILL = """
+import mlflow, sys
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.create_experiment("e")
+mlflow.set_experiment("e")
+with mlflow.start_run():
+    mlflow.log_metric("m", 1.5)
+    mlflow.log_param("p", 1)
+client = mlflow.MlflowClient()
+client.create_registered_model("r")
+client.create_model_version("r", "s3://bucket/x")
+client.set_registered_model_alias("r", "champion", 1)
+print(mlflow.__version__)
+"""
+
+
+@pytest.mark.parametrize("version", ["3.10.1", "3.11.1", "3.12.0", "3.13.0", "3.14.0", "3.15.0", "3.16.0"])
+def test_a_database_of_another_mlflow_is_used_as_it_is(version, tmp_path):
+    # Beside the environment, which has all that it needs.
+    packages = Path(sys.prefix) / f"mlflow-{version}"
+    if not packages.exists():
+        pinned = [f"{name}=={version}" for name in ("mlflow", "mlflow-skinny", "mlflow-tracing")]
+        partial = packages.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "pip", "-q", "install", "--no-deps", "--target", partial, *pinned], check=True)
+        partial.rename(packages)
+    database = f"sqlite:///{tmp_path}/m.db"
+    done = subprocess.run([sys.executable, "-c", FILL, database], env={**CLEAN, "PYTHONPATH": str(packages)}, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.split()[-1:] == [version], done.stderr[-3000:]
+    head = list(sqlite3.connect(tmp_path / "m.db").execute("SELECT version_num FROM alembic_version"))
+    with running(serin_server(tmp_path, "--backend-store-uri", database)) as server:
+        client = mlflow.MlflowClient(server.url)
+        run = client.search_runs([client.get_experiment_by_name("e").experiment_id], "metrics.m > 1 and params.p = '1'")[0]
+        client.log_metric(run.info.run_id, "m", 2.5, step=1)
+        assert client.get_run(run.info.run_id).data.metrics == {"m": 2.5}
+        assert client.get_model_version_by_alias("r", "champion").source == "s3://bucket/x"
+        client.create_model_version("r", "s3://bucket/y")
+    assert list(sqlite3.connect(tmp_path / "m.db").execute("SELECT version_num FROM alembic_version")) == head
+    # And its MLflow goes on with it.
+    go_on = f"import mlflow; mlflow.set_tracking_uri({database!r}); c = mlflow.MlflowClient(); print(len(c.search_model_versions()), c.get_metric_history({run.info.run_id!r}, 'm')[1].value)"
+    done = subprocess.run([sys.executable, "-c", go_on], env={**CLEAN, "PYTHONPATH": str(packages)}, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1:] == ["2 2.5"], done.stderr[-3000:]

@@ -7,7 +7,7 @@ use axum::response::Html;
 use serde_json::{Value, json};
 
 /// The MLflow whose API this is; its clients parse it.
-const MLFLOW: &str = "3.17.2";
+pub(crate) const MLFLOW: &str = "3.17.2";
 
 pub(crate) async fn health() -> &'static str {
     "OK"

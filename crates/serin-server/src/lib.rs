@@ -13,5 +13,7 @@ mod webhooks;
 
 pub use http::guard::Allowed;
 pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};
-pub use scoring::live_model::{LiveModel, LoadError, ModelSlot};
+pub use scoring::decide::{DecisionKeeping, WhenFull};
+pub use scoring::live_model::{LiveModel, LoadError};
+pub use scoring::models::{ModelSlot, Models};
 pub use webhooks::{SecretKey, WebhookPolicy, Webhooks};

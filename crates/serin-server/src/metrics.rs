@@ -1,11 +1,16 @@
 //! Every metric of the data plane: name, unit, help.
 
+use crate::scoring::decide::WhenFull;
+use axum::http::StatusCode;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::borrow::Cow;
+use std::time::Duration;
 
 const REQUESTS: &str = "serin_http_requests_total";
 const SECONDS: &str = "serin_http_request_seconds";
 const DECISIONS: &str = "serin_decisions_total";
+const UNLOGGED: &str = "serin_decisions_unlogged_total";
 const LOADS: &str = "serin_model_loads_total";
 const MODEL: &str = "serin_model_info";
 
@@ -24,19 +29,39 @@ pub fn install() -> Result<PrometheusHandle, String> {
     describe_counter!(REQUESTS, "Requests answered, by route and status.");
     describe_histogram!(SECONDS, "Seconds from the decoded head of a request to its answer, by route.");
     describe_counter!(DECISIONS, "Decisions, by action: alert or pass.");
+    describe_counter!(
+        UNLOGGED,
+        "Decisions the log could not take, by result: refused, or dropped (given without a record)."
+    );
     describe_counter!(LOADS, "Attempts to load a model, by result: loaded or refused.");
     describe_gauge!(MODEL, "1 for the live model; its name, version and SHA-256 are labels.");
     Ok(handle)
 }
 
-pub(crate) fn record_request(route: &'static str, status: u16, seconds: f64) {
-    counter!(REQUESTS, "route" => route, "status" => status.to_string()).increment(1);
-    histogram!(SECONDS, "route" => route).record(seconds);
+pub(crate) fn record_request(route: &'static str, status: StatusCode, took: Duration) {
+    counter!(REQUESTS, "route" => route, "status" => status_text(status)).increment(1);
+    histogram!(SECONDS, "route" => route).record(took.as_secs_f64());
 }
 
 pub(crate) fn record_decisions(alerts: u64, passes: u64) {
     counter!(DECISIONS, "action" => "alert").increment(alerts);
     counter!(DECISIONS, "action" => "pass").increment(passes);
+}
+
+/// The usual ones without an allocation.
+fn status_text(status: StatusCode) -> Cow<'static, str> {
+    match status.as_u16() {
+        200 => Cow::Borrowed("200"),
+        400 => Cow::Borrowed("400"),
+        422 => Cow::Borrowed("422"),
+        503 => Cow::Borrowed("503"),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+pub(crate) fn record_unlogged(count: u64, when_full: WhenFull) {
+    let result = if when_full == WhenFull::Refuse { "refused" } else { "dropped" };
+    counter!(UNLOGGED, "result" => result).increment(count);
 }
 
 pub(crate) fn record_load(loaded: bool) {

@@ -4,7 +4,8 @@ use crate::access::{self, Access};
 use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
-use crate::scoring::live_model::ModelSlot;
+use crate::scoring::decide::DecisionKeeping;
+use crate::scoring::models::Models;
 use crate::webhooks::{self, Webhooks};
 use crate::{about, artifacts, registry, scoring, tracking};
 use axum::Router;
@@ -39,8 +40,12 @@ impl Default for Limits {
 /// State of the data plane; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DataPlane {
-    /// The live model.
-    pub model: Arc<ModelSlot>,
+    /// The models that answer.
+    pub models: Models,
+    /// Where decisions are kept; nowhere without it.
+    pub decisions: Option<DecisionKeeping>,
+    /// Epoch milliseconds now.
+    pub clock: fn() -> i64,
     /// Limits of a request.
     pub limits: Limits,
     /// Renders `/metrics`.

@@ -4,6 +4,7 @@ mod access;
 mod artifacts;
 mod collect;
 mod db;
+mod decision_log;
 mod entities;
 mod error;
 mod experiments;
@@ -28,6 +29,9 @@ pub use access::{Credentials, Permission, Resource, User, new_password};
 pub use artifacts::{ArtifactEntry, ArtifactFile, ArtifactPath, Artifacts};
 pub use collect::Collected;
 pub use db::{DatabaseUri, Store};
+pub use decision_log::{
+    DecidingModel, DecisionFiles, DecisionLog, Erased, Frames, LogLimits, LoggedDecision, NewDecision, Recovered,
+};
 pub use entities::{LifecycleStage, Tag, ViewType};
 pub use error::StoreError;
 pub use experiments::Experiment;

@@ -20,6 +20,12 @@ pub(crate) enum ApiError {
     NoModel,
     /// The body broke off.
     Unreadable(String),
+    /// The scoring routes know nothing of that name.
+    NotFound(String),
+    /// A body that no route reads.
+    UnsupportedMedia(String),
+    /// Not now; the client may come back in a second.
+    Unavailable(&'static str),
     /// MLflow's API: its error code and what to do.
     Mlflow { code: &'static str, message: String },
     /// MLflow's artifact routes answer some mistakes in this shape.
@@ -67,10 +73,19 @@ fn status(code: &str) -> StatusCode {
 }
 
 /// MLflow's error body.
-#[derive(Debug, Serialize)]
-struct MlflowError<'a> {
-    error_code: &'a str,
-    message: &'a str,
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MlflowError {
+    /// Such as `BAD_REQUEST`.
+    error_code: &'static str,
+    /// What is wrong and the way out.
+    message: String,
+}
+
+/// Error body of the Open Inference protocol.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct InferenceError {
+    /// What is wrong and the way out.
+    error: String,
 }
 
 /// One fault of a request.
@@ -122,33 +137,83 @@ pub(crate) struct ErrorMessage {
     pub(crate) detail: String,
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let message = |status: StatusCode, detail: String| (status, Json(ErrorMessage { detail })).into_response();
+impl ApiError {
+    /// Status and text, for protocols that have one text.
+    fn plain(self) -> (StatusCode, String) {
         match self {
-            Self::Validation(detail) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, Json(ValidationErrors { detail })).into_response()
+            Self::Validation(details) => {
+                let place = |place: &Place| match place {
+                    Place::Name(name) => name.clone(),
+                    Place::Index(index) => index.to_string(),
+                };
+                let fault = |detail: &Detail| {
+                    let loc: Vec<String> = detail.loc.iter().map(place).collect();
+                    format!("{}: {}", loc.join("."), detail.msg)
+                };
+                let text = details.iter().take(5).map(fault).collect::<Vec<_>>().join("; ");
+                (StatusCode::BAD_REQUEST, text)
             }
-            Self::TooLarge(limit) => message(
+            Self::TooLarge(limit) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body is larger than {limit} bytes; send fewer rows a request or raise --max-body-bytes"),
             ),
-            Self::TooManyRows { rows, limit } => message(
+            Self::TooManyRows { rows, limit } => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("{rows} rows in one request, at most {limit} are allowed; send several requests"),
             ),
             Self::NoModel => {
-                message(StatusCode::SERVICE_UNAVAILABLE, "no model is loaded; see /readyz and the log".to_owned())
+                (StatusCode::SERVICE_UNAVAILABLE, "no model is loaded; see /readyz and the log".to_owned())
             }
-            Self::Unreadable(reason) | Self::Detail(reason) => message(StatusCode::BAD_REQUEST, reason),
+            Self::Unavailable(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned()),
+            Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
+            Self::UnsupportedMedia(message) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, message),
+            Self::Unreadable(reason) | Self::Detail(reason) => (StatusCode::BAD_REQUEST, reason),
+            Self::Mlflow { code, message } => (status(code), message),
+        }
+    }
+
+    /// As MLflow's scoring server answers.
+    pub(crate) fn into_mlflow_scoring(self) -> Response {
+        let (status, message) = self.plain();
+        let error_code = match status {
+            StatusCode::SERVICE_UNAVAILABLE => "TEMPORARILY_UNAVAILABLE",
+            _ => "BAD_REQUEST",
+        };
+        retry_later(status, (status, Json(MlflowError { error_code, message })).into_response())
+    }
+
+    /// As the Open Inference protocol answers.
+    pub(crate) fn into_inference(self) -> Response {
+        let (status, error) = self.plain();
+        retry_later(status, (status, Json(InferenceError { error })).into_response())
+    }
+}
+
+/// Says when to come back.
+fn retry_later(status: StatusCode, mut response: Response) -> Response {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Validation(detail) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, Json(ValidationErrors { detail })).into_response()
+            }
             Self::Mlflow { code, message } => {
-                let mut response =
-                    (status(code), Json(MlflowError { error_code: code, message: &message })).into_response();
+                let mut response = (status(code), Json(MlflowError { error_code: code, message })).into_response();
                 if code == "UNAUTHENTICATED" {
                     let basic = HeaderValue::from_static("Basic realm=\"mlflow\"");
                     response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
                 }
                 response
+            }
+            other => {
+                let (status, detail) = other.plain();
+                retry_later(status, (status, Json(ErrorMessage { detail })).into_response())
             }
         }
     }

@@ -5,12 +5,26 @@ use utoipa::OpenApi;
 /// OpenAPI document of the scoring routes.
 #[derive(Debug, OpenApi)]
 #[openapi(
-    info(title = "serin scoring", description = "Scores transactions with the live fraud model."),
+    info(title = "serin scoring", description = "Decides on transactions with the live fraud model."),
     paths(
         crate::scoring::handlers::predict,
         crate::scoring::handlers::root,
         crate::scoring::handlers::healthz,
         crate::scoring::handlers::readyz,
+        crate::scoring::decisions::create,
+        crate::scoring::models::list,
+        crate::scoring::mlflow::invocations,
+        crate::scoring::mlflow::ping,
+        crate::scoring::mlflow::version,
+        crate::scoring::inference::server,
+        crate::scoring::inference::live,
+        crate::scoring::inference::ready,
+        crate::scoring::inference::model,
+        crate::scoring::inference::model_version,
+        crate::scoring::inference::model_ready,
+        crate::scoring::inference::model_version_ready,
+        crate::scoring::inference::infer,
+        crate::scoring::inference::infer_version,
     ),
     components(schemas(
         crate::scoring::wire::PredictRequest,

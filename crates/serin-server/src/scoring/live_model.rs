@@ -1,9 +1,7 @@
 //! The model that answers: loaded, checked, swapped without a pause.
 
-use crate::metrics;
-use arc_swap::ArcSwapOption;
 use serin_scoring::{Forest, Manifest, PackageError, ScoringPackage};
-use serin_store::ResolvedModel;
+use serin_store::{DecidingModel, ResolvedModel};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,6 +46,10 @@ pub struct LiveModel {
     pub version: String,
     /// Forest, signature, threshold.
     pub package: ScoringPackage,
+    /// As the decision log names it.
+    pub deciding: Arc<DecidingModel>,
+    /// When it was loaded, epoch milliseconds.
+    pub loaded_at_ms: i64,
 }
 
 impl LiveModel {
@@ -55,13 +57,27 @@ impl LiveModel {
     ///
     /// # Errors
     /// With the file and the reason.
-    pub fn load(resolved: &ResolvedModel) -> Result<Self, LoadError> {
+    pub fn load(resolved: &ResolvedModel, now_ms: i64) -> Result<Self, LoadError> {
         let path = &resolved.path;
         let package = if path.is_dir() { load_folder(path)? } else { load_bare(path, None)? };
         let name = resolved.name.clone().unwrap_or_else(|| path.display().to_string());
         let version = resolved.version.map_or_else(String::new, |version| version.to_string());
-        Ok(Self { name, version, package })
+        // Its pages and tables are warm before the first payment meets them.
+        let _ = package.forest.margin(&vec![f32::NAN; package.signature.columns.len()]);
+        let deciding = Arc::new(DecidingModel {
+            name: name.clone(),
+            version: version.clone(),
+            sha256: bytes_of_hex(&package.model_sha256),
+            threshold: package.threshold,
+            width: package.signature.columns.len(),
+        });
+        Ok(Self { name, version, package, deciding, loaded_at_ms: now_ms })
     }
+}
+
+/// 32 bytes of 64 hex digits.
+fn bytes_of_hex(hex: &str) -> [u8; 32] {
+    std::array::from_fn(|i| hex.get(2 * i..2 * i + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0))
 }
 
 fn load_folder(path: &Path) -> Result<ScoringPackage, LoadError> {
@@ -110,34 +126,4 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
         return Err(failed(std::io::Error::other(format!("{size} bytes; the limit is {MAX_MODEL_BYTES}"))));
     }
     std::fs::read(path).map_err(failed)
-}
-
-/// Holds the live model. Readers never wait.
-#[derive(Debug, Default)]
-pub struct ModelSlot {
-    live: ArcSwapOption<LiveModel>,
-}
-
-impl ModelSlot {
-    /// The model that answers now.
-    #[must_use]
-    pub fn live(&self) -> Option<Arc<LiveModel>> {
-        self.live.load_full()
-    }
-
-    /// Loads and checks `resolved` and makes it live; on failure the old model stays.
-    ///
-    /// # Errors
-    /// As [`LiveModel::load`].
-    pub fn switch_to(&self, resolved: &ResolvedModel) -> Result<Arc<LiveModel>, LoadError> {
-        let model = LiveModel::load(resolved).inspect_err(|_| metrics::record_load(false))?;
-        let model = Arc::new(model);
-        metrics::record_load(true);
-        let before = self.live.swap(Some(Arc::clone(&model)));
-        if let Some(before) = before {
-            metrics::record_live(&before.name, &before.version, &before.package.model_sha256, false);
-        }
-        metrics::record_live(&model.name, &model.version, &model.package.model_sha256, true);
-        Ok(model)
-    }
 }

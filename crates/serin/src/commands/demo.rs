@@ -1,7 +1,7 @@
 //! `serin demo`: the whole way on one machine. Every number printed is computed in this run.
 
 use super::{listening, load, say, serve, simulate, train};
-use crate::cli::{Columns, Demo, Serve, State, ThresholdRule, Train};
+use crate::cli::{Columns, Demo, LogOptions, Serve, State, ThresholdRule, Train};
 use hyper::body::Bytes;
 use serin_dataset::simulate::{FEATURES, Simulation};
 use serin_dataset::{Dataset, read};
@@ -51,7 +51,8 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     say(format_args!("3. registered as models:/fraud_detection/{version}, stage Production"));
 
     let serving = Serve {
-        model: "models:/fraud_detection/Production".into(),
+        model: vec!["models:/fraud_detection/Production".into()],
+        log: LogOptions::default(),
         state,
         host: std::net::Ipv4Addr::LOCALHOST.into(),
         port: args.port,

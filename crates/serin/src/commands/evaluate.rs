@@ -13,7 +13,7 @@ use serin_training::Report;
 pub(crate) async fn run(args: &Evaluate) -> anyhow::Result<()> {
     let uri: ModelUri = args.model.parse().map_err(anyhow::Error::msg)?;
     let resolved = Registry::open(&args.state).await?.resolve(&uri).await?;
-    let package = LiveModel::load(&resolved)?.package;
+    let package = LiveModel::load(&resolved, super::now_ms())?.package;
     let mut roles = roles(&args.columns);
     roles.signature = Some(package.signature.clone());
     let dataset = read_with_progress(&args.columns.data, &roles)?;

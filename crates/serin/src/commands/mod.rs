@@ -10,6 +10,7 @@ mod listening;
 mod load;
 #[cfg(feature = "train")]
 mod progress;
+mod replay;
 mod serve;
 mod server;
 #[cfg(feature = "train")]
@@ -29,6 +30,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Db(args) => runtime()?.block_on(db::run(&args)),
         Command::User(args) => runtime()?.block_on(user::run(&args)),
         Command::Serve(args) => runtime()?.block_on(serve::run(&args)),
+        Command::Replay(args) => runtime()?.block_on(replay::run(&args)),
         #[cfg(feature = "train")]
         Command::Train(args) => runtime()?.block_on(train::run(&args)),
         #[cfg(feature = "train")]

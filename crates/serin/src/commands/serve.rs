@@ -2,17 +2,21 @@
 
 use super::listening::{Listening, shutdown_signal};
 use super::say;
-use crate::cli::Serve;
+use crate::cli::{LogFull, Serve};
 use crate::registry::Registry;
-use serin_server::{DataPlane, Limits, ModelSlot, data_plane};
-use serin_store::{ModelUri, ResolvedModel};
+use anyhow::Context;
+use serin_server::{DataPlane, DecisionKeeping, Limits, ModelSlot, Models, WhenFull, data_plane};
+use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Folder of the decision log in the state folder.
+pub(crate) const DECISIONS: &str = "decisions";
+
 pub(crate) async fn run(args: &Serve) -> anyhow::Result<()> {
     let serving = start(args).await?;
-    say(format_args!("serving {} on http://{} (API: /docs)", args.model, serving.address));
+    say(format_args!("serving {} on http://{} (API: /docs)", args.model.join(", "), serving.address));
     shutdown_signal().await;
     serving.stop().await;
     Ok(())
@@ -22,52 +26,99 @@ pub(crate) async fn run(args: &Serve) -> anyhow::Result<()> {
 pub(crate) struct Serving {
     pub(crate) address: SocketAddr,
     listening: Listening,
-    follower: tokio::task::JoinHandle<()>,
+    followers: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Serving {
     /// Takes no new connections, lets requests under way end, and returns.
     pub(crate) async fn stop(self) {
-        self.follower.abort();
+        self.followers.iter().for_each(tokio::task::JoinHandle::abort);
         self.listening.stop().await;
     }
 }
 
 pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
-    let uri: ModelUri = args.model.parse().map_err(anyhow::Error::msg)?;
+    let uris = args.model.iter().map(|uri| uri.parse::<ModelUri>()).collect::<Result<Vec<_>, _>>();
+    let uris = uris.map_err(anyhow::Error::msg)?;
     // A model given by path needs no registry, and leaves no state folder behind.
-    let registry = match uri {
-        ModelUri::Path(_) => None,
-        _ => Some(Registry::open(&args.state).await?),
+    let registry = if uris.iter().all(|uri| matches!(uri, ModelUri::Path(_))) {
+        None
+    } else {
+        Some(Registry::open(&args.state).await?)
     };
     let prometheus = serin_server::metrics::install().map_err(anyhow::Error::msg)?;
-    let slot = Arc::new(ModelSlot::default());
-    let first = resolve(registry.as_ref(), &uri).await;
-    match first.and_then(|resolved| Ok((slot.switch_to(&resolved)?, resolved))) {
-        Ok((model, _)) => {
-            tracing::info!(model = model.name, version = model.version, path = %model.package.forest.path(), sha256 = model.package.model_sha256, "model loaded");
+    let mut slots = Vec::new();
+    for uri in &uris {
+        let slot = Arc::new(ModelSlot::new(name_of(uri), uri.to_string()));
+        let first = resolve(registry.as_ref(), uri).await;
+        match first.and_then(|resolved| Ok(slot.switch_to(&resolved, super::now_ms())?)) {
+            Ok(model) => {
+                tracing::info!(model = model.name, version = model.version, path = %model.package.forest.path(), sha256 = model.package.model_sha256, "model loaded");
+            }
+            Err(error) if args.wait_for_model => tracing::warn!("no model yet: {error:#}"),
+            Err(error) => return Err(error),
         }
-        Err(error) if args.wait_for_model => tracing::warn!("no model yet: {error:#}"),
-        Err(error) => return Err(error),
+        slots.push(slot);
     }
+    let models = Models::new(slots.clone()).map_err(anyhow::Error::msg).context("--model")?;
+    let decisions = open_log(args, registry.is_some())?;
     let limits = Limits { body_bytes: args.max_body_bytes, rows: args.max_rows };
-    let router = data_plane(DataPlane { model: Arc::clone(&slot), limits, prometheus });
+    let router = data_plane(DataPlane { models, decisions, clock: super::now_ms, limits, prometheus });
     let listening = Listening::start(args.host, args.port, router).await?;
-    let follower = tokio::spawn(follow(registry, uri, slot, Duration::from_secs_f64(args.poll.clamp(0.05, 3600.0))));
-    Ok(Serving { address: listening.address, listening, follower })
+    let every = Duration::from_secs_f64(args.poll.clamp(0.05, 3600.0));
+    let followers = registry.map_or_else(Vec::new, |registry| {
+        let followed = uris.into_iter().zip(slots).filter(|(uri, _)| !matches!(uri, ModelUri::Path(_)));
+        followed.map(|(uri, slot)| tokio::spawn(follow(registry.clone(), uri, slot, every))).collect()
+    });
+    Ok(Serving { address: listening.address, listening, followers })
+}
+
+/// What requests call the model.
+fn name_of(uri: &ModelUri) -> String {
+    match uri {
+        ModelUri::Version(name, _) | ModelUri::Stage(name, _) | ModelUri::Alias(name, _) | ModelUri::Latest(name) => {
+            name.clone()
+        }
+        ModelUri::Run(_, path) => path.rsplit('/').next().unwrap_or_default().to_owned(),
+        ModelUri::Path(path) => path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+    }
+}
+
+fn open_log(args: &Serve, in_state: bool) -> anyhow::Result<Option<DecisionKeeping>> {
+    let options = &args.log;
+    let folder = match &options.decision_log {
+        Some(folder) => folder.clone(),
+        None if options.no_decision_log || !in_state => return Ok(None),
+        None => args.state.state.join(DECISIONS),
+    };
+    let limits =
+        LogLimits { keep_ms: options.keep_decisions, keep_bytes: options.keep_decision_bytes, ..LogLimits::default() };
+    let (log, recovered) = DecisionLog::open(&folder, limits, super::now_ms)
+        .with_context(|| format!("cannot write the decision log {}", folder.display()))?;
+    if recovered.segments > 0 || recovered.torn_bytes > 0 {
+        tracing::warn!(
+            "the decision log was not closed: {} segments sealed, {} bytes of unfinished records cut",
+            recovered.segments,
+            recovered.torn_bytes
+        );
+    }
+    let when_full = match options.decision_log_full {
+        LogFull::Refuse => WhenFull::Refuse,
+        LogFull::DropAndCount => WhenFull::DropAndCount,
+    };
+    Ok(Some(DecisionKeeping { log, when_full }))
 }
 
 async fn resolve(registry: Option<&Registry>, uri: &ModelUri) -> anyhow::Result<ResolvedModel> {
     match (registry, uri) {
+        (_, ModelUri::Path(path)) => Ok(ResolvedModel { name: None, version: None, path: path.clone() }),
         (Some(registry), uri) => registry.resolve(uri).await,
-        (None, ModelUri::Path(path)) => Ok(ResolvedModel { name: None, version: None, path: path.clone() }),
         (None, _) => anyhow::bail!("{uri} needs a registry"),
     }
 }
 
 /// Swaps the model when the URI names another one. A refused one is tried again only when it changes.
-async fn follow(registry: Option<Registry>, uri: ModelUri, slot: Arc<ModelSlot>, every: Duration) {
-    let Some(registry) = registry else { return };
+async fn follow(registry: Registry, uri: ModelUri, slot: Arc<ModelSlot>, every: Duration) {
     let mut seen = resolve(Some(&registry), &uri).await.ok().filter(|_| slot.live().is_some());
     let mut away = false;
     loop {
@@ -87,7 +138,7 @@ async fn follow(registry: Option<Registry>, uri: ModelUri, slot: Arc<ModelSlot>,
         }
         let candidate = Arc::clone(&slot);
         let wanted = resolved.clone();
-        match tokio::task::spawn_blocking(move || candidate.switch_to(&wanted)).await {
+        match tokio::task::spawn_blocking(move || candidate.switch_to(&wanted, super::now_ms())).await {
             Ok(Ok(model)) => tracing::info!(model = model.name, version = model.version, "model switched"),
             Ok(Err(error)) => tracing::error!("model refused, the one before keeps answering: {error}"),
             Err(error) => tracing::error!("loading a model failed: {error}"),

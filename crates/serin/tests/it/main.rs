@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod architecture;
+mod decisions;
 mod offline;
 mod peer;
+mod protocols;
 mod serving;

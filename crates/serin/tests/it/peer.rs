@@ -100,8 +100,12 @@ impl Server {
     }
 
     pub(crate) fn predict(&self, body: &str) -> (u16, serde_json::Value) {
+        self.post("/predict", "application/json", body)
+    }
+
+    pub(crate) fn post(&self, path: &str, kind: &str, body: &str) -> (u16, serde_json::Value) {
         let (status, answer) = self.send(&format!(
-            "POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         ));
         (status, serde_json::from_str(&answer).unwrap_or_else(|_| panic!("not JSON: {answer}")))

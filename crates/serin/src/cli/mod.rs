@@ -1,8 +1,12 @@
 //! Every command and option.
 
+mod serving;
+
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+pub(crate) use serving::{LogFull, LogOptions, Replay, Serve};
 
 /// A fraud-model pipeline in one binary: train, register, serve.
 #[derive(Debug, Parser)]
@@ -29,6 +33,8 @@ pub(crate) enum Command {
     User(User),
     /// Answer POST /predict with a registered model
     Serve(Serve),
+    /// Show logged decisions, re-score them to the same bits or with another model, erase them by entity
+    Replay(Replay),
     /// Train a fraud model on a CSV or Parquet file, evaluate, package and register it
     Train(Box<Train>),
     /// Score a labelled file with a model and print its metrics
@@ -193,33 +199,6 @@ pub(crate) struct Server {
     /// Fernet key that encrypts webhooks' secrets in the database
     #[arg(long, env = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) webhook_secret_encryption_key: Option<String>,
-}
-
-#[derive(Debug, Args, Clone)]
-pub(crate) struct Serve {
-    /// models:/NAME/Production, models:/NAME/3, models:/NAME@champion, runs:/ID/model, or a path
-    #[arg(long, short, env = "MODEL_URI", default_value = "models:/fraud_detection/Production")]
-    pub(crate) model: String,
-    #[command(flatten)]
-    pub(crate) state: State,
-    /// Address to listen on
-    #[arg(long, default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
-    /// Port to listen on
-    #[arg(long, default_value_t = 8000)]
-    pub(crate) port: u16,
-    /// Seconds between looks at the registry for a newer model
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
-    pub(crate) poll: f64,
-    /// Start without a model and wait (unready) until one is registered
-    #[arg(long)]
-    pub(crate) wait_for_model: bool,
-    /// Largest request body in bytes
-    #[arg(long, default_value_t = 8 << 20, value_name = "BYTES")]
-    pub(crate) max_body_bytes: usize,
-    /// Most rows in one request
-    #[arg(long, default_value_t = 10_000, value_name = "ROWS")]
-    pub(crate) max_rows: usize,
 }
 
 /// Which column is what.

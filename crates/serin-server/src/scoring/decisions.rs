@@ -1,0 +1,198 @@
+//! serin's own form: transactions with their names, decisions with theirs.
+
+use super::cells::Cells;
+use super::decide::{Subject, decide};
+use super::handlers::whole;
+use crate::http::error::{ApiError, Detail, ErrorMessage, Place, ValidationErrors};
+use crate::metrics;
+use crate::routes::DataPlane;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::time::Instant;
+use utoipa::ToSchema;
+
+/// Longest id of a transaction or entity, in bytes: the log keeps them in one byte's length.
+const MAX_ID: usize = 255;
+
+/// Transactions to decide on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DecisionsRequest {
+    /// Which model decides; the server's first without it.
+    #[serde(default)]
+    model: Option<String>,
+    /// At least one.
+    transactions: Vec<Transaction>,
+}
+
+/// One transaction.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"transaction_id": "tx-1", "entity": "card-7", "timestamp": "2026-11-25T10:00:00Z", "features": {"TX_AMOUNT": 57.16}}))]
+pub(crate) struct Transaction {
+    /// The caller's name of it: labels are matched by it later. At most 255 bytes.
+    #[serde(default)]
+    transaction_id: String,
+    /// Card, customer or terminal. At most 255 bytes.
+    #[serde(default)]
+    entity: String,
+    /// When it happened: RFC 3339, or epoch milliseconds.
+    #[serde(default)]
+    timestamp: Option<Value>,
+    /// Values by column name; what was missing in training may be left out.
+    features: Map<String, Value>,
+}
+
+/// Decisions in the order of the transactions.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DecisionsResponse {
+    decisions: Vec<DecisionMade>,
+}
+
+/// One decision.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DecisionMade {
+    /// UUID: `serin replay --id` finds the decision by it.
+    decision_id: String,
+    /// As it was sent; left out where none was.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    transaction_id: String,
+    /// Probability of fraud; none when the model gave no number.
+    score: Option<f32>,
+    /// `alert` where the score reaches the threshold, `pass` below.
+    action: Action,
+    /// Of the model.
+    threshold: f32,
+    /// Registered name, or path.
+    model_name: String,
+    /// Version, or empty.
+    model_version: String,
+}
+
+/// What is to be done.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Action {
+    /// Stop or review it.
+    Alert,
+    /// Let it through.
+    Pass,
+}
+
+/// Decides on transactions and records the decisions.
+#[utoipa::path(post, path = "/v1/decisions", request_body = DecisionsRequest, responses(
+    (status = 200, body = DecisionsResponse),
+    (status = 404, body = ErrorMessage, description = "No such model"),
+    (status = 413, body = ErrorMessage, description = "Body or number of rows over the limit"),
+    (status = 422, body = ValidationErrors, description = "A transaction does not fit the model: it and the column are named"),
+    (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
+))]
+pub(crate) async fn create(State(state): State<DataPlane>, body: Result<Bytes, BytesRejection>) -> Response {
+    let start = Instant::now();
+    let response = match answer(&state, body, start) {
+        Ok(response) => Json(response).into_response(),
+        Err(error) => error.into_response(),
+    };
+    metrics::record_request("/v1/decisions", response.status(), start.elapsed());
+    response
+}
+
+fn answer(
+    state: &DataPlane,
+    body: Result<Bytes, BytesRejection>,
+    start: Instant,
+) -> Result<DecisionsResponse, ApiError> {
+    let body = whole(body, state)?;
+    let request: DecisionsRequest = serde_json::from_slice(&body).map_err(|error| {
+        fault("json_invalid", vec!["body".into()], format!("Not a request for decisions: {error}"), &Value::Null)
+    })?;
+    let slot = match &request.model {
+        None => state.models.default_slot(),
+        Some(name) => state.models.named(name).ok_or_else(|| ApiError::NotFound(state.models.unknown(name)))?,
+    };
+    let model = slot.live().ok_or(ApiError::NoModel)?;
+    let transactions = &request.transactions;
+    match transactions.len() {
+        0 => {
+            let loc = vec!["body".into(), "transactions".into()];
+            return Err(fault(
+                "too_short",
+                loc,
+                "List should have at least 1 item after validation, not 0",
+                &Value::Null,
+            ));
+        }
+        rows if rows > state.limits.rows => return Err(ApiError::TooManyRows { rows, limit: state.limits.rows }),
+        _ => {}
+    }
+    let mut cells = Cells::new(&model.package.signature, transactions.len());
+    let mut subjects = Vec::with_capacity(transactions.len());
+    for (number, transaction) in transactions.iter().enumerate() {
+        let at = |name: &str| -> Vec<Place> { vec!["body".into(), "transactions".into(), number.into(), name.into()] };
+        for (name, text) in [("transaction_id", &transaction.transaction_id), ("entity", &transaction.entity)] {
+            if text.len() > MAX_ID {
+                cells.fault(
+                    "string_too_long",
+                    at(name),
+                    format!("String should have at most {MAX_ID} bytes"),
+                    &Value::Null,
+                );
+            }
+        }
+        let event_time_ms = match transaction.timestamp.as_ref().map(time_ms) {
+            None => None,
+            Some(Ok(time)) => time,
+            Some(Err(msg)) => {
+                let given = transaction.timestamp.as_ref().unwrap_or(&Value::Null);
+                cells.fault("datetime_parsing", at("timestamp"), msg, given);
+                None
+            }
+        };
+        cells.named(&transaction.features, &|| at("features"));
+        subjects.push(Subject {
+            transaction_id: &transaction.transaction_id,
+            entity: &transaction.entity,
+            event_time_ms,
+        });
+        if cells.is_hopeless() {
+            break;
+        }
+    }
+    let features = cells.finish()?;
+    let decided = decide(state, &model, &features, &subjects, start)?;
+    let made = decided.decisions.iter().zip(&decided.ids).zip(&subjects);
+    let decisions = made.map(|((decision, id), subject)| DecisionMade {
+        decision_id: uuid::Uuid::from_bytes(*id).to_string(),
+        transaction_id: subject.transaction_id.to_owned(),
+        score: Some(decision.score).filter(|score| !score.is_nan()),
+        action: if decision.alert { Action::Alert } else { Action::Pass },
+        threshold: model.package.threshold,
+        model_name: model.name.clone(),
+        model_version: model.version.clone(),
+    });
+    Ok(DecisionsResponse { decisions: decisions.collect() })
+}
+
+fn fault(kind: &'static str, loc: Vec<Place>, msg: impl Into<String>, input: &Value) -> ApiError {
+    ApiError::Validation(vec![Detail { r#type: kind, loc, msg: msg.into(), input: input.clone() }])
+}
+
+/// Epoch milliseconds; null is none.
+fn time_ms(value: &Value) -> Result<Option<i64>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Number(number) => {
+            number.as_i64().map(Some).ok_or_else(|| "Input should be whole epoch milliseconds".to_owned())
+        }
+        Value::String(text) => text
+            .parse::<jiff::Timestamp>()
+            .map(|time| Some(time.as_millisecond()))
+            .map_err(|error| format!("Input should be a time with its zone, as 2026-11-25T10:00:00Z: {error}")),
+        _ => Err("Input should be a time: RFC 3339, or epoch milliseconds".to_owned()),
+    }
+}

@@ -1,0 +1,222 @@
+//! The decision log: every decision with what it was made of, in checksummed segments of a local folder.
+//!
+//! A decision is acknowledged when the kernel has it, so a killed process loses none; a machine that loses power
+//! loses at most the segments that are not sealed. A segment is written by one process, which holds a lock on it
+//! (`….open`), and is renamed (`….seg`) when it is full or old, synced. What a process left behind when it died is
+//! cut at its last whole record and sealed by the next one that opens the folder.
+
+mod reader;
+mod record;
+mod segment;
+
+use crate::StoreError;
+use segment::Segment;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::time::Duration;
+
+pub use reader::{DecisionFiles, Erased};
+pub use record::{Frames, LoggedDecision, LoggedModel as DecidingModel, NewDecision};
+
+/// How often age and retention are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// When segments are sealed, and when they go.
+#[derive(Debug, Clone, Copy)]
+pub struct LogLimits {
+    /// A segment is sealed from this size on, in bytes.
+    pub segment_bytes: u64,
+    /// A segment is sealed at this age, milliseconds.
+    pub segment_age_ms: i64,
+    /// Sealed segments older than this are removed, milliseconds.
+    pub keep_ms: Option<i64>,
+    /// The oldest sealed segments are removed while there is more than this, bytes.
+    pub keep_bytes: Option<u64>,
+}
+
+impl Default for LogLimits {
+    /// 64 MiB or an hour; everything is kept.
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, segment_age_ms: 3_600_000, keep_ms: None, keep_bytes: None }
+    }
+}
+
+/// The log of one process. Many threads may append at once.
+#[derive(Debug)]
+pub struct DecisionLog {
+    folder: PathBuf,
+    limits: LogLimits,
+    clock: fn() -> i64,
+    /// Threads spread over these, so that they seldom wait for each other.
+    shards: Vec<Mutex<Option<Segment>>>,
+    /// Full segments, to be synced and sealed elsewhere than on the response path.
+    sealer: mpsc::Sender<Segment>,
+    ids: Ids,
+    process: u32,
+    segments: AtomicUsize,
+}
+
+/// What an earlier process left behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Segments that were sealed.
+    pub segments: usize,
+    /// Bytes of torn records that were cut.
+    pub torn_bytes: u64,
+}
+
+/// Ids of decisions: unique, and in order within a process.
+#[derive(Debug)]
+struct Ids {
+    process: [u8; 16],
+    next: AtomicU64,
+}
+
+impl Ids {
+    fn new() -> Self {
+        Self { process: *uuid::Uuid::new_v4().as_bytes(), next: AtomicU64::new(0) }
+    }
+
+    /// UUID of version 7 (RFC 9562): milliseconds, then a counter of 40 bits among 34 random bits of the process.
+    fn next(&self, now_ms: i64) -> [u8; 16] {
+        let count = self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let p = &self.process;
+        let random = [p[0], p[1], p[2], count[3], count[4], count[5], count[6], count[7], p[3], p[4]];
+        *uuid::Builder::from_unix_timestamp_millis(now_ms.unsigned_abs(), &random).as_uuid().as_bytes()
+    }
+}
+
+impl DecisionLog {
+    /// Opens a folder, creates it where it is missing, and seals what a dead process left in it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open(folder: &Path, limits: LogLimits, clock: fn() -> i64) -> Result<(Arc<Self>, Recovered), StoreError> {
+        std::fs::create_dir_all(folder).map_err(|source| StoreError::artifact(folder.display(), source))?;
+        let recovered = segment::recover(folder)?;
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let (sealer, full) = mpsc::channel();
+        let ids = Ids::new();
+        let process = u32::from_be_bytes([ids.process[12], ids.process[13], ids.process[14], ids.process[15]]);
+        let log = Arc::new(Self {
+            folder: folder.to_owned(),
+            limits,
+            clock,
+            shards: (0..threads).map(|_| Mutex::new(None)).collect(),
+            sealer,
+            ids,
+            process,
+            segments: AtomicUsize::new(0),
+        });
+        // It can be written now, not at the first payment.
+        *log.shard(0) = Some(log.new_segment()?);
+        let weak = Arc::downgrade(&log);
+        std::thread::Builder::new()
+            .name("decision-log".to_owned())
+            .spawn(move || keep(&weak, &full))
+            .map_err(|source| StoreError::artifact(folder.display(), source))?;
+        Ok((log, recovered))
+    }
+
+    /// An id for a decision made now.
+    #[must_use]
+    pub fn new_id(&self, now_ms: i64) -> [u8; 16] {
+        self.ids.next(now_ms)
+    }
+
+    /// Hands the decisions of one request to the kernel, all of them or none.
+    ///
+    /// # Errors
+    /// When they cannot be written, as on a full disk.
+    pub fn append(&self, model: &Arc<DecidingModel>, decisions: &[NewDecision<'_>]) -> Result<(), StoreError> {
+        let mut shard = self.shard(thread_number() % self.shards.len());
+        let segment = match &mut *shard {
+            Some(segment) => segment,
+            empty => empty.insert(self.new_segment()?),
+        };
+        segment.append(model, decisions)?;
+        if segment.len() >= self.limits.segment_bytes
+            && let Some(full) = shard.take()
+        {
+            drop(shard);
+            self.seal(full)?;
+        }
+        Ok(())
+    }
+
+    /// Seals what is open, so that other programs may read it; the log goes on in new segments.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        for number in 0..self.shards.len() {
+            let taken = self.shard(number).take();
+            taken.map_or(Ok(()), Segment::seal)?;
+        }
+        Ok(())
+    }
+
+    fn seal(&self, full: Segment) -> Result<(), StoreError> {
+        // The thread is gone only when this is being dropped.
+        self.sealer.send(full).or_else(|unsent| unsent.0.seal())
+    }
+
+    fn shard(&self, number: usize) -> std::sync::MutexGuard<'_, Option<Segment>> {
+        // A thread that died left the segment at a whole record or with a tail that `append` cuts.
+        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_segment(&self) -> Result<Segment, StoreError> {
+        let number = self.segments.fetch_add(1, Ordering::Relaxed);
+        Segment::create(&self.folder, (self.clock)(), self.process, number)
+    }
+
+    /// Seals segments that are old though small; none at all where nothing was decided.
+    fn seal_old(&self) -> Result<(), StoreError> {
+        let now_ms = (self.clock)();
+        for number in 0..self.shards.len() {
+            let taken = self.shard(number).take_if(|segment| {
+                segment.has_decisions() && now_ms.saturating_sub(segment.created_ms()) >= self.limits.segment_age_ms
+            });
+            taken.map_or(Ok(()), Segment::seal)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for DecisionLog {
+    fn drop(&mut self) {
+        if let Err(error) = self.flush() {
+            tracing::warn!("the decision log's last segments stay unsealed until the next start: {error}");
+        }
+    }
+}
+
+/// Seals, and removes what is kept no longer, until the log is gone.
+fn keep(log: &Weak<DecisionLog>, full: &mpsc::Receiver<Segment>) {
+    loop {
+        match full.recv_timeout(TICK) {
+            Ok(segment) => {
+                if let Err(error) = segment.seal() {
+                    tracing::error!("a full segment of the decision log stays unsealed: {error}");
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let Some(log) = log.upgrade() else { return };
+                let done = log.seal_old().and_then(|()| segment::expire(&log.folder, &log.limits, (log.clock)()));
+                if let Err(error) = done {
+                    tracing::error!("the decision log cannot be tended: {error}");
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// A number of this thread, from 0.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| *number)
+}

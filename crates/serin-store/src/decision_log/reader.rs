@@ -1,0 +1,129 @@
+//! Reading a decision log, also while it is written.
+
+use super::record::{Frames, LoggedDecision, MAGIC, time_of};
+use super::segment::{self, is_written};
+use crate::StoreError;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The segments of a folder.
+#[derive(Debug, Clone)]
+pub struct DecisionFiles {
+    folder: PathBuf,
+}
+
+/// What [`DecisionFiles::erase`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Decisions removed.
+    pub decisions: usize,
+    /// Segments that a live process writes, and that were left alone.
+    pub open_segments: usize,
+}
+
+impl DecisionFiles {
+    /// Of a folder.
+    #[must_use]
+    pub fn of(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    /// Every decision made from `from_ms` and before `until_ms`, in the order of each segment. `each` says whether to
+    /// go on.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or a sealed one is damaged; what is torn at the end of an open one is not yet
+    /// there.
+    pub fn read(
+        &self,
+        from_ms: i64,
+        until_ms: i64,
+        mut each: impl FnMut(&LoggedDecision<'_>) -> bool,
+    ) -> Result<(), StoreError> {
+        for (created_ms, path) in segment::list(&self.folder, true)? {
+            // Clocks may jump back by less than a day while a segment is written.
+            if created_ms >= until_ms.saturating_add(86_400_000) {
+                break;
+            }
+            let bytes = match std::fs::read(&path).or_else(|_| std::fs::read(path.with_extension("seg"))) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(StoreError::artifact(path.display(), source)),
+            };
+            let Some(mut frames) = Frames::of(&bytes) else {
+                return Err(damaged(&path, 0));
+            };
+            while let Some((decision, _)) = frames.next_decision() {
+                if (from_ms..until_ms).contains(&decision.at_ms()) && !each(&decision) {
+                    return Ok(());
+                }
+            }
+            if frames.whole() < bytes.len() && path.extension().is_some_and(|kind| kind == "seg") {
+                return Err(damaged(&path, frames.whole()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks a decision up by its id; `found` is called once with it.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn find<T>(
+        &self,
+        id: &[u8; 16],
+        found: impl FnOnce(&LoggedDecision<'_>) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        let (at_ms, mut found, mut answer) = (time_of(id), Some(found), None);
+        self.read(at_ms, at_ms.saturating_add(1), |decision| {
+            if decision.id == *id {
+                answer = found.take().map(|found| found(decision));
+            }
+            found.is_some()
+        })?;
+        Ok(answer)
+    }
+
+    /// Removes every decision about an entity from the segments that no process writes.
+    ///
+    /// # Errors
+    /// When a segment is damaged or cannot be written; each one is either as it was or without the entity.
+    pub fn erase(&self, entity: &str) -> Result<Erased, StoreError> {
+        let mut erased = Erased::default();
+        for (_, path) in segment::list(&self.folder, true)? {
+            if is_written(&path) {
+                erased.open_segments += 1;
+                continue;
+            }
+            let failed = |source| StoreError::artifact(path.display(), source);
+            let bytes = std::fs::read(&path).map_err(failed)?;
+            let mut frames = Frames::of(&bytes).ok_or_else(|| damaged(&path, 0))?;
+            let (mut kept, mut copied, mut removed) = (MAGIC.to_vec(), MAGIC.len(), 0);
+            while let Some((decision, frame)) = frames.next_decision() {
+                let gone = decision.entity == entity;
+                let end = frames.whole();
+                // Models stand between decisions, and stay.
+                kept.extend_from_slice(&bytes[copied..end - frame.len()]);
+                if gone {
+                    removed += 1;
+                } else {
+                    kept.extend_from_slice(frame);
+                }
+                copied = end;
+            }
+            if removed == 0 {
+                continue;
+            }
+            let partial = path.with_extension("partial");
+            let mut file = std::fs::File::create(&partial).map_err(failed)?;
+            file.write_all(&kept).and_then(|()| file.sync_all()).map_err(failed)?;
+            std::fs::rename(&partial, &path).map_err(failed)?;
+            erased.decisions += removed;
+        }
+        Ok(erased)
+    }
+}
+
+fn damaged(path: &Path, at: usize) -> StoreError {
+    StoreError::Invalid(format!("{}: damaged at byte {at}; what stands before it can be read", path.display()))
+}

@@ -1,0 +1,256 @@
+//! What a segment holds, byte by byte (little-endian).
+//!
+//! A segment is [`MAGIC`] and frames: `length u32 · CRC-32 u32 of the payload · payload`. A payload begins with its
+//! kind:
+//!
+//! - 1, a decision: `flags u8 · model u16 · id 16 · score u32 · latency_ns u32 · [event_time_ms i64] · length u8 ·
+//!   transaction id · length u8 · entity · features f32…`
+//! - 2, a model: `number u16 · threshold u32 · width u16 · sha256 32 · length u16 · name · length u16 · version`,
+//!   before its first decision.
+//!
+//! The time of a decision is in its id, a UUID of version 7.
+
+use std::sync::Arc;
+
+pub(super) const MAGIC: &[u8; 8] = b"SERINDL1";
+/// Longest payload that is believed; a decision of 65,535 features is shorter.
+const MAX_PAYLOAD: usize = 1 << 20;
+const DECISION: u8 = 1;
+const MODEL: u8 = 2;
+const ALERT: u8 = 1;
+const EVENT_TIME: u8 = 2;
+
+/// The model that decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedModel {
+    /// Registered name, or path.
+    pub name: String,
+    /// Version, or empty.
+    pub version: String,
+    /// Of the model file.
+    pub sha256: [u8; 32],
+    /// Scores from it up are alerts.
+    pub threshold: f32,
+    /// Features of a row.
+    pub width: usize,
+}
+
+/// A decision to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct NewDecision<'a> {
+    /// UUID of version 7: unique, and when it was decided.
+    pub id: [u8; 16],
+    /// The caller's name of the transaction, or empty; at most 255 bytes.
+    pub transaction_id: &'a str,
+    /// Card, customer or terminal, or empty; at most 255 bytes.
+    pub entity: &'a str,
+    /// When the transaction happened, epoch milliseconds.
+    pub event_time_ms: Option<i64>,
+    /// Exactly what was scored.
+    pub features: &'a [f32],
+    /// Exactly what came out.
+    pub score: f32,
+    /// What was done.
+    pub alert: bool,
+    /// Nanoseconds from the request's head to the decision.
+    pub latency_ns: u32,
+}
+
+/// A decision that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedDecision<'a> {
+    /// UUID of version 7.
+    pub id: [u8; 16],
+    /// Who decided.
+    pub model: &'a Arc<LoggedModel>,
+    /// The caller's name of the transaction, or empty.
+    pub transaction_id: &'a str,
+    /// Card, customer or terminal, or empty.
+    pub entity: &'a str,
+    /// When the transaction happened, epoch milliseconds.
+    pub event_time_ms: Option<i64>,
+    /// Score's bits.
+    pub score: f32,
+    /// What was done.
+    pub alert: bool,
+    /// Nanoseconds.
+    pub latency_ns: u32,
+    /// The features' bytes.
+    features: &'a [u8],
+}
+
+impl LoggedDecision<'_> {
+    /// When it was decided, epoch milliseconds.
+    #[must_use]
+    pub fn at_ms(&self) -> i64 {
+        time_of(&self.id)
+    }
+
+    /// What was scored, to the bit.
+    pub fn features(&self) -> impl ExactSizeIterator<Item = f32> + '_ {
+        self.features.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+    }
+}
+
+/// Milliseconds of a UUID of version 7.
+pub(super) fn time_of(id: &[u8; 16]) -> i64 {
+    id[..6].iter().fold(0, |time, byte| (time << 8) | i64::from(*byte))
+}
+
+fn frame(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 8]);
+    fill(out);
+    let payload = &out[start + 8..];
+    let (length, crc) = (payload.len() as u32, crc32fast::hash(payload));
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
+pub(super) fn put_model(out: &mut Vec<u8>, number: u16, model: &LoggedModel) {
+    frame(out, |out| {
+        out.push(MODEL);
+        out.extend_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(&model.threshold.to_bits().to_le_bytes());
+        out.extend_from_slice(&(model.width as u16).to_le_bytes());
+        out.extend_from_slice(&model.sha256);
+        for text in [&model.name, &model.version] {
+            let bytes = &text.as_bytes()[..text.len().min(usize::from(u16::MAX))];
+            out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+            out.extend_from_slice(bytes);
+        }
+    });
+}
+
+pub(super) fn put_decision(out: &mut Vec<u8>, model: u16, decision: &NewDecision<'_>) {
+    frame(out, |out| {
+        let alert = if decision.alert { ALERT } else { 0 };
+        let timed = if decision.event_time_ms.is_some() { EVENT_TIME } else { 0 };
+        out.extend_from_slice(&[DECISION, alert | timed]);
+        out.extend_from_slice(&model.to_le_bytes());
+        out.extend_from_slice(&decision.id);
+        out.extend_from_slice(&decision.score.to_bits().to_le_bytes());
+        out.extend_from_slice(&decision.latency_ns.to_le_bytes());
+        if let Some(time) = decision.event_time_ms {
+            out.extend_from_slice(&time.to_le_bytes());
+        }
+        for text in [decision.transaction_id, decision.entity] {
+            debug_assert!(text.len() <= 255, "the caller limits ids");
+            out.push(text.len() as u8);
+            out.extend_from_slice(text.as_bytes());
+        }
+        for feature in decision.features {
+            out.extend_from_slice(&feature.to_bits().to_le_bytes());
+        }
+    });
+}
+
+/// Reads what fits from the front of bytes.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn text(&mut self, length: usize) -> Option<&'a str> {
+        std::str::from_utf8(self.take(length)?).ok()
+    }
+}
+
+/// Walks the frames of one segment.
+#[derive(Debug)]
+pub struct Frames<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    models: Vec<Arc<LoggedModel>>,
+}
+
+impl<'a> Frames<'a> {
+    /// Of a whole segment; none when it is not one.
+    #[must_use]
+    pub fn of(bytes: &'a [u8]) -> Option<Self> {
+        bytes.starts_with(MAGIC).then_some(Self { bytes, at: MAGIC.len(), models: Vec::new() })
+    }
+
+    /// Bytes that are whole so far; what is behind them at the end is torn.
+    #[must_use]
+    pub fn whole(&self) -> usize {
+        self.at
+    }
+
+    /// The next decision with its frame's bytes; none at the end, or where the segment is torn.
+    pub fn next_decision(&mut self) -> Option<(LoggedDecision<'_>, &'a [u8])> {
+        loop {
+            let mut rest = Cursor(&self.bytes[self.at..]);
+            let length = u32::from_le_bytes(rest.array()?) as usize;
+            let crc = u32::from_le_bytes(rest.array()?);
+            if length > MAX_PAYLOAD {
+                return None;
+            }
+            let payload = rest.take(length)?;
+            if crc32fast::hash(payload) != crc {
+                return None;
+            }
+            match payload.first() {
+                Some(&DECISION) => {
+                    self.model_of(payload)?;
+                    let start = self.at;
+                    self.at += 8 + length;
+                    let frame = &self.bytes[start..self.at];
+                    return Some((self.decision(payload)?, frame));
+                }
+                Some(&MODEL) => {
+                    let (number, model) = model(payload)?;
+                    if number != self.models.len() {
+                        return None;
+                    }
+                    self.models.push(Arc::new(model));
+                }
+                // A kind of a later serin.
+                _ => {}
+            }
+            self.at += 8 + length;
+        }
+    }
+
+    fn model_of(&self, payload: &[u8]) -> Option<&Arc<LoggedModel>> {
+        self.models.get(usize::from(u16::from_le_bytes(payload.get(2..4)?.try_into().ok()?)))
+    }
+
+    fn decision(&self, payload: &'a [u8]) -> Option<LoggedDecision<'_>> {
+        let model = self.model_of(payload)?;
+        let flags = *payload.get(1)?;
+        let mut rest = Cursor(payload.get(4..)?);
+        let id = rest.array()?;
+        let score = f32::from_bits(u32::from_le_bytes(rest.array()?));
+        let latency_ns = u32::from_le_bytes(rest.array()?);
+        let event_time_ms = if flags & EVENT_TIME == 0 { None } else { Some(i64::from_le_bytes(rest.array()?)) };
+        let [length] = rest.array()?;
+        let transaction_id = rest.text(usize::from(length))?;
+        let [length] = rest.array()?;
+        let entity = rest.text(usize::from(length))?;
+        let alert = flags & ALERT != 0;
+        let features = rest.take(model.width * 4)?;
+        Some(LoggedDecision { id, model, transaction_id, entity, event_time_ms, score, alert, latency_ns, features })
+    }
+}
+
+fn model(payload: &[u8]) -> Option<(usize, LoggedModel)> {
+    let mut rest = Cursor(payload.get(1..)?);
+    let number = usize::from(u16::from_le_bytes(rest.array()?));
+    let threshold = f32::from_bits(u32::from_le_bytes(rest.array()?));
+    let width = usize::from(u16::from_le_bytes(rest.array()?));
+    let sha256 = rest.array()?;
+    let length = usize::from(u16::from_le_bytes(rest.array()?));
+    let name = rest.text(length)?.to_owned();
+    let length = usize::from(u16::from_le_bytes(rest.array()?));
+    let version = rest.text(length)?.to_owned();
+    Some((number, LoggedModel { name, version, sha256, threshold, width }))
+}

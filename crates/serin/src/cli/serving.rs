@@ -1,0 +1,106 @@
+//! Options of the scoring server and of what it leaves behind.
+
+use super::{State, age_ms};
+use clap::Args;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Serve {
+    /// models:/NAME/Production, models:/NAME/3, models:/NAME@champion, runs:/ID/model, or a path; once for each model,
+    /// the first answers where a request names none
+    #[arg(long, short, env = "MODEL_URI", default_value = "models:/fraud_detection/Production", value_delimiter = ',')]
+    pub(crate) model: Vec<String>,
+    #[command(flatten)]
+    pub(crate) state: State,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port to listen on
+    #[arg(long, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Seconds between looks at the registry for a newer model
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub(crate) poll: f64,
+    /// Start without a model and wait (unready) until one is registered
+    #[arg(long)]
+    pub(crate) wait_for_model: bool,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+    /// Largest request body in bytes
+    #[arg(long, default_value_t = 8 << 20, value_name = "BYTES")]
+    pub(crate) max_body_bytes: usize,
+    /// Most rows in one request
+    #[arg(long, default_value_t = 10_000, value_name = "ROWS")]
+    pub(crate) max_rows: usize,
+}
+
+/// Where decisions are recorded.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct LogOptions {
+    /// Folder of the decision log [default: decisions/ in the state folder; none for a model given by path]
+    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
+    pub(crate) decision_log: Option<PathBuf>,
+    /// Record no decision
+    #[arg(long, conflicts_with = "decision_log")]
+    pub(crate) no_decision_log: bool,
+    /// When a decision cannot be recorded, as on a full disk: refuse it (503), or give it and count it
+    #[arg(long, value_enum, default_value_t = LogFull::Refuse, value_name = "POLICY")]
+    pub(crate) decision_log_full: LogFull,
+    /// Remove decisions older than this: 90d, 12h [default: keep them]
+    #[arg(long, value_name = "AGE", value_parser = age_ms)]
+    pub(crate) keep_decisions: Option<i64>,
+    /// Remove the oldest decisions while there are more bytes than this [default: keep them]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) keep_decision_bytes: Option<u64>,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Examples:\n  serin replay --id 019ab…            # one decision: what it was made of, and whether it comes out the same\n  serin replay --since 2026-11-01 --model models:/fraud_detection/8      # logged traffic through another version\n  serin replay --erase-entity card-7  # forget a card"
+)]
+pub(crate) struct Replay {
+    /// One decision, by its id
+    #[arg(long, conflicts_with_all = ["model", "erase_entity"])]
+    pub(crate) id: Option<String>,
+    /// Re-score the log with this model: models:/NAME/3, models:/NAME@challenger, runs:/ID/model, or a path
+    #[arg(long, short)]
+    pub(crate) model: Option<String>,
+    /// Decisions made from this time on: 2026-11-25, or 2026-11-25T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<i64>,
+    /// Decisions made before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<i64>,
+    /// Remove every decision about this entity from the sealed part of the log
+    #[arg(long, value_name = "ENTITY", conflicts_with = "model")]
+    pub(crate) erase_entity: Option<String>,
+    /// Folder of the decision log [default: decisions/ in the state folder]
+    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
+    pub(crate) decision_log: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+/// A day (its beginning in UTC) or a moment, as epoch milliseconds.
+fn moment(text: &str) -> Result<i64, String> {
+    let usage = |error: jiff::Error| format!("write 2026-11-25 or 2026-11-25T10:00:00Z ({error})");
+    let time = match text.len() {
+        10 => text.parse::<jiff::civil::Date>().and_then(|day| Ok(day.in_tz("UTC")?.timestamp())),
+        _ => text.parse::<jiff::Timestamp>(),
+    };
+    time.map(|time| time.as_millisecond()).map_err(usage)
+}
+
+/// What to do when a decision cannot be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum LogFull {
+    /// Answer 503: no decision without a record
+    #[default]
+    Refuse,
+    /// Answer, and count it in serin_decisions_unlogged_total
+    DropAndCount,
+}

@@ -1,0 +1,283 @@
+//! `serin replay`: logged decisions, re-scored.
+
+use super::serve::DECISIONS;
+use super::{now_ms, say};
+use crate::cli::Replay;
+use crate::registry::Registry;
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use serin_scoring::Decision;
+use serin_server::LiveModel;
+use serin_store::{DecidingModel, DecisionFiles, LoggedDecision, ModelUri, ResolvedModel};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Rows scored at once.
+const BATCH: usize = 4096;
+
+pub(crate) async fn run(args: &Replay) -> anyhow::Result<()> {
+    let folder = args.decision_log.clone().unwrap_or_else(|| args.state.state.join(DECISIONS));
+    if !folder.is_dir() {
+        bail!("there is no decision log at {}: name its folder with --decision-log", folder.display());
+    }
+    if let Some(entity) = &args.erase_entity {
+        return erase(&folder, entity);
+    }
+    let files = DecisionFiles::of(&folder);
+    match (&args.id, &args.model) {
+        (Some(id), _) => one(args, &files, id).await,
+        (None, Some(uri)) => many(args, &files, uri).await,
+        (None, None) => bail!(
+            "name a decision with --id, a model to re-score the log with --model, or an entity to forget with --erase-entity"
+        ),
+    }
+}
+
+/// A logged decision, taken out of its segment.
+struct Found {
+    shown: Value,
+    model: Arc<DecidingModel>,
+    features: Vec<f32>,
+    score: f32,
+    alert: bool,
+}
+
+async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<()> {
+    let parsed = uuid::Uuid::parse_str(id).with_context(|| format!("--id {id:?} is not the id of a decision"))?;
+    let found = files.find(parsed.as_bytes(), |decision| Found {
+        shown: shown(decision),
+        model: Arc::clone(decision.model),
+        features: decision.features().collect(),
+        score: decision.score,
+        alert: decision.alert,
+    })?;
+    let Some(mut found) = found else { bail!("the log has no decision {id}") };
+    let model = load_logged(args, &found.model).await?;
+    let package = &model.package;
+    let names = package.signature.columns.iter().map(|column| column.name.clone());
+    found.shown["features"] = names.zip(&found.features).map(|(name, value)| (name, shortest(*value))).collect();
+    let score = package.forest.score(&found.features);
+    let same =
+        score.to_bits() == found.score.to_bits() && Decision::new(score, found.model.threshold).alert == found.alert;
+    found.shown["replayed"] = json!({ "score": shortest(score), "same_bits": same });
+    if args.json {
+        say(&found.shown);
+    } else {
+        say(serde_json::to_string_pretty(&found.shown)?);
+    }
+    if !same {
+        bail!(
+            "re-scored, decision {id} comes out as {score} instead of {}: the model file or serin changed",
+            found.score
+        );
+    }
+    Ok(())
+}
+
+fn shown(decision: &LoggedDecision<'_>) -> Value {
+    let time = |ms| jiff::Timestamp::from_millisecond(ms).map(|time| time.to_string()).ok();
+    json!({
+        "decision_id": uuid::Uuid::from_bytes(decision.id).to_string(),
+        "at": time(decision.at_ms()),
+        "transaction_id": decision.transaction_id,
+        "entity": decision.entity,
+        "timestamp": decision.event_time_ms.and_then(time),
+        "model": { "name": decision.model.name, "version": decision.model.version, "sha256": hex(&decision.model.sha256) },
+        "score": shortest(decision.score),
+        "score_bits": format!("0x{:08x}", decision.score.to_bits()),
+        "threshold": shortest(decision.model.threshold),
+        "action": if decision.alert { "alert" } else { "pass" },
+        "latency_us": f64::from(decision.latency_ns) / 1e3,
+    })
+}
+
+/// The shortest number that reads back to the same float32, as the server answers it.
+fn shortest(value: f32) -> Value {
+    serde_json::from_str(&value.to_string()).unwrap_or(Value::Null)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The very model that decided.
+async fn load_logged(args: &Replay, logged: &DecidingModel) -> anyhow::Result<LiveModel> {
+    let uri = match logged.version.parse() {
+        Ok(version) => ModelUri::Version(logged.name.clone(), version),
+        Err(_) => ModelUri::Path(logged.name.clone().into()),
+    };
+    let model = load(args, &uri).await.with_context(|| format!("cannot load {uri}, which decided"))?;
+    if model.package.model_sha256 != hex(&logged.sha256) {
+        bail!(
+            "{uri} is not the file that decided: its SHA-256 is {}, not {}",
+            model.package.model_sha256,
+            hex(&logged.sha256)
+        );
+    }
+    Ok(model)
+}
+
+async fn load(args: &Replay, uri: &ModelUri) -> anyhow::Result<LiveModel> {
+    let resolved = match uri {
+        ModelUri::Path(path) => ResolvedModel { name: None, version: None, path: path.clone() },
+        uri => Registry::open(&args.state).await?.resolve(uri).await?,
+    };
+    Ok(LiveModel::load(&resolved, now_ms())?)
+}
+
+/// Logged traffic through another model.
+#[derive(Debug, Default)]
+struct Paired {
+    decisions: usize,
+    same_bits: usize,
+    logged_alerts: usize,
+    alerts: usize,
+    pass_to_alert: usize,
+    alert_to_pass: usize,
+    difference: f64,
+    largest: f32,
+    not_a_number: usize,
+}
+
+impl Paired {
+    fn add(&mut self, logged: (f32, bool), score: f32, alert: bool) {
+        self.decisions += 1;
+        self.same_bits += usize::from(logged.0.to_bits() == score.to_bits());
+        self.logged_alerts += usize::from(logged.1);
+        self.alerts += usize::from(alert);
+        self.pass_to_alert += usize::from(alert && !logged.1);
+        self.alert_to_pass += usize::from(!alert && logged.1);
+        let difference = (score - logged.0).abs();
+        if difference.is_nan() {
+            self.not_a_number += 1;
+        } else {
+            self.difference += f64::from(difference);
+            self.largest = self.largest.max(difference);
+        }
+    }
+}
+
+async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result<()> {
+    let parsed: ModelUri = uri.parse().map_err(anyhow::Error::msg)?;
+    let model = load(args, &parsed).await?;
+    let (since, until) = (args.since.unwrap_or(0), args.until.unwrap_or(i64::MAX));
+    // Whose columns stand where is in the models that decided; one that is gone is taken to have had the same.
+    let mut deciding: Vec<Arc<DecidingModel>> = Vec::new();
+    files.read(since, until, |decision| {
+        if !deciding.iter().any(|known| known.sha256 == decision.model.sha256) {
+            deciding.push(Arc::clone(decision.model));
+        }
+        true
+    })?;
+    let mut columns = HashMap::new();
+    for logged in &deciding {
+        columns.insert(logged.sha256, positions(args, logged, &model).await?);
+    }
+    let start = Instant::now();
+    let mut paired = Paired::default();
+    let mut rows: Vec<f32> = Vec::new();
+    let mut logged: Vec<(f32, bool)> = Vec::new();
+    let mut margins = Vec::new();
+    let mut score = |rows: &mut Vec<f32>, logged: &mut Vec<(f32, bool)>| {
+        margins.clear();
+        margins.resize(logged.len(), 0.0);
+        model.package.forest.margins_into(rows, &mut margins);
+        model.package.forest.scores_from_margins(&mut margins);
+        for (before, score) in logged.iter().zip(&margins) {
+            paired.add(*before, *score, Decision::new(*score, model.package.threshold).alert);
+        }
+        rows.clear();
+        logged.clear();
+    };
+    let mut row = Vec::new();
+    files.read(since, until, |decision| {
+        let Some(positions) = columns.get(&decision.model.sha256) else { return true };
+        row.clear();
+        row.extend(decision.features());
+        rows.extend(positions.iter().map(|position| row[*position]));
+        logged.push((decision.score, decision.alert));
+        if logged.len() == BATCH {
+            score(&mut rows, &mut logged);
+        }
+        true
+    })?;
+    score(&mut rows, &mut logged);
+    report(args, uri, &paired, start.elapsed().as_secs_f64())
+}
+
+/// Where in a logged row the model's columns stand.
+async fn positions(args: &Replay, logged: &DecidingModel, model: &LiveModel) -> anyhow::Result<Vec<usize>> {
+    let wanted = &model.package.signature.columns;
+    let same = || {
+        if wanted.len() == logged.width {
+            return Ok((0..logged.width).collect());
+        }
+        bail!(
+            "{} {} decided on {} columns, this model has {}, and the names are gone with the model",
+            logged.name,
+            logged.version,
+            logged.width,
+            wanted.len()
+        )
+    };
+    if model.package.model_sha256 == hex(&logged.sha256) {
+        return same();
+    }
+    let Ok(before) = load_logged(args, logged).await else { return same() };
+    let position = |name: &str| {
+        before.package.signature.position(name).with_context(|| {
+            format!("{} {} decided without a column {name:?}, which this model needs", logged.name, logged.version)
+        })
+    };
+    wanted.iter().map(|column| position(&column.name)).collect()
+}
+
+fn report(args: &Replay, uri: &str, paired: &Paired, seconds: f64) -> anyhow::Result<()> {
+    let n = paired.decisions;
+    if n == 0 {
+        bail!("the log has no decision in that time");
+    }
+    let share = |count: usize| count as f64 / n as f64;
+    if args.json {
+        say(json!({
+            "model": uri, "decisions": n, "same_bits": paired.same_bits,
+            "logged_alert_rate": share(paired.logged_alerts), "alert_rate": share(paired.alerts),
+            "pass_to_alert": paired.pass_to_alert, "alert_to_pass": paired.alert_to_pass,
+            "mean_abs_score_difference": paired.difference / n as f64, "max_abs_score_difference": paired.largest,
+            "not_a_number": paired.not_a_number, "seconds": seconds,
+        }));
+        return Ok(());
+    }
+    say(format_args!("{n} logged decisions re-scored by {uri} in {seconds:.2} s"));
+    say(format_args!("  same score to the bit   {} ({:.2} %)", paired.same_bits, share(paired.same_bits) * 100.0));
+    say(format_args!(
+        "  alert rate              {:.4} % logged, {:.4} % now",
+        share(paired.logged_alerts) * 100.0,
+        share(paired.alerts) * 100.0
+    ));
+    say(format_args!("  pass, now alert         {}", paired.pass_to_alert));
+    say(format_args!("  alert, now pass         {}", paired.alert_to_pass));
+    say(format_args!(
+        "  score difference        {:.6} in the mean, {:.6} at most",
+        paired.difference / n as f64,
+        paired.largest
+    ));
+    if paired.not_a_number > 0 {
+        say(format_args!("  no number               {}", paired.not_a_number));
+    }
+    Ok(())
+}
+
+fn erase(folder: &Path, entity: &str) -> anyhow::Result<()> {
+    let erased = DecisionFiles::of(folder).erase(entity)?;
+    say(format_args!("removed {} decisions about {entity:?}", erased.decisions));
+    if erased.open_segments > 0 {
+        bail!(
+            "{} segments are being written by a running server and were left alone; they are sealed after an hour, or when it stops: run this again then",
+            erased.open_segments
+        );
+    }
+    Ok(())
+}

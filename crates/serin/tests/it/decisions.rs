@@ -1,0 +1,211 @@
+//! The decision log and its replay, from outside.
+
+use crate::peer::{FEATURES, Server, serin, text, train, trained};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn transaction(id: &str, amount: f64) -> Value {
+    let features: Value = FEATURES.split(',').zip([amount, 0.0, 1.0, 9.0, 0.7]).collect();
+    json!({ "transaction_id": id, "entity": format!("card-{id}"), "timestamp": 1_764_000_000_000_i64, "features": features })
+}
+
+fn decide(server: &Server, ids: &[&str]) -> Vec<Value> {
+    let transactions: Vec<Value> =
+        ids.iter().enumerate().map(|(i, id)| transaction(id, 10.0 + 1000.0 * i as f64)).collect();
+    let (status, answer) =
+        server.post("/v1/decisions", "application/json", &json!({ "transactions": transactions }).to_string());
+    assert_eq!(status, 200, "{answer}");
+    answer["decisions"].as_array().unwrap().clone()
+}
+
+fn replay(log: &Path, state: &Path, arguments: &[&str]) -> (bool, String) {
+    let mut all = vec!["replay", "--json", "--decision-log", log.to_str().unwrap(), "--state", state.to_str().unwrap()];
+    all.extend_from_slice(arguments);
+    let out = serin(&all);
+    (out.status.success(), text(&out))
+}
+
+#[test]
+fn a_decision_is_replayed_to_the_same_bits_after_a_restart() {
+    let log = tempfile::tempdir().unwrap();
+    let options = ["--decision-log", log.path().to_str().unwrap()];
+    let mut server = Server::start(trained(), &options);
+    let made = decide(&server, &["a", "b"]);
+    let id = made[1]["decision_id"].as_str().unwrap();
+    let check = || {
+        let (good, shown) = replay(log.path(), trained(), &["--id", id]);
+        assert!(good, "{shown}");
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["replayed"]["same_bits"], true);
+        assert_eq!((&shown["score"], &shown["action"]), (&made[1]["score"], &made[1]["action"]));
+        assert_eq!((&shown["transaction_id"], &shown["entity"]), (&json!("b"), &json!("card-b")));
+        assert_eq!(
+            (&shown["features"]["TX_AMOUNT"], &shown["timestamp"]),
+            (&json!(1010), &json!("2025-11-24T16:00:00Z"))
+        );
+    };
+    check();
+    assert!(server.terminate().success());
+    check();
+    let server = Server::start(trained(), &options);
+    decide(&server, &["c"]);
+    check();
+
+    let (good, said) = replay(log.path(), trained(), &["--id", "019ab000-0000-7000-8000-000000000000"]);
+    assert!(!good && said.contains("has no decision"), "{said}");
+    let (good, said) = replay(log.path(), trained(), &["--id", "x"]);
+    assert!(!good && said.contains("not the id"), "{said}");
+    let (good, said) = replay(&log.path().join("none"), trained(), &["--id", id]);
+    assert!(!good && said.contains("no decision log at"), "{said}");
+    let (good, said) = replay(log.path(), trained(), &[]);
+    assert!(!good && said.contains("--model"), "{said}");
+}
+
+#[test]
+fn logged_traffic_goes_through_another_version() {
+    let state = tempfile::tempdir().unwrap();
+    std::fs::copy(trained().join("payments.parquet"), state.path().join("payments.parquet")).unwrap();
+    train(state.path(), &["--stage", "Production"]);
+    train(state.path(), &["--set", "max_depth=1", "--alias", "challenger"]);
+    let server = Server::start(state.path(), &[]);
+    for i in 0..5 {
+        decide(&server, &[&format!("x{i}"), "y", "z"]);
+    }
+    server.predict(r#"{"data":[[1,0,0,1,0.5],[9000,1,1,9,1.0]]}"#);
+    let log = state.path().join("decisions");
+    let (good, same) = replay(&log, state.path(), &["--model", "models:/fraud_detection/1"]);
+    let same: Value = serde_json::from_str(&same).unwrap_or_else(|_| panic!("{same}"));
+    assert!(good && same["decisions"] == 17 && same["same_bits"] == 17 && same["pass_to_alert"] == 0, "{same}");
+    let (good, other) =
+        replay(&log, state.path(), &["--model", "models:/fraud_detection@challenger", "--since", "2026-01-01"]);
+    let other: Value = serde_json::from_str(&other).unwrap_or_else(|_| panic!("{other}"));
+    assert!(good && other["decisions"] == 17 && other["same_bits"].as_u64().unwrap() < 17, "{other}");
+    assert!(other["mean_abs_score_difference"].as_f64().unwrap() > 0.0);
+    let (good, none) = replay(&log, state.path(), &["--model", "models:/fraud_detection/1", "--until", "2026-01-01"]);
+    assert!(!good && none.contains("no decision in that time"), "{none}");
+    let bare = concat!(env!("CARGO_MANIFEST_DIR"), "/../serin-scoring/tests/fixtures/model.ubj");
+    let (good, wide) = replay(&log, state.path(), &["--model", bare]);
+    assert!(!good && wide.contains("decided without a column"), "{wide}");
+
+    let (good, open) = replay(&log, state.path(), &["--erase-entity", "card-y"]);
+    assert!(!good && open.contains("being written"), "{open}");
+    drop(server);
+    // The killed server's segments are sealed by the next one.
+    drop(Server::start(state.path(), &[]));
+    let (good, erased) = replay(&log, state.path(), &["--erase-entity", "card-y"]);
+    assert!(good && erased.contains("removed 5 decisions"), "{erased}");
+    let (_, left) = replay(&log, state.path(), &["--model", "models:/fraud_detection/1"]);
+    assert_eq!(serde_json::from_str::<Value>(&left).unwrap()["decisions"], 12);
+}
+
+#[test]
+fn a_killed_server_has_every_decision_it_acknowledged() {
+    let log = tempfile::tempdir().unwrap();
+    let options = ["--decision-log", log.path().to_str().unwrap()];
+    let mut acknowledged = Vec::new();
+    for round in 0..5 {
+        let mut server = Server::start(trained(), &options);
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let address = server.address.clone();
+                std::thread::spawn(move || ids_until_it_dies(&address, &format!("{round}-{client}")))
+            })
+            .collect();
+        std::thread::sleep(std::time::Duration::from_millis(150 + 70 * round));
+        server.process.kill().unwrap();
+        server.process.wait().unwrap();
+        for client in clients {
+            acknowledged.extend(client.join().unwrap());
+        }
+    }
+    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
+    drop(Server::start(trained(), &options));
+    let mut found = std::collections::HashSet::new();
+    let read = serin_store::DecisionFiles::of(log.path()).read(0, i64::MAX, |decision| {
+        assert!(found.insert(uuid::Uuid::from_bytes(decision.id).to_string()), "twice");
+        true
+    });
+    read.unwrap();
+    let missing: Vec<_> = acknowledged.iter().filter(|id| !found.contains(*id)).collect();
+    assert!(missing.is_empty(), "{} of {} are missing", missing.len(), acknowledged.len());
+}
+
+/// Sends decisions over one connection and keeps the ids of whole answers.
+fn ids_until_it_dies(address: &str, name: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    let Ok(mut stream) = TcpStream::connect(address) else { return ids };
+    let body = json!({ "transactions": [transaction(name, 3.0), transaction(name, 4.0)] }).to_string();
+    let request = format!(
+        "POST /v1/decisions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut buffer = [0; 4096];
+    while stream.write_all(request.as_bytes()).is_ok() {
+        let mut answer = Vec::new();
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(count) if count > 0 => answer.extend_from_slice(&buffer[..count]),
+                _ => return ids,
+            }
+            let text = String::from_utf8_lossy(&answer);
+            if let Some(answer) =
+                text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok())
+            {
+                ids.extend(
+                    answer["decisions"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .map(|made| made["decision_id"].as_str().unwrap().to_owned()),
+                );
+                break;
+            }
+        }
+    }
+    ids
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_refuses_or_drops_as_it_was_told() {
+    let bare = concat!(env!("CARGO_MANIFEST_DIR"), "/../serin-scoring/tests/fixtures/model.ubj");
+    let row = format!(r#"{{"data":[[{}]]}}"#, vec!["0.5"; 30].join(","));
+    for (policy, expected) in [("refuse", 503), ("drop-and-count", 200)] {
+        let log = tempfile::tempdir().unwrap();
+        // A limit on the size of files stands in for a full disk: writes fail in the same way, half-done.
+        let line = format!(
+            "trap '' XFSZ; ulimit -f 4; exec {} serve --port 0 -m {bare} --decision-log {} --decision-log-full {policy}",
+            env!("CARGO_BIN_EXE_serin"),
+            log.path().display()
+        );
+        let mut process =
+            Command::new("bash").args(["-c", &line]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(process.stdout.take().unwrap()), &mut line).unwrap();
+        let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+        let server = Server { process, address };
+        let mut statuses = Vec::new();
+        for _ in 0..200 {
+            statuses.push(server.predict(&row).0);
+        }
+        assert_eq!((statuses[0], statuses[199]), (200, expected), "{policy}");
+        assert_eq!(server.get("/healthz").0, 200);
+        let metrics = server.get("/metrics").1;
+        let counted =
+            metrics.lines().find(|line| line.starts_with("serin_decisions_unlogged_total")).unwrap_or_default();
+        assert!(counted.contains(if policy == "refuse" { "refused" } else { "dropped" }), "{metrics}");
+        drop(server);
+        drop(Server::start(trained(), &["--decision-log", log.path().to_str().unwrap()]));
+        let mut kept = 0;
+        serin_store::DecisionFiles::of(log.path())
+            .read(0, i64::MAX, |_| {
+                kept += 1;
+                true
+            })
+            .unwrap();
+        assert!(kept > 10 && kept < 200, "what was written before is whole: {kept}");
+    }
+}

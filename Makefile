@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search fuzz clean
+.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ bench-tracking: setup ## our tracking server beside MLflow's own (1 and 4 worker
 
 bench-search: setup ## searches over 100,000 runs on SQLite and PostgreSQL, beside MLflow's own server
 	@bash conformance/run.sh bench/search.py
+
+bench-serving: setup ## our scoring server beside FastAPI, mlflow models serve and bare hyper, in one run
+	cargo build --quiet --release --locked -p serin --example serving_bench
+	@bash conformance/run.sh bench/serving.py
 
 fuzz: ## feed the model reader hostile files for 10 minutes (installs cargo-fuzz)
 	@bash build/fuzz.sh

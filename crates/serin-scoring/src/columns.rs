@@ -70,6 +70,7 @@ impl Column {
     ///
     /// # Errors
     /// When the value does not fit the column's kind.
+    #[inline]
     pub fn encode(&self, value: ColumnValue<'_>) -> Result<f32, CellError> {
         if value == ColumnValue::Null {
             return if self.nullable { Ok(f32::NAN) } else { Err(CellError::Missing) };

@@ -7,5 +7,5 @@ mod package;
 
 pub use columns::{CellError, Column, ColumnKind, ColumnValue, Signature};
 pub use decision::Decision;
-pub use forest::{Forest, ForestError, ScoringPath};
+pub use forest::{Explainer, Forest, ForestError, ScoringPath};
 pub use package::{GoldenRow, GoldenValue, Manifest, PackageError, ScoringPackage, sha256_hex};

@@ -4,7 +4,7 @@ mod about;
 mod access;
 mod artifacts;
 mod http;
-pub mod metrics;
+mod metrics;
 mod registry;
 mod routes;
 mod scoring;
@@ -12,6 +12,8 @@ mod tracking;
 mod webhooks;
 
 pub use http::guard::Allowed;
+pub use http::workers::{Connections, Workers};
+pub use metrics::Metrics;
 pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};
 pub use scoring::decide::{DecisionKeeping, WhenFull};
 pub use scoring::live_model::{LiveModel, LoadError};

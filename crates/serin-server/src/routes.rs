@@ -4,6 +4,7 @@ use crate::access::{self, Access};
 use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
+use crate::metrics::Metrics;
 use crate::scoring::decide::DecisionKeeping;
 use crate::scoring::models::Models;
 use crate::webhooks::{self, Webhooks};
@@ -13,7 +14,6 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serin_store::{Change, Store, User};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ pub struct DataPlane {
     pub clock: fn() -> i64,
     /// Limits of a request.
     pub limits: Limits,
-    /// Renders `/metrics`.
-    pub prometheus: PrometheusHandle,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Every route of `serin serve`.

@@ -82,7 +82,48 @@ fn in_turns(
     best.map(|time| time.as_nanos() as f64 / count as f64)
 }
 
+/// Contributions of one row, walking through 512 of them.
+fn contributions() {
+    let bytes = model("256");
+    let mut booster = Booster::from_bytes(&bytes).expect("loads");
+    booster.set_parameter("nthread", "1").expect("one thread");
+    let forest = Forest::from_bytes(&bytes).expect("loads");
+    let explainer = forest.explainer().expect("covers");
+    let mut state = 0x2545_F491_4F6C_DD1D;
+    let input = rows(512, &mut state);
+    let matrix = DMatrix::from_dense(&input, COLUMNS).expect("rows");
+    let expected = booster.predict_contributions(&matrix).expect("predicts");
+    let mut worst = 0.0_f32;
+    for (row, expected) in input.chunks_exact(COLUMNS).zip(expected.chunks_exact(COLUMNS + 1)) {
+        let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        for (found, expected) in forest.contributions(&explainer, row).iter().zip(expected) {
+            worst = worst.max((found - expected).abs() / largest);
+        }
+    }
+    let (mut ours, mut theirs) = (Duration::MAX, Duration::MAX);
+    for _ in 0..5 {
+        let start = Instant::now();
+        for row in input.chunks_exact(COLUMNS) {
+            black_box(forest.contributions(&explainer, black_box(row)));
+        }
+        ours = ours.min(start.elapsed() / 512);
+        let start = Instant::now();
+        black_box(booster.predict_contributions(&matrix).expect("predicts"));
+        theirs = theirs.min(start.elapsed() / 512);
+    }
+    println!(
+        "\ncontributions of a row: ours {:.1} µs, XGBoost (1 thread) {:.1} µs, {:.1}x; largest difference {worst:.1e} of a row's largest (goal 40x, 1e-5)",
+        ours.as_secs_f64() * 1e6,
+        theirs.as_secs_f64() * 1e6,
+        theirs.as_secs_f64() / ours.as_secs_f64()
+    );
+}
+
 fn main() {
+    contributions();
+    if std::env::args().any(|argument| argument == "contributions") {
+        return;
+    }
     for max_bin in ["256", "4096"] {
         let bytes = model(max_bin);
         let mut booster = Booster::from_bytes(&bytes).expect("loads");

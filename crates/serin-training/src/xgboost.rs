@@ -303,6 +303,29 @@ impl Booster {
         }
     }
 
+    /// Contributions of each feature and the bias to the margin of each row (`pred_contribs`).
+    ///
+    /// # Errors
+    /// XGBoost's own.
+    pub fn predict_contributions(&self, rows: &DMatrix) -> Result<Vec<f32>> {
+        let config =
+            text(r#"{"type": 2, "training": false, "iteration_begin": 0, "iteration_end": 0, "strict_shape": false}"#)?;
+        let (mut shape, mut dimensions, mut out) = (std::ptr::null(), 0u64, std::ptr::null());
+        // SAFETY: shape and result belong to the booster until its next call and are copied here.
+        unsafe {
+            check(sys::XGBoosterPredictFromDMatrix(
+                self.handle,
+                rows.handle,
+                config.as_ptr(),
+                &raw mut shape,
+                &raw mut dimensions,
+                &raw mut out,
+            ))?;
+            let length: u64 = std::slice::from_raw_parts(shape, dimensions as usize).iter().product();
+            Ok(std::slice::from_raw_parts(out, length as usize).to_vec())
+        }
+    }
+
     /// Total gain that each feature brought, by feature name (absent: never used).
     ///
     /// # Errors

@@ -78,6 +78,8 @@ pub(super) struct TreeFile {
     pub(super) split_conditions: Vec<f32>,
     #[serde(deserialize_with = "flags")]
     pub(super) default_left: Vec<bool>,
+    #[serde(default, deserialize_with = "floats")]
+    pub(super) sum_hessian: Vec<f32>,
     #[serde(default)]
     pub(super) split_type: Vec<u8>,
     #[serde(default)]

@@ -6,6 +6,7 @@
 //! is what makes the sum equal to XGBoost's to the last bit.
 
 mod blocks;
+mod contributions;
 mod file;
 mod model;
 mod objective;
@@ -18,6 +19,7 @@ mod simd_avx512;
 mod tree;
 mod ubjson;
 
+pub use contributions::Explainer;
 use objective::Objective;
 use quantised::Quantised;
 use tree::Tree;

@@ -228,3 +228,20 @@ fn files_of_every_xgboost_generation_give_their_margins() {
     }
     assert_eq!(models, 36, "3 versions, 6 kinds, 2 formats");
 }
+
+#[test]
+fn recorded_contributions_are_met_and_sum_up_to_the_margin() {
+    let forest = Forest::from_bytes(MODEL).expect("the fixture loads");
+    let explainer = forest.explainer().expect("the fixture has covers");
+    let rows = floats(include_bytes!("../../tests/fixtures/rows.f32"));
+    let expected = floats(include_bytes!("../../tests/fixtures/contributions.f32"));
+    for (row, expected) in rows.chunks_exact(30).zip(expected.chunks_exact(31)) {
+        let found = forest.contributions(&explainer, row);
+        let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-5 * largest, "{found} {expected}");
+        }
+        let sum: f64 = found.iter().map(|value| f64::from(*value)).sum();
+        assert!((sum - f64::from(forest.margin(row))).abs() < 1e-4, "{sum} {}", forest.margin(row));
+    }
+}

@@ -23,6 +23,8 @@ pub(super) struct Tree {
     pub(super) nodes: Vec<Node>,
     /// Categories that go right, ascending: a list, since a bit set's size would be the file's to choose.
     category_sets: Vec<Vec<u32>>,
+    /// Training rows (their hessian) that reached each node; empty where the file has none.
+    pub(super) cover: Vec<f32>,
     /// Edges on the longest path from the root.
     pub(super) depth: u32,
 }
@@ -110,11 +112,25 @@ impl Tree {
             open.push((left, level + 1));
             open.push((right, level + 1));
         }
-        Ok(Self { nodes, category_sets, depth })
+        let cover = if file.sum_hessian.len() == count { file.sum_hessian.clone() } else { Vec::new() };
+        Ok(Self { nodes, category_sets, cover, depth })
     }
 
     pub(super) fn has_categories(&self) -> bool {
         !self.category_sets.is_empty()
+    }
+
+    pub(super) fn is_categorical(&self, node: usize) -> bool {
+        self.nodes[node].category_set.is_some()
+    }
+
+    /// Whether a value that is there goes left at a split.
+    pub(super) fn goes_left(&self, node: u32, x: f32) -> bool {
+        let node = &self.nodes[node as usize];
+        match node.category_set {
+            Some(set) => !contains(&self.category_sets[set as usize], x),
+            None => x < node.value,
+        }
     }
 
     pub(super) fn leaf_value(&self, row: &[f32]) -> f32 {

@@ -5,3 +5,4 @@ pub(crate) mod fields;
 pub(crate) mod guard;
 pub(crate) mod openapi;
 pub(crate) mod page_token;
+pub(crate) mod workers;

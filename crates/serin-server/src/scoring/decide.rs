@@ -2,7 +2,6 @@
 
 use super::live_model::LiveModel;
 use crate::http::error::ApiError;
-use crate::metrics;
 use crate::routes::DataPlane;
 use serin_scoring::Decision;
 use serin_store::{DecisionLog, NewDecision};
@@ -84,7 +83,7 @@ pub(super) fn decide(
             })
             .collect();
         if let Err(error) = keeping.log.append(&model.deciding, &made) {
-            metrics::record_unlogged(made.len() as u64, keeping.when_full);
+            state.metrics.record_unlogged(made.len() as u64, keeping.when_full);
             if keeping.when_full == WhenFull::Refuse {
                 tracing::error!("decisions cannot be logged, so none is given: {error}");
                 return Err(ApiError::Unavailable("the decision log cannot be written; the server's log says why"));
@@ -93,7 +92,7 @@ pub(super) fn decide(
         }
     }
     let alerts = decisions.iter().filter(|decision| decision.alert).count() as u64;
-    metrics::record_decisions(alerts, decisions.len() as u64 - alerts);
+    state.metrics.record_decisions(alerts, decisions.len() as u64 - alerts);
     Ok(Decided { ids, decisions })
 }
 

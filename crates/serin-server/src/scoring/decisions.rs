@@ -3,8 +3,9 @@
 use super::cells::Cells;
 use super::decide::{Subject, decide};
 use super::handlers::whole;
+use super::live_model::LiveModel;
 use crate::http::error::{ApiError, Detail, ErrorMessage, Place, ValidationErrors};
-use crate::metrics;
+use crate::metrics::Route;
 use crate::routes::DataPlane;
 use axum::Json;
 use axum::body::Bytes;
@@ -28,6 +29,29 @@ pub(crate) struct DecisionsRequest {
     model: Option<String>,
     /// At least one.
     transactions: Vec<Transaction>,
+    /// For which decisions reasons are wanted; they cost the answer some ten microseconds each.
+    #[serde(default)]
+    explain: Explain,
+    /// Reasons of a decision, the strongest first.
+    #[serde(default = "five")]
+    max_reasons: usize,
+}
+
+fn five() -> usize {
+    5
+}
+
+/// Which decisions get reasons.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Explain {
+    /// None.
+    #[default]
+    None,
+    /// Alerts.
+    Alerts,
+    /// All.
+    All,
 }
 
 /// One transaction.
@@ -72,6 +96,20 @@ pub(crate) struct DecisionMade {
     model_name: String,
     /// Version, or empty.
     model_version: String,
+    /// What moved the score most, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasons: Option<Vec<Reason>>,
+}
+
+/// One column's part in a score: an exact Shapley value (TreeSHAP), as XGBoost's `pred_contribs`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Reason {
+    /// Column.
+    feature: String,
+    /// What was scored; none where it was missing.
+    value: Option<f32>,
+    /// What it added to the margin (log-odds): above 0 towards fraud.
+    contribution: f32,
 }
 
 /// What is to be done.
@@ -98,7 +136,7 @@ pub(crate) async fn create(State(state): State<DataPlane>, body: Result<Bytes, B
         Ok(response) => Json(response).into_response(),
         Err(error) => error.into_response(),
     };
-    metrics::record_request("/v1/decisions", response.status(), start.elapsed());
+    state.metrics.record_request(Route::Decisions, response.status(), start.elapsed());
     response
 }
 
@@ -165,8 +203,17 @@ fn answer(
     }
     let features = cells.finish()?;
     let decided = decide(state, &model, &features, &subjects, start)?;
-    let made = decided.decisions.iter().zip(&decided.ids).zip(&subjects);
-    let decisions = made.map(|((decision, id), subject)| DecisionMade {
+    let reasons_of = |features: &[f32], alert: bool| match request.explain {
+        Explain::All => reasons(&model, features, request.max_reasons).map(Some),
+        Explain::Alerts if alert => reasons(&model, features, request.max_reasons).map(Some),
+        Explain::Alerts | Explain::None => Ok(None),
+    };
+    let rows = features.chunks_exact(model.package.signature.columns.len());
+    let explained = rows.zip(&decided.decisions).map(|(row, decision)| reasons_of(row, decision.alert));
+    let explained = explained.collect::<Result<Vec<_>, ApiError>>()?;
+    let made = decided.decisions.iter().zip(&decided.ids).zip(&subjects).zip(explained);
+    let decisions = made.map(|(((decision, id), subject), reasons)| DecisionMade {
+        reasons,
         decision_id: uuid::Uuid::from_bytes(*id).to_string(),
         transaction_id: subject.transaction_id.to_owned(),
         score: Some(decision.score).filter(|score| !score.is_nan()),
@@ -176,6 +223,28 @@ fn answer(
         model_version: model.version.clone(),
     });
     Ok(DecisionsResponse { decisions: decisions.collect() })
+}
+
+fn reasons(model: &LiveModel, features: &[f32], most: usize) -> Result<Vec<Reason>, ApiError> {
+    let contributions = model.contributions(features).map_err(|reason| {
+        let loc = vec!["body".into(), "explain".into()];
+        fault("value_error", loc, format!("This model cannot be explained: {reason}"), &Value::Null)
+    })?;
+    let columns = &model.package.signature.columns;
+    // Without the last, which is no column's.
+    let mut reasons: Vec<Reason> = columns
+        .iter()
+        .zip(features)
+        .zip(&contributions)
+        .map(|((column, value), contribution)| Reason {
+            feature: column.name.clone(),
+            value: Some(*value).filter(|value| value.is_finite()),
+            contribution: *contribution,
+        })
+        .collect();
+    reasons.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
+    reasons.truncate(most);
+    Ok(reasons)
 }
 
 fn fault(kind: &'static str, loc: Vec<Place>, msg: impl Into<String>, input: &Value) -> ApiError {

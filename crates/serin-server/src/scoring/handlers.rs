@@ -3,7 +3,7 @@
 use super::decide::decide;
 use super::wire::{self, PredictRequest, PredictResponse, Status};
 use crate::http::error::{ApiError, ErrorMessage, ValidationErrors};
-use crate::metrics;
+use crate::metrics::Route;
 use crate::routes::DataPlane;
 use axum::Json;
 use axum::body::Bytes;
@@ -21,17 +21,22 @@ use std::time::Instant;
     (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
 ))]
 pub(crate) async fn predict(State(state): State<DataPlane>, body: Result<Bytes, BytesRejection>) -> Response {
+    predicted(&state, whole(body, &state))
+}
+
+/// The answer to a body of `/predict`.
+pub(crate) fn predicted(state: &DataPlane, body: Result<Bytes, ApiError>) -> Response {
     let start = Instant::now();
-    let response = match answer(&state, body, start) {
+    let response = match answer(state, body, start) {
         Ok(response) => Json(response).into_response(),
         Err(error) => error.into_response(),
     };
-    metrics::record_request("/predict", response.status(), start.elapsed());
+    state.metrics.record_request(Route::Predict, response.status(), start.elapsed());
     response
 }
 
-fn answer(state: &DataPlane, body: Result<Bytes, BytesRejection>, start: Instant) -> Result<PredictResponse, ApiError> {
-    let body = whole(body, state)?;
+fn answer(state: &DataPlane, body: Result<Bytes, ApiError>, start: Instant) -> Result<PredictResponse, ApiError> {
+    let body = body?;
     let model = state.models.default_slot().live().ok_or(ApiError::NoModel)?;
     let features = wire::features(&body, &model.package.signature, state.limits.rows)?;
     let decided = decide(state, &model, &features, &[], start)?;
@@ -71,5 +76,5 @@ pub(crate) async fn readyz(State(state): State<DataPlane>) -> Response {
 
 /// Prometheus text format.
 pub(crate) async fn metrics(State(state): State<DataPlane>) -> String {
-    state.prometheus.render()
+    state.metrics.render(&state.models)
 }

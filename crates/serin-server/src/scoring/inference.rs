@@ -5,7 +5,7 @@ use super::decide::decide;
 use super::handlers::whole;
 use super::live_model::LiveModel;
 use crate::http::error::{ApiError, InferenceError};
-use crate::metrics;
+use crate::metrics::Route;
 use crate::routes::DataPlane;
 use axum::Json;
 use axum::body::Bytes;
@@ -159,7 +159,7 @@ fn answered<T: Serialize>(result: Result<T, ApiError>) -> Response {
 fn inferred(state: &DataPlane, name: &str, version: Option<&str>, body: Result<Bytes, BytesRejection>) -> Response {
     let start = Instant::now();
     let response = answered(score(state, name, version, body, start));
-    metrics::record_request("/v2/models/{name}/infer", response.status(), start.elapsed());
+    state.metrics.record_request(Route::Infer, response.status(), start.elapsed());
     response
 }
 

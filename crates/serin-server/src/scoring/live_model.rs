@@ -1,9 +1,9 @@
 //! The model that answers: loaded, checked, swapped without a pause.
 
-use serin_scoring::{Forest, Manifest, PackageError, ScoringPackage};
+use serin_scoring::{Explainer, Forest, Manifest, PackageError, ScoringPackage};
 use serin_store::{DecidingModel, ResolvedModel};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Larger than any fraud model; a hostile path must not fill the memory.
 const MAX_MODEL_BYTES: u64 = 1 << 30;
@@ -50,6 +50,8 @@ pub struct LiveModel {
     pub deciding: Arc<DecidingModel>,
     /// When it was loaded, epoch milliseconds.
     pub loaded_at_ms: i64,
+    /// Made when somebody first asks for reasons.
+    explainer: OnceLock<Result<Explainer, String>>,
 }
 
 impl LiveModel {
@@ -71,7 +73,19 @@ impl LiveModel {
             threshold: package.threshold,
             width: package.signature.columns.len(),
         });
-        Ok(Self { name, version, package, deciding, loaded_at_ms: now_ms })
+        Ok(Self { name, version, package, deciding, loaded_at_ms: now_ms, explainer: OnceLock::new() })
+    }
+}
+
+impl LiveModel {
+    /// What each column added to the margin of a row, in the columns' order, and last what the margin is without any.
+    ///
+    /// # Errors
+    /// When the model file does not tell, with the reason.
+    pub fn contributions(&self, features: &[f32]) -> Result<Vec<f32>, &str> {
+        let forest = &self.package.forest;
+        let explainer = self.explainer.get_or_init(|| forest.explainer().map_err(|error| error.to_string()));
+        explainer.as_ref().map(|explainer| forest.contributions(explainer, features)).map_err(String::as_str)
     }
 }
 

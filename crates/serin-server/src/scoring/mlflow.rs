@@ -4,7 +4,7 @@ use super::cells::Cells;
 use super::decide::decide;
 use super::handlers::whole;
 use crate::http::error::{ApiError, MlflowError};
-use crate::metrics;
+use crate::metrics::Route;
 use crate::routes::DataPlane;
 use axum::Json;
 use axum::body::Bytes;
@@ -60,7 +60,7 @@ pub(crate) async fn invocations(
         Ok(response) => Json(response).into_response(),
         Err(error) => error.into_mlflow_scoring(),
     };
-    metrics::record_request("/invocations", response.status(), start.elapsed());
+    state.metrics.record_request(Route::Invocations, response.status(), start.elapsed());
     response
 }
 

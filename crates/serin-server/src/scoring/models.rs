@@ -1,7 +1,6 @@
 //! The models that are loaded, by name, and how one takes another's place.
 
 use super::live_model::{LiveModel, LoadError};
-use crate::metrics;
 use crate::routes::DataPlane;
 use arc_swap::ArcSwapOption;
 use axum::Json;
@@ -9,6 +8,7 @@ use axum::extract::State;
 use serde::Serialize;
 use serin_store::ResolvedModel;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use utoipa::ToSchema;
 
 /// Holds the live model of one name. Readers never wait.
@@ -18,6 +18,8 @@ pub struct ModelSlot {
     uri: String,
     live: ArcSwapOption<LiveModel>,
     refused: ArcSwapOption<Refused>,
+    loads: AtomicU64,
+    refusals: AtomicU64,
 }
 
 /// Why a newer model does not answer.
@@ -35,7 +37,24 @@ impl ModelSlot {
     /// An empty one: `name` in URLs, `uri` where its model comes from.
     #[must_use]
     pub fn new(name: String, uri: String) -> Self {
-        Self { name, uri, live: ArcSwapOption::empty(), refused: ArcSwapOption::empty() }
+        Self {
+            name,
+            uri,
+            live: ArcSwapOption::empty(),
+            refused: ArcSwapOption::empty(),
+            loads: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+        }
+    }
+
+    /// As requests name it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Models loaded and models refused so far.
+    pub(crate) fn loads(&self) -> (u64, u64) {
+        (self.loads.load(Ordering::Relaxed), self.refusals.load(Ordering::Relaxed))
     }
 
     /// The model that answers now.
@@ -50,18 +69,14 @@ impl ModelSlot {
     /// As [`LiveModel::load`].
     pub fn switch_to(&self, resolved: &ResolvedModel, now_ms: i64) -> Result<Arc<LiveModel>, LoadError> {
         let model = LiveModel::load(resolved, now_ms).inspect_err(|error| {
-            metrics::record_load(false);
+            self.refusals.fetch_add(1, Ordering::Relaxed);
             let version = resolved.version.map_or_else(String::new, |version| version.to_string());
             self.refused.store(Some(Arc::new(Refused { version, reason: error.to_string(), at_ms: now_ms })));
         })?;
         let model = Arc::new(model);
-        metrics::record_load(true);
+        self.loads.fetch_add(1, Ordering::Relaxed);
         self.refused.store(None);
-        let before = self.live.swap(Some(Arc::clone(&model)));
-        if let Some(before) = before {
-            metrics::record_live(&before.name, &before.version, &before.package.model_sha256, false);
-        }
-        metrics::record_live(&model.name, &model.version, &model.package.model_sha256, true);
+        self.live.store(Some(Arc::clone(&model)));
         Ok(model)
     }
 }
@@ -101,6 +116,10 @@ impl Models {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.0.iter().all(|slot| slot.live.load().is_some())
+    }
+
+    pub(crate) fn slots(&self) -> &[Arc<ModelSlot>] {
+        &self.0
     }
 
     fn names(&self) -> String {

@@ -173,6 +173,7 @@ fn margins_and_scores_equal_xgboosts_to_the_bit() {
             let margins = peer.predict_dense(&unseen, columns, true).unwrap();
             let scores = peer.predict_dense(&unseen, columns, false).unwrap();
             let mut forest = Forest::from_bytes(&bytes).unwrap_or_else(|e| panic!("{} {format}: {e}", case.name));
+            compare_contributions(&forest, &peer, &values, columns, case);
             let paths = forest.available_paths();
             assert_eq!(
                 paths.len() == 1,
@@ -190,6 +191,31 @@ fn margins_and_scores_equal_xgboosts_to_the_bit() {
                     assert_same(&ours, &scores, &format!("{} {format} scores", case.name));
                 }
             }
+        }
+    }
+}
+
+/// Of the first rows: within 1e-5 of the row's largest, which is XGBoost's own rounding.
+fn compare_contributions(forest: &Forest, peer: &Booster, rows: &[f32], columns: usize, case: &Case) {
+    if forest.num_outputs() > 1 {
+        assert!(forest.explainer().is_err());
+        return;
+    }
+    let rows = &rows[..300 * columns];
+    let mut matrix = DMatrix::from_dense(rows, columns).unwrap();
+    let types: Vec<&str> = (0..columns).map(|c| if c < case.categories { "c" } else { "float" }).collect();
+    matrix.set_features("feature_type", &types).unwrap();
+    let expected = peer.predict_contributions(&matrix).unwrap();
+    let explainer = forest.explainer().unwrap();
+    for (row, expected) in rows.chunks_exact(columns).zip(expected.chunks_exact(columns + 1)) {
+        let found = forest.contributions(&explainer, row);
+        let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        for (column, (found, expected)) in found.iter().zip(expected).enumerate() {
+            assert!(
+                (found - expected).abs() <= 1e-5 * largest,
+                "{}, column {column}: {found} instead of {expected}, largest {largest}",
+                case.name
+            );
         }
     }
 }

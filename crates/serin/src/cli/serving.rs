@@ -27,6 +27,18 @@ pub(crate) struct Serve {
     pub(crate) wait_for_model: bool,
     #[command(flatten)]
     pub(crate) log: LogOptions,
+    /// Threads that answer [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Open connections; more get an immediate 503
+    #[arg(long, default_value_t = 4096, value_name = "N")]
+    pub(crate) max_connections: usize,
+    /// Seconds for the head of a request, and for the pause before it
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    pub(crate) header_timeout: f64,
+    /// Seconds for a whole request
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    pub(crate) request_timeout: f64,
     /// Largest request body in bytes
     #[arg(long, default_value_t = 8 << 20, value_name = "BYTES")]
     pub(crate) max_body_bytes: usize,

@@ -58,6 +58,10 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
         port: args.port,
         poll: 2.0,
         wait_for_model: false,
+        threads: None,
+        max_connections: 4096,
+        header_timeout: 30.0,
+        request_timeout: 30.0,
         max_body_bytes: 8 << 20,
         max_rows: 10_000,
     };

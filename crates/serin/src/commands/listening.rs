@@ -6,7 +6,13 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Requests under way get this long to end after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(30);
+pub(crate) const DRAIN: Duration = Duration::from_secs(30);
+
+/// A socket that listens.
+pub(crate) fn bind(host: IpAddr, port: u16) -> anyhow::Result<std::net::TcpListener> {
+    std::net::TcpListener::bind((host, port))
+        .with_context(|| format!("cannot listen on {host}:{port}; choose another --port or stop what listens there"))
+}
 
 /// A server that answers; see [`Listening::stop`].
 pub(crate) struct Listening {
@@ -17,9 +23,9 @@ pub(crate) struct Listening {
 
 impl Listening {
     pub(crate) async fn start(host: IpAddr, port: u16, router: axum::Router) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((host, port)).await.with_context(|| {
-            format!("cannot listen on {host}:{port}; choose another --port or stop what listens there")
-        })?;
+        let listener = bind(host, port)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {

@@ -58,6 +58,10 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
     let package = &model.package;
     let names = package.signature.columns.iter().map(|column| column.name.clone());
     found.shown["features"] = names.zip(&found.features).map(|(name, value)| (name, shortest(*value))).collect();
+    if let Ok(contributions) = model.contributions(&found.features) {
+        let names = package.signature.columns.iter().map(|column| column.name.clone()).chain(["(expected)".to_owned()]);
+        found.shown["contributions"] = names.zip(contributions).map(|(name, value)| (name, shortest(value))).collect();
+    }
     let score = package.forest.score(&found.features);
     let same =
         score.to_bits() == found.score.to_bits() && Decision::new(score, found.model.threshold).alert == found.alert;

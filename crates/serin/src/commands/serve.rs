@@ -1,11 +1,11 @@
 //! `serin serve`: load a model, answer, follow the registry, drain on SIGTERM.
 
-use super::listening::{Listening, shutdown_signal};
+use super::listening::{DRAIN, bind, shutdown_signal};
 use super::say;
 use crate::cli::{LogFull, Serve};
 use crate::registry::Registry;
 use anyhow::Context;
-use serin_server::{DataPlane, DecisionKeeping, Limits, ModelSlot, Models, WhenFull, data_plane};
+use serin_server::{Connections, DataPlane, DecisionKeeping, Limits, ModelSlot, Models, WhenFull, Workers};
 use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) async fn run(args: &Serve) -> anyhow::Result<()> {
 /// A scoring server that answers and follows the registry.
 pub(crate) struct Serving {
     pub(crate) address: SocketAddr,
-    listening: Listening,
+    workers: Workers,
     followers: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -33,7 +33,9 @@ impl Serving {
     /// Takes no new connections, lets requests under way end, and returns.
     pub(crate) async fn stop(self) {
         self.followers.iter().for_each(tokio::task::JoinHandle::abort);
-        self.listening.stop().await;
+        if !self.workers.stop(DRAIN).await {
+            tracing::warn!("requests were still under way {} s after the stop; closing them", DRAIN.as_secs());
+        }
     }
 }
 
@@ -46,7 +48,6 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
     } else {
         Some(Registry::open(&args.state).await?)
     };
-    let prometheus = serin_server::metrics::install().map_err(anyhow::Error::msg)?;
     let mut slots = Vec::new();
     for uri in &uris {
         let slot = Arc::new(ModelSlot::new(name_of(uri), uri.to_string()));
@@ -63,14 +64,21 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
     let models = Models::new(slots.clone()).map_err(anyhow::Error::msg).context("--model")?;
     let decisions = open_log(args, registry.is_some())?;
     let limits = Limits { body_bytes: args.max_body_bytes, rows: args.max_rows };
-    let router = data_plane(DataPlane { models, decisions, clock: super::now_ms, limits, prometheus });
-    let listening = Listening::start(args.host, args.port, router).await?;
+    let state = DataPlane { models, decisions, clock: super::now_ms, limits, metrics: Arc::default() };
+    let connections = Connections {
+        threads: args.threads.unwrap_or(Connections::default().threads),
+        most: args.max_connections,
+        head: Duration::from_secs_f64(args.header_timeout.clamp(0.1, 3600.0)),
+        request: Duration::from_secs_f64(args.request_timeout.clamp(0.1, 3600.0)),
+    };
+    let listener = bind(args.host, args.port)?;
+    let workers = Workers::start(listener, &state, connections).context("cannot start the server's threads")?;
     let every = Duration::from_secs_f64(args.poll.clamp(0.05, 3600.0));
     let followers = registry.map_or_else(Vec::new, |registry| {
         let followed = uris.into_iter().zip(slots).filter(|(uri, _)| !matches!(uri, ModelUri::Path(_)));
         followed.map(|(uri, slot)| tokio::spawn(follow(registry.clone(), uri, slot, every))).collect()
     });
-    Ok(Serving { address: listening.address, listening, followers })
+    Ok(Serving { address: workers.address, workers, followers })
 }
 
 /// What requests call the model.

@@ -41,6 +41,9 @@ fn a_decision_is_replayed_to_the_same_bits_after_a_restart() {
         let shown: Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(shown["replayed"]["same_bits"], true);
         assert_eq!((&shown["score"], &shown["action"]), (&made[1]["score"], &made[1]["action"]));
+        let sum: f64 = shown["contributions"].as_object().unwrap().values().map(|value| value.as_f64().unwrap()).sum();
+        let odds = shown["score"].as_f64().unwrap() / (1.0 - shown["score"].as_f64().unwrap());
+        assert!((sum - odds.ln()).abs() < 1e-4, "contributions add up to the margin");
         assert_eq!((&shown["transaction_id"], &shown["entity"]), (&json!("b"), &json!("card-b")));
         assert_eq!(
             (&shown["features"]["TX_AMOUNT"], &shown["timestamp"]),
@@ -194,9 +197,10 @@ fn a_full_disk_refuses_or_drops_as_it_was_told() {
         assert_eq!((statuses[0], statuses[199]), (200, expected), "{policy}");
         assert_eq!(server.get("/healthz").0, 200);
         let metrics = server.get("/metrics").1;
-        let counted =
-            metrics.lines().find(|line| line.starts_with("serin_decisions_unlogged_total")).unwrap_or_default();
-        assert!(counted.contains(if policy == "refuse" { "refused" } else { "dropped" }), "{metrics}");
+        let result = if policy == "refuse" { "refused" } else { "dropped" };
+        let label = format!("serin_decisions_unlogged_total{{result=\"{result}\"}} ");
+        let counted: u64 = metrics.lines().find_map(|line| line.strip_prefix(&label)).unwrap().parse().unwrap();
+        assert!(counted > 100, "{metrics}");
         drop(server);
         drop(Server::start(trained(), &["--decision-log", log.path().to_str().unwrap()]));
         let mut kept = 0;

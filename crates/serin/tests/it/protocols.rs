@@ -103,6 +103,29 @@ fn every_protocol_gives_the_same_scores() {
 }
 
 #[test]
+fn reasons_come_when_they_are_asked_for() {
+    let server = server();
+    let transactions: Vec<Value> = records().iter().map(|features| json!({ "features": features })).collect();
+    let ask = |more: Value| {
+        let mut body = json!({ "transactions": transactions });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (status, answer) = json_post(&server, "/v1/decisions", &body);
+        (status, answer["decisions"].as_array().cloned().unwrap_or_default())
+    };
+    assert!(ask(json!({})).1.iter().all(|made| made["reasons"].is_null()));
+    for made in ask(json!({ "explain": "alerts" })).1 {
+        assert_eq!(made["reasons"].is_array(), made["action"] == "alert", "{made}");
+    }
+    for made in ask(json!({ "explain": "all", "max_reasons": 3 })).1 {
+        let reasons = made["reasons"].as_array().unwrap();
+        let sizes: Vec<f64> = reasons.iter().map(|reason| reason["contribution"].as_f64().unwrap().abs()).collect();
+        assert!(reasons.len() == 3 && sizes.is_sorted_by(|a, b| a >= b), "{made}");
+        assert!(NAMES.contains(&reasons[0]["feature"].as_str().unwrap()));
+    }
+    assert_eq!(ask(json!({ "explain": "some" })).0, 422);
+}
+
+#[test]
 fn each_protocol_says_what_is_wrong_in_its_own_form() {
     let server = server();
     let good = json!({ "TX_AMOUNT": 1, "TX_DURING_WEEKEND": 0, "TX_DURING_NIGHT": 0, "CUSTOMER_ID_NB_TX_7DAY_WINDOW": 1, "TERMINAL_ID_RISK_7DAY_WINDOW": 0 });

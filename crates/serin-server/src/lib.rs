@@ -18,4 +18,5 @@ pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_pl
 pub use scoring::decide::{DecisionKeeping, WhenFull};
 pub use scoring::live_model::{LiveModel, LoadError};
 pub use scoring::models::{ModelSlot, Models};
+pub use scoring::shadow::Shadow;
 pub use webhooks::{SecretKey, WebhookPolicy, Webhooks};

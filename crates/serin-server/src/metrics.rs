@@ -5,6 +5,7 @@
 
 use crate::scoring::decide::WhenFull;
 use crate::scoring::models::Models;
+use crate::scoring::shadow::Shadow;
 use axum::http::StatusCode;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -97,7 +98,7 @@ impl Metrics {
     }
 
     /// Prometheus text format, version 0.0.4.
-    pub(crate) fn render(&self, models: &Models) -> String {
+    pub(crate) fn render(&self, models: &Models, shadow: Option<&Shadow>) -> String {
         let mut out = Text::default();
         out.head("serin_http_requests_total", "counter", "Requests answered, by route and status.");
         for (metrics, (_, route)) in self.routes.iter().zip(ROUTES) {
@@ -142,6 +143,9 @@ impl Metrics {
                 out.line(&[("name", &live.name), ("version", &live.version), ("sha256", sha256)], 1);
             }
         }
+        if let Some(shadow) = shadow {
+            out.shadow(shadow);
+        }
         out.0
     }
 }
@@ -155,6 +159,37 @@ impl Text {
         self.1 = name;
         // Writing to a String cannot fail.
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn shadow(&mut self, shadow: &Shadow) {
+        let help = "Rows that candidates scored beside the live model, by candidate and result: agree, pass_to_alert (the live model passed, the candidate alerts), alert_to_pass, unscored.";
+        self.head("serin_shadow_rows_total", "counter", help);
+        for (slot, compared) in shadow.candidates() {
+            let (all, raised, lowered) =
+                (read(&compared.decisions), read(&compared.pass_to_alert), read(&compared.alert_to_pass));
+            for (result, count) in [
+                ("agree", all.saturating_sub(raised + lowered)),
+                ("pass_to_alert", raised),
+                ("alert_to_pass", lowered),
+                ("unscored", read(&compared.unscored)),
+            ] {
+                self.line(&[("candidate", slot.uri()), ("result", result)], count);
+            }
+        }
+        self.head("serin_shadow_alerts_total", "counter", "Rows on which a candidate would have alerted.");
+        for (slot, compared) in shadow.candidates() {
+            self.line(&[("candidate", slot.uri())], read(&compared.alerts));
+        }
+        self.head("serin_shadow_nan_total", "counter", "Rows to which a candidate gave no number.");
+        for (slot, compared) in shadow.candidates() {
+            self.line(&[("candidate", slot.uri())], read(&compared.not_a_number));
+        }
+        self.head(
+            "serin_shadow_dropped_total",
+            "counter",
+            "Rows that no candidate saw, for want of room in the queue.",
+        );
+        let _ = writeln!(self.0, "{} {}", self.1, shadow.dropped());
     }
 
     fn line(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) {

@@ -7,6 +7,7 @@ use crate::http::openapi::Contract;
 use crate::metrics::Metrics;
 use crate::scoring::decide::DecisionKeeping;
 use crate::scoring::models::Models;
+use crate::scoring::shadow::Shadow;
 use crate::webhooks::{self, Webhooks};
 use crate::{about, artifacts, registry, scoring, tracking};
 use axum::Router;
@@ -44,6 +45,8 @@ pub struct DataPlane {
     pub models: Models,
     /// Where decisions are kept; nowhere without it.
     pub decisions: Option<DecisionKeeping>,
+    /// Candidates that score what was decided.
+    pub shadow: Option<Arc<Shadow>>,
     /// Epoch milliseconds now.
     pub clock: fn() -> i64,
     /// Limits of a request.

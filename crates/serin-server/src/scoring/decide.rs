@@ -45,7 +45,7 @@ pub(super) struct Decided {
 /// Decides on rows; `subjects` says what each is about, or is empty.
 pub(super) fn decide(
     state: &DataPlane,
-    model: &LiveModel,
+    model: &Arc<LiveModel>,
     features: &[f32],
     subjects: &[Subject<'_>],
     start: Instant,
@@ -90,6 +90,12 @@ pub(super) fn decide(
             }
             tracing::warn!("decisions are given without a record: {error}");
         }
+    }
+    // Candidates are there for the first model.
+    if let Some(shadow) = &state.shadow
+        && state.models.default_slot().live().is_some_and(|first| Arc::ptr_eq(&first, model))
+    {
+        shadow.offer(model, features, &ids, &decisions);
     }
     let alerts = decisions.iter().filter(|decision| decision.alert).count() as u64;
     state.metrics.record_decisions(alerts, decisions.len() as u64 - alerts);

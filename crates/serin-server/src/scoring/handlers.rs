@@ -76,5 +76,5 @@ pub(crate) async fn readyz(State(state): State<DataPlane>) -> Response {
 
 /// Prometheus text format.
 pub(crate) async fn metrics(State(state): State<DataPlane>) -> String {
-    state.metrics.render(&state.models)
+    state.metrics.render(&state.models, state.shadow.as_deref())
 }

@@ -9,6 +9,7 @@ pub(crate) mod inference;
 pub(crate) mod live_model;
 pub(crate) mod mlflow;
 pub(crate) mod models;
+pub(crate) mod shadow;
 pub(crate) mod wire;
 
 use crate::routes::{DataPlane, Limits};

@@ -52,6 +52,11 @@ impl ModelSlot {
         &self.name
     }
 
+    /// Where its model comes from.
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
+    }
+
     /// Models loaded and models refused so far.
     pub(crate) fn loads(&self) -> (u64, u64) {
         (self.loads.load(Ordering::Relaxed), self.refusals.load(Ordering::Relaxed))
@@ -136,6 +141,8 @@ impl Models {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LoadedModels {
     models: Vec<LoadedModel>,
+    /// Candidates that score what was decided.
+    shadow: Vec<LoadedModel>,
 }
 
 /// One model of the server.
@@ -178,5 +185,6 @@ pub(crate) async fn list(State(state): State<DataPlane>) -> Json<LoadedModels> {
             refused: slot.refused.load().as_deref().cloned(),
         }
     };
-    Json(LoadedModels { models: state.models.0.iter().map(model).collect() })
+    let shadow = state.shadow.iter().flat_map(|shadow| shadow.candidates()).map(|(slot, _)| model(slot)).collect();
+    Json(LoadedModels { models: state.models.0.iter().map(model).collect(), shadow })
 }

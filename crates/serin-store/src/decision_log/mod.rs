@@ -10,14 +10,14 @@ mod record;
 mod segment;
 
 use crate::StoreError;
-use segment::Segment;
+use segment::{Entry, Segment};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 pub use reader::{DecisionFiles, Erased};
-pub use record::{Frames, LoggedDecision, LoggedModel as DecidingModel, NewDecision};
+pub use record::{Frames, LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record};
 
 /// How often age and retention are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -130,12 +130,24 @@ impl DecisionLog {
     /// # Errors
     /// When they cannot be written, as on a full disk.
     pub fn append(&self, model: &Arc<DecidingModel>, decisions: &[NewDecision<'_>]) -> Result<(), StoreError> {
+        self.with_segment(|segment| segment.append(model, decisions.iter().map(Entry::Decision)))
+    }
+
+    /// Hands what a candidate would have decided to the kernel.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_shadow(&self, model: &Arc<DecidingModel>, shadows: &[NewShadow]) -> Result<(), StoreError> {
+        self.with_segment(|segment| segment.append(model, shadows.iter().map(Entry::Shadow)))
+    }
+
+    fn with_segment(&self, write: impl FnOnce(&mut Segment) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let mut shard = self.shard(thread_number() % self.shards.len());
         let segment = match &mut *shard {
             Some(segment) => segment,
             empty => empty.insert(self.new_segment()?),
         };
-        segment.append(model, decisions)?;
+        write(segment)?;
         if segment.len() >= self.limits.segment_bytes
             && let Some(full) = shard.take()
         {
@@ -177,7 +189,7 @@ impl DecisionLog {
         let now_ms = (self.clock)();
         for number in 0..self.shards.len() {
             let taken = self.shard(number).take_if(|segment| {
-                segment.has_decisions() && now_ms.saturating_sub(segment.created_ms()) >= self.limits.segment_age_ms
+                segment.has_records() && now_ms.saturating_sub(segment.created_ms()) >= self.limits.segment_age_ms
             });
             taken.map_or(Ok(()), Segment::seal)?;
         }

@@ -1,6 +1,6 @@
 //! Reading a decision log, also while it is written.
 
-use super::record::{Frames, LoggedDecision, MAGIC, time_of};
+use super::record::{Frames, LoggedDecision, LoggedShadow, MAGIC, Record, time_of};
 use super::segment::{self, is_written};
 use crate::StoreError;
 use std::io::Write;
@@ -40,6 +40,22 @@ impl DecisionFiles {
         until_ms: i64,
         mut each: impl FnMut(&LoggedDecision<'_>) -> bool,
     ) -> Result<(), StoreError> {
+        self.records(from_ms, until_ms, |record| match record {
+            Record::Decision(decision) => each(decision),
+            Record::Shadow(_) => true,
+        })
+    }
+
+    /// Every record about a decision made from `from_ms` and before `until_ms`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn records(
+        &self,
+        from_ms: i64,
+        until_ms: i64,
+        mut each: impl FnMut(&Record<'_>) -> bool,
+    ) -> Result<(), StoreError> {
         for (created_ms, path) in segment::list(&self.folder, true)? {
             // Clocks may jump back by less than a day while a segment is written.
             if created_ms >= until_ms.saturating_add(86_400_000) {
@@ -53,8 +69,9 @@ impl DecisionFiles {
             let Some(mut frames) = Frames::of(&bytes) else {
                 return Err(damaged(&path, 0));
             };
-            while let Some((decision, _)) = frames.next_decision() {
-                if (from_ms..until_ms).contains(&decision.at_ms()) && !each(&decision) {
+            while let Some((record, _)) = frames.next_record() {
+                let (Record::Decision(LoggedDecision { id, .. }) | Record::Shadow(LoggedShadow { id, .. })) = &record;
+                if (from_ms..until_ms).contains(&time_of(id)) && !each(&record) {
                     return Ok(());
                 }
             }
@@ -99,8 +116,9 @@ impl DecisionFiles {
             let bytes = std::fs::read(&path).map_err(failed)?;
             let mut frames = Frames::of(&bytes).ok_or_else(|| damaged(&path, 0))?;
             let (mut kept, mut copied, mut removed) = (MAGIC.to_vec(), MAGIC.len(), 0);
-            while let Some((decision, frame)) = frames.next_decision() {
-                let gone = decision.entity == entity;
+            while let Some((record, frame)) = frames.next_record() {
+                // What candidates said of it holds nothing of the entity's.
+                let gone = matches!(&record, Record::Decision(decision) if decision.entity == entity);
                 let end = frames.whole();
                 // Models stand between decisions, and stay.
                 kept.extend_from_slice(&bytes[copied..end - frame.len()]);

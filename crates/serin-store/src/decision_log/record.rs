@@ -6,7 +6,8 @@
 //! - 1, a decision: `flags u8 · model u16 · id 16 · score u32 · latency_ns u32 · [event_time_ms i64] · length u8 ·
 //!   transaction id · length u8 · entity · features f32…`
 //! - 2, a model: `number u16 · threshold u32 · width u16 · sha256 32 · length u16 · name · length u16 · version`,
-//!   before its first decision.
+//!   before its first decision;
+//! - 3, a candidate's score of a decision made elsewhere in the log: `flags u8 · model u16 · id 16 · score u32`.
 //!
 //! The time of a decision is in its id, a UUID of version 7.
 
@@ -17,6 +18,7 @@ pub(super) const MAGIC: &[u8; 8] = b"SERINDL1";
 const MAX_PAYLOAD: usize = 1 << 20;
 const DECISION: u8 = 1;
 const MODEL: u8 = 2;
+const SHADOW: u8 = 3;
 const ALERT: u8 = 1;
 const EVENT_TIME: u8 = 2;
 
@@ -54,6 +56,39 @@ pub struct NewDecision<'a> {
     pub alert: bool,
     /// Nanoseconds from the request's head to the decision.
     pub latency_ns: u32,
+}
+
+/// What a candidate would have decided, to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct NewShadow {
+    /// Of the decision.
+    pub id: [u8; 16],
+    /// Exactly what came out.
+    pub score: f32,
+    /// What it would have done.
+    pub alert: bool,
+}
+
+/// What a candidate would have decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedShadow<'a> {
+    /// Of the decision.
+    pub id: [u8; 16],
+    /// The candidate.
+    pub model: &'a Arc<LoggedModel>,
+    /// Score's bits.
+    pub score: f32,
+    /// What it would have done.
+    pub alert: bool,
+}
+
+/// A record that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record<'a> {
+    /// What was decided.
+    Decision(LoggedDecision<'a>),
+    /// What a candidate would have decided.
+    Shadow(LoggedShadow<'a>),
 }
 
 /// A decision that was read.
@@ -145,6 +180,15 @@ pub(super) fn put_decision(out: &mut Vec<u8>, model: u16, decision: &NewDecision
     });
 }
 
+pub(super) fn put_shadow(out: &mut Vec<u8>, model: u16, shadow: &NewShadow) {
+    frame(out, |out| {
+        out.extend_from_slice(&[SHADOW, if shadow.alert { ALERT } else { 0 }]);
+        out.extend_from_slice(&model.to_le_bytes());
+        out.extend_from_slice(&shadow.id);
+        out.extend_from_slice(&shadow.score.to_bits().to_le_bytes());
+    });
+}
+
 /// Reads what fits from the front of bytes.
 struct Cursor<'a>(&'a [u8]);
 
@@ -185,8 +229,8 @@ impl<'a> Frames<'a> {
         self.at
     }
 
-    /// The next decision with its frame's bytes; none at the end, or where the segment is torn.
-    pub fn next_decision(&mut self) -> Option<(LoggedDecision<'_>, &'a [u8])> {
+    /// The next record with its frame's bytes; none at the end, or where the segment is torn.
+    pub fn next_record(&mut self) -> Option<(Record<'_>, &'a [u8])> {
         loop {
             let mut rest = Cursor(&self.bytes[self.at..]);
             let length = u32::from_le_bytes(rest.array()?) as usize;
@@ -199,12 +243,16 @@ impl<'a> Frames<'a> {
                 return None;
             }
             match payload.first() {
-                Some(&DECISION) => {
+                Some(&kind @ (DECISION | SHADOW)) => {
                     self.model_of(payload)?;
                     let start = self.at;
                     self.at += 8 + length;
                     let frame = &self.bytes[start..self.at];
-                    return Some((self.decision(payload)?, frame));
+                    let record = match kind {
+                        DECISION => Record::Decision(self.decision(payload)?),
+                        _ => Record::Shadow(self.shadow(payload)?),
+                    };
+                    return Some((record, frame));
                 }
                 Some(&MODEL) => {
                     let (number, model) = model(payload)?;
@@ -239,6 +287,17 @@ impl<'a> Frames<'a> {
         let alert = flags & ALERT != 0;
         let features = rest.take(model.width * 4)?;
         Some(LoggedDecision { id, model, transaction_id, entity, event_time_ms, score, alert, latency_ns, features })
+    }
+}
+
+impl Frames<'_> {
+    fn shadow(&self, payload: &[u8]) -> Option<LoggedShadow<'_>> {
+        let model = self.model_of(payload)?;
+        let alert = payload.get(1)? & ALERT != 0;
+        let mut rest = Cursor(payload.get(4..)?);
+        let id = rest.array()?;
+        let score = f32::from_bits(u32::from_le_bytes(rest.array()?));
+        Some(LoggedShadow { id, model, score, alert })
     }
 }
 

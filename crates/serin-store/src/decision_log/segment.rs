@@ -1,7 +1,7 @@
 //! One segment: written, sealed, recovered, removed.
 
 use super::record::{self, Frames, MAGIC};
-use super::{DecidingModel, LogLimits, NewDecision, Recovered};
+use super::{DecidingModel, LogLimits, NewDecision, NewShadow, Recovered};
 use crate::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
@@ -10,6 +10,12 @@ use std::sync::Arc;
 
 const OPEN: &str = "open";
 const SEALED: &str = "seg";
+
+/// What is written.
+pub(super) enum Entry<'a> {
+    Decision(&'a NewDecision<'a>),
+    Shadow(&'a NewShadow),
+}
 
 /// A segment that is being written. Dropped unsealed, it is sealed by the next process.
 #[derive(Debug)]
@@ -40,7 +46,7 @@ impl Segment {
         self.length
     }
 
-    pub(super) fn has_decisions(&self) -> bool {
+    pub(super) fn has_records(&self) -> bool {
         self.length > MAGIC.len() as u64
     }
 
@@ -48,10 +54,10 @@ impl Segment {
         self.created_ms
     }
 
-    pub(super) fn append(
+    pub(super) fn append<'a>(
         &mut self,
         model: &Arc<DecidingModel>,
-        decisions: &[NewDecision<'_>],
+        entries: impl Iterator<Item = Entry<'a>>,
     ) -> Result<(), StoreError> {
         self.buffer.clear();
         let known = self.models.iter().position(|known| Arc::ptr_eq(known, model));
@@ -60,8 +66,11 @@ impl Segment {
         if known.is_none() {
             record::put_model(&mut self.buffer, number, model);
         }
-        for decision in decisions {
-            record::put_decision(&mut self.buffer, number, decision);
+        for entry in entries {
+            match entry {
+                Entry::Decision(decision) => record::put_decision(&mut self.buffer, number, decision),
+                Entry::Shadow(shadow) => record::put_shadow(&mut self.buffer, number, shadow),
+            }
         }
         // One call: a process that is killed leaves all of a request, or a tail that recovery cuts.
         if let Err(source) = self.file.write_all(&self.buffer) {
@@ -86,7 +95,7 @@ impl Segment {
     /// Syncs it and gives it its last name; removes it when nothing was decided.
     pub(super) fn seal(self) -> Result<(), StoreError> {
         let failed = |source| StoreError::artifact(self.path.display(), source);
-        if !self.has_decisions() {
+        if !self.has_records() {
             return std::fs::remove_file(&self.path).map_err(failed);
         }
         self.file.sync_all().map_err(failed)?;
@@ -139,15 +148,15 @@ pub(super) fn recover(folder: &Path) -> Result<Recovered, StoreError> {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let bytes = std::fs::read(&path).map_err(failed)?;
-        let (mut decisions, mut whole) = (0_u64, 0);
+        let (mut records, mut whole) = (0_u64, 0);
         if let Some(mut frames) = Frames::of(&bytes) {
-            while frames.next_decision().is_some() {
-                decisions += 1;
+            while frames.next_record().is_some() {
+                records += 1;
             }
             whole = frames.whole();
         }
         recovered.torn_bytes += (bytes.len() - whole) as u64;
-        if decisions == 0 {
+        if records == 0 {
             std::fs::remove_file(&path).map_err(failed)?;
             continue;
         }

@@ -11,6 +11,9 @@ pub(crate) struct Serve {
     /// the first answers where a request names none
     #[arg(long, short, env = "MODEL_URI", default_value = "models:/fraud_detection/Production", value_delimiter = ',')]
     pub(crate) model: Vec<String>,
+    /// A candidate that scores everything the first model decides, off the response path; once for each
+    #[arg(long, value_name = "URI")]
+    pub(crate) shadow: Vec<String>,
     #[command(flatten)]
     pub(crate) state: State,
     /// Address to listen on

@@ -52,6 +52,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
 
     let serving = Serve {
         model: vec!["models:/fraud_detection/Production".into()],
+        shadow: Vec::new(),
         log: LogOptions::default(),
         state,
         host: std::net::Ipv4Addr::LOCALHOST.into(),

@@ -3,14 +3,25 @@
 use anyhow::Context;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Requests under way get this long to end after SIGTERM.
 pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 
-/// A socket that listens.
+/// Connections that may wait to be accepted: a crowd of clients that starts at once fits, and none has to try again.
+const BACKLOG: u32 = 4096;
+
+/// A socket that listens; within a Tokio runtime.
 pub(crate) fn bind(host: IpAddr, port: u16) -> anyhow::Result<std::net::TcpListener> {
-    std::net::TcpListener::bind((host, port))
+    let listen = || {
+        let socket = if host.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A server that is started again need not wait for the last one's connections to be forgotten.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind((host, port).into())?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    listen()
         .with_context(|| format!("cannot listen on {host}:{port}; choose another --port or stop what listens there"))
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use serin_scoring::Decision;
 use serin_server::LiveModel;
-use serin_store::{DecidingModel, DecisionFiles, LoggedDecision, ModelUri, ResolvedModel};
+use serin_store::{DecidingModel, DecisionFiles, LoggedDecision, ModelUri, Record, ResolvedModel};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +38,7 @@ pub(crate) async fn run(args: &Replay) -> anyhow::Result<()> {
 /// A logged decision, taken out of its segment.
 struct Found {
     shown: Value,
+    at_ms: i64,
     model: Arc<DecidingModel>,
     features: Vec<f32>,
     score: f32,
@@ -48,12 +49,26 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
     let parsed = uuid::Uuid::parse_str(id).with_context(|| format!("--id {id:?} is not the id of a decision"))?;
     let found = files.find(parsed.as_bytes(), |decision| Found {
         shown: shown(decision),
+        at_ms: decision.at_ms(),
         model: Arc::clone(decision.model),
         features: decision.features().collect(),
         score: decision.score,
         alert: decision.alert,
     })?;
     let Some(mut found) = found else { bail!("the log has no decision {id}") };
+    let mut shadows = Vec::new();
+    files.records(found.at_ms, found.at_ms + 1, |record| {
+        if let Record::Shadow(shadow) = record
+            && shadow.id == *parsed.as_bytes()
+        {
+            shadows.push(json!({
+                "model": { "name": shadow.model.name, "version": shadow.model.version },
+                "score": shortest(shadow.score), "action": action(shadow.alert),
+            }));
+        }
+        true
+    })?;
+    found.shown["shadow"] = json!(shadows);
     let model = load_logged(args, &found.model).await?;
     let package = &model.package;
     let names = package.signature.columns.iter().map(|column| column.name.clone());
@@ -80,6 +95,10 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
     Ok(())
 }
 
+fn action(alert: bool) -> &'static str {
+    if alert { "alert" } else { "pass" }
+}
+
 fn shown(decision: &LoggedDecision<'_>) -> Value {
     let time = |ms| jiff::Timestamp::from_millisecond(ms).map(|time| time.to_string()).ok();
     json!({
@@ -92,7 +111,7 @@ fn shown(decision: &LoggedDecision<'_>) -> Value {
         "score": shortest(decision.score),
         "score_bits": format!("0x{:08x}", decision.score.to_bits()),
         "threshold": shortest(decision.model.threshold),
-        "action": if decision.alert { "alert" } else { "pass" },
+        "action": action(decision.alert),
         "latency_us": f64::from(decision.latency_ns) / 1e3,
     })
 }

@@ -5,7 +5,7 @@ use super::say;
 use crate::cli::{LogFull, Serve};
 use crate::registry::Registry;
 use anyhow::Context;
-use serin_server::{Connections, DataPlane, DecisionKeeping, Limits, ModelSlot, Models, WhenFull, Workers};
+use serin_server::{Connections, DataPlane, DecisionKeeping, Limits, ModelSlot, Models, Shadow, WhenFull, Workers};
 use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,8 +40,10 @@ impl Serving {
 }
 
 pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
-    let uris = args.model.iter().map(|uri| uri.parse::<ModelUri>()).collect::<Result<Vec<_>, _>>();
-    let uris = uris.map_err(anyhow::Error::msg)?;
+    let parse = |uris: &[String]| uris.iter().map(|uri| uri.parse::<ModelUri>()).collect::<Result<Vec<_>, _>>();
+    let mut uris = parse(&args.model).map_err(anyhow::Error::msg).context("--model")?;
+    let answering = uris.len();
+    uris.extend(parse(&args.shadow).map_err(anyhow::Error::msg).context("--shadow")?);
     // A model given by path needs no registry, and leaves no state folder behind.
     let registry = if uris.iter().all(|uri| matches!(uri, ModelUri::Path(_))) {
         None
@@ -49,22 +51,30 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         Some(Registry::open(&args.state).await?)
     };
     let mut slots = Vec::new();
-    for uri in &uris {
+    for (number, uri) in uris.iter().enumerate() {
         let slot = Arc::new(ModelSlot::new(name_of(uri), uri.to_string()));
         let first = resolve(registry.as_ref(), uri).await;
         match first.and_then(|resolved| Ok(slot.switch_to(&resolved, super::now_ms())?)) {
             Ok(model) => {
                 tracing::info!(model = model.name, version = model.version, path = %model.package.forest.path(), sha256 = model.package.model_sha256, "model loaded");
             }
+            // A candidate must not keep the live model from answering.
+            Err(error) if number >= answering => tracing::error!("candidate {uri} is not loaded: {error:#}"),
             Err(error) if args.wait_for_model => tracing::warn!("no model yet: {error:#}"),
             Err(error) => return Err(error),
         }
         slots.push(slot);
     }
-    let models = Models::new(slots.clone()).map_err(anyhow::Error::msg).context("--model")?;
+    let models = Models::new(slots[..answering].to_vec()).map_err(anyhow::Error::msg).context("--model")?;
     let decisions = open_log(args, registry.is_some())?;
+    let shadow = match &slots[answering..] {
+        [] => None,
+        candidates => {
+            Some(Shadow::start(candidates.to_vec(), decisions.as_ref().map(|keeping| Arc::clone(&keeping.log)))?)
+        }
+    };
     let limits = Limits { body_bytes: args.max_body_bytes, rows: args.max_rows };
-    let state = DataPlane { models, decisions, clock: super::now_ms, limits, metrics: Arc::default() };
+    let state = DataPlane { models, decisions, shadow, clock: super::now_ms, limits, metrics: Arc::default() };
     let connections = Connections {
         threads: args.threads.unwrap_or(Connections::default().threads),
         most: args.max_connections,

@@ -3,7 +3,9 @@
 
 mod architecture;
 mod decisions;
+mod limits;
 mod offline;
 mod peer;
 mod protocols;
 mod serving;
+mod shadow;

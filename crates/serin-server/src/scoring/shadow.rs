@@ -1,0 +1,191 @@
+//! Shadow scoring: candidates score what the live model has decided, off the response path.
+//!
+//! The response path copies the row into a bounded queue, or drops it and counts that; one thread takes what waits, up
+//! to a few hundred rows at once, through every candidate, compares, and records the scores in the decision log.
+
+use super::live_model::LiveModel;
+use super::models::ModelSlot;
+use serin_scoring::Decision;
+use serin_store::{DecisionLog, NewShadow};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak, mpsc};
+
+/// Rows that wait; more are dropped and counted.
+const WAITING: usize = 65_536;
+/// Rows that go through a candidate at once.
+const BATCH: usize = 512;
+
+/// Decisions of one request.
+struct Seen {
+    live: Arc<LiveModel>,
+    features: Vec<f32>,
+    ids: Vec<[u8; 16]>,
+    decisions: Vec<Decision>,
+}
+
+/// What a candidate said beside the live model.
+#[derive(Debug, Default)]
+pub(crate) struct Compared {
+    pub(crate) decisions: AtomicU64,
+    pub(crate) alerts: AtomicU64,
+    pub(crate) pass_to_alert: AtomicU64,
+    pub(crate) alert_to_pass: AtomicU64,
+    pub(crate) not_a_number: AtomicU64,
+    /// Rows it could not score: a column is missing, or no model is loaded.
+    pub(crate) unscored: AtomicU64,
+}
+
+/// The candidates of a server.
+#[derive(Debug)]
+pub struct Shadow {
+    candidates: Vec<(Arc<ModelSlot>, Compared)>,
+    queue: mpsc::Sender<Seen>,
+    waiting: AtomicUsize,
+    dropped: AtomicU64,
+}
+
+impl Shadow {
+    /// Starts scoring; `log` keeps the scores.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub fn start(candidates: Vec<Arc<ModelSlot>>, log: Option<Arc<DecisionLog>>) -> std::io::Result<Arc<Self>> {
+        let (queue, seen) = mpsc::channel();
+        let candidates = candidates.into_iter().map(|slot| (slot, Compared::default())).collect();
+        let shadow = Arc::new(Self { candidates, queue, waiting: AtomicUsize::new(0), dropped: AtomicU64::new(0) });
+        let weak = Arc::downgrade(&shadow);
+        std::thread::Builder::new().name("shadow".to_owned()).spawn(move || score(&weak, &seen, log.as_deref()))?;
+        Ok(shadow)
+    }
+
+    /// Takes what was just decided, if there is room.
+    pub(super) fn offer(&self, live: &Arc<LiveModel>, features: &[f32], ids: &[[u8; 16]], decisions: &[Decision]) {
+        let rows = decisions.len();
+        if self.waiting.load(Ordering::Relaxed) + rows > WAITING {
+            self.dropped.fetch_add(rows as u64, Ordering::Relaxed);
+            return;
+        }
+        self.waiting.fetch_add(rows, Ordering::Relaxed);
+        let seen = Seen {
+            live: Arc::clone(live),
+            features: features.to_vec(),
+            ids: ids.to_vec(),
+            decisions: decisions.to_vec(),
+        };
+        if self.queue.send(seen).is_err() {
+            self.waiting.fetch_sub(rows, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn candidates(&self) -> &[(Arc<ModelSlot>, Compared)] {
+        &self.candidates
+    }
+
+    /// Rows that no candidate saw, for want of room.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Where in a row of the live model a candidate's columns stand; none when one is not there. By SHA-256 of both.
+type Positions = HashMap<([u8; 32], [u8; 32]), Option<Vec<usize>>>;
+
+fn score(shadow: &Weak<Shadow>, seen: &mpsc::Receiver<Seen>, log: Option<&DecisionLog>) {
+    let mut positions = Positions::new();
+    while let Ok(first) = seen.recv() {
+        let Some(shadow) = shadow.upgrade() else { return };
+        let mut rows = first.decisions.len();
+        let mut batch = vec![first];
+        while rows < BATCH
+            && let Ok(next) = seen.try_recv()
+        {
+            rows += next.decisions.len();
+            batch.push(next);
+        }
+        shadow.waiting.fetch_sub(rows, Ordering::Relaxed);
+        // Rows of one live model lie together, also while another takes its place.
+        for same in batch.chunk_by(|a, b| Arc::ptr_eq(&a.live, &b.live)) {
+            for (slot, compared) in &shadow.candidates {
+                let Some(candidate) = slot.live() else {
+                    let rows: usize = same.iter().map(|seen| seen.decisions.len()).sum();
+                    compared.unscored.fetch_add(rows as u64, Ordering::Relaxed);
+                    continue;
+                };
+                compare(&candidate, same, compared, &mut positions, log);
+            }
+        }
+        if positions.len() > 1024 {
+            positions.clear();
+        }
+    }
+}
+
+fn compare(
+    candidate: &LiveModel,
+    batch: &[Seen],
+    compared: &Compared,
+    positions: &mut Positions,
+    log: Option<&DecisionLog>,
+) {
+    let live = &batch[0].live;
+    let rows: usize = batch.iter().map(|seen| seen.decisions.len()).sum();
+    let positions =
+        positions.entry((live.deciding.sha256, candidate.deciding.sha256)).or_insert_with(|| mapped(live, candidate));
+    let Some(positions) = positions else {
+        compared.unscored.fetch_add(rows as u64, Ordering::Relaxed);
+        return;
+    };
+    let width = live.package.signature.columns.len();
+    let mut features = Vec::with_capacity(rows * positions.len());
+    for row in batch.iter().flat_map(|seen| seen.features.chunks_exact(width)) {
+        features.extend(positions.iter().map(|position| row[*position]));
+    }
+    let mut scores = vec![0.0; rows];
+    candidate.package.forest.margins_into(&features, &mut scores);
+    candidate.package.forest.scores_from_margins(&mut scores);
+    let (mut alerts, mut raised, mut lowered, mut nan) = (0, 0, 0, 0);
+    let before = batch.iter().flat_map(|seen| seen.ids.iter().zip(&seen.decisions));
+    let records: Vec<NewShadow> = before
+        .zip(&scores)
+        .map(|((id, live), score)| {
+            let alert = Decision::new(*score, candidate.package.threshold).alert;
+            alerts += u64::from(alert);
+            raised += u64::from(alert && !live.alert);
+            lowered += u64::from(!alert && live.alert);
+            nan += u64::from(score.is_nan());
+            NewShadow { id: *id, score: *score, alert }
+        })
+        .collect();
+    for (counter, count) in [
+        (&compared.decisions, rows as u64),
+        (&compared.alerts, alerts),
+        (&compared.pass_to_alert, raised),
+        (&compared.alert_to_pass, lowered),
+        (&compared.not_a_number, nan),
+    ] {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+    if let Some(log) = log
+        && let Err(error) = log.append_shadow(&candidate.deciding, &records)
+    {
+        tracing::warn!("shadow scores of {} are not recorded: {error}", candidate.name);
+    }
+}
+
+fn mapped(live: &LiveModel, candidate: &LiveModel) -> Option<Vec<usize>> {
+    let columns = &candidate.package.signature.columns;
+    let missing = columns.iter().find(|column| live.package.signature.position(&column.name).is_none());
+    if let Some(missing) = missing {
+        tracing::error!(
+            "candidate {} {} needs column {:?}, which requests to {} {} do not have: it scores nothing",
+            candidate.name,
+            candidate.version,
+            missing.name,
+            live.name,
+            live.version
+        );
+        return None;
+    }
+    columns.iter().map(|column| live.package.signature.position(&column.name)).collect()
+}

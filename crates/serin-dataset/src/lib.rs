@@ -2,6 +2,7 @@
 
 mod csv;
 mod dataset;
+mod decisions;
 mod error;
 mod parquet;
 mod random;
@@ -13,6 +14,7 @@ pub mod windows;
 mod write;
 
 pub use dataset::{Dataset, Roles};
+pub use decisions::{DecisionRow, DecisionWriter};
 pub use error::DatasetError;
 pub use read::{Progress, read};
 pub use split::{Split, SplitError, TimeSplit, random_split};

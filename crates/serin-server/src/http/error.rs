@@ -174,9 +174,12 @@ impl ApiError {
 
     /// As MLflow's scoring server answers.
     pub(crate) fn into_mlflow_scoring(self) -> Response {
+        // What does not fit the signature has another code there than what is no request at all.
+        let misfit = matches!(self, Self::Validation(_));
         let (status, message) = self.plain();
         let error_code = match status {
             StatusCode::SERVICE_UNAVAILABLE => "TEMPORARILY_UNAVAILABLE",
+            _ if misfit => "INVALID_PARAMETER_VALUE",
             _ => "BAD_REQUEST",
         };
         retry_later(status, (status, Json(MlflowError { error_code, message })).into_response())

@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-pub(crate) use serving::{LogFull, LogOptions, Replay, Serve};
+#[cfg(feature = "train")]
+pub(crate) use serving::LogOptions;
+pub(crate) use serving::{Export, LogFull, Replay, Serve};
 
 /// A fraud-model pipeline in one binary: train, register, serve.
 #[derive(Debug, Parser)]
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Show logged decisions, re-score them to the same bits or with another model, erase them by entity
     Replay(Replay),
+    /// Write logged decisions as Parquet, for DuckDB, pandas and Spark
+    Export(Export),
     /// Train a fraud model on a CSV or Parquet file, evaluate, package and register it
     Train(Box<Train>),
     /// Score a labelled file with a model and print its metrics

@@ -100,6 +100,27 @@ pub(crate) struct Replay {
     pub(crate) state: State,
 }
 
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Example:\n  serin export --out decisions --since 2026-11-01\n  duckdb -c \"SELECT version, avg(alert::int) FROM read_parquet('decisions/**/*.parquet', hive_partitioning=true) GROUP BY 1\""
+)]
+pub(crate) struct Export {
+    /// Folder for model=NAME/version=V/hour=YYYY-MM-DDTHH/decisions.parquet; files of the same hour are replaced
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Decisions made from this time on: 2026-11-25, or 2026-11-25T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<i64>,
+    /// Decisions made before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<i64>,
+    /// Folder of the decision log [default: decisions/ in the state folder]
+    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
+    pub(crate) decision_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
 /// A day (its beginning in UTC) or a moment, as epoch milliseconds.
 fn moment(text: &str) -> Result<i64, String> {
     let usage = |error: jiff::Error| format!("write 2026-11-25 or 2026-11-25T10:00:00Z ({error})");

@@ -5,6 +5,8 @@ mod db;
 mod demo;
 #[cfg(feature = "train")]
 mod evaluate;
+#[cfg(feature = "train")]
+mod export;
 mod listening;
 #[cfg(feature = "train")]
 mod load;
@@ -31,6 +33,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::User(args) => runtime()?.block_on(user::run(&args)),
         Command::Serve(args) => runtime()?.block_on(serve::run(&args)),
         Command::Replay(args) => runtime()?.block_on(replay::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Export(args) => runtime()?.block_on(export::run(&args)),
         #[cfg(feature = "train")]
         Command::Train(args) => runtime()?.block_on(train::run(&args)),
         #[cfg(feature = "train")]

@@ -2,7 +2,7 @@
 
 use super::serve::DECISIONS;
 use super::{now_ms, say};
-use crate::cli::Replay;
+use crate::cli::{Replay, State};
 use crate::registry::Registry;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
         true
     })?;
     found.shown["shadow"] = json!(shadows);
-    let model = load_logged(args, &found.model).await?;
+    let model = load_logged(&args.state, &found.model).await?;
     let package = &model.package;
     let names = package.signature.columns.iter().map(|column| column.name.clone());
     found.shown["features"] = names.zip(&found.features).map(|(name, value)| (name, shortest(*value))).collect();
@@ -126,12 +126,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The very model that decided.
-async fn load_logged(args: &Replay, logged: &DecidingModel) -> anyhow::Result<LiveModel> {
+pub(crate) async fn load_logged(state: &State, logged: &DecidingModel) -> anyhow::Result<LiveModel> {
     let uri = match logged.version.parse() {
         Ok(version) => ModelUri::Version(logged.name.clone(), version),
         Err(_) => ModelUri::Path(logged.name.clone().into()),
     };
-    let model = load(args, &uri).await.with_context(|| format!("cannot load {uri}, which decided"))?;
+    let model = load(state, &uri).await.with_context(|| format!("cannot load {uri}, which decided"))?;
     if model.package.model_sha256 != hex(&logged.sha256) {
         bail!(
             "{uri} is not the file that decided: its SHA-256 is {}, not {}",
@@ -142,10 +142,10 @@ async fn load_logged(args: &Replay, logged: &DecidingModel) -> anyhow::Result<Li
     Ok(model)
 }
 
-async fn load(args: &Replay, uri: &ModelUri) -> anyhow::Result<LiveModel> {
+async fn load(state: &State, uri: &ModelUri) -> anyhow::Result<LiveModel> {
     let resolved = match uri {
         ModelUri::Path(path) => ResolvedModel { name: None, version: None, path: path.clone() },
-        uri => Registry::open(&args.state).await?.resolve(uri).await?,
+        uri => Registry::open(state).await?.resolve(uri).await?,
     };
     Ok(LiveModel::load(&resolved, now_ms())?)
 }
@@ -184,7 +184,7 @@ impl Paired {
 
 async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result<()> {
     let parsed: ModelUri = uri.parse().map_err(anyhow::Error::msg)?;
-    let model = load(args, &parsed).await?;
+    let model = load(&args.state, &parsed).await?;
     let (since, until) = (args.since.unwrap_or(0), args.until.unwrap_or(i64::MAX));
     // Whose columns stand where is in the models that decided; one that is gone is taken to have had the same.
     let mut deciding: Vec<Arc<DecidingModel>> = Vec::new();
@@ -248,7 +248,7 @@ async fn positions(args: &Replay, logged: &DecidingModel, model: &LiveModel) -> 
     if model.package.model_sha256 == hex(&logged.sha256) {
         return same();
     }
-    let Ok(before) = load_logged(args, logged).await else { return same() };
+    let Ok(before) = load_logged(&args.state, logged).await else { return same() };
     let position = |name: &str| {
         before.package.signature.position(name).with_context(|| {
             format!("{} {} decided without a column {name:?}, which this model needs", logged.name, logged.version)

@@ -16,32 +16,33 @@ const MAX_PATH: usize = 32;
 /// Deepest tree: what is kept of a path while splits are laid out grows with it.
 const MAX_DEPTH: u32 = 64;
 
-/// Where a child of a split leads.
-#[derive(Debug, Clone, Copy)]
-enum Child {
-    /// Another split of the tree, by its position.
-    Split(u32),
-    Leaf(f32),
-}
-
+/// 28 bytes: a forest's splits stream through the cache once a row, which is most of what a row costs.
 #[derive(Debug, Clone, Copy)]
 struct Split {
     threshold: f32,
-    feature: u32,
-    default_left: bool,
-    /// Node of the tree, where the split is by category.
-    categorical: Option<u32>,
-    /// The next split above on the same feature, and whether this one lies to its left.
-    above: Option<(u32, bool)>,
-    children: [Child; 2],
     /// Share of the rows that pass this feature's splits down to each child.
     cover: [f32; 2],
+    /// A leaf's bits, or the place of a split.
+    children: [u32; 2],
+    /// Twice the place of the next split above on the same feature, and 1 where this one lies to its right; place 0
+    /// stands for none.
+    above: u32,
+    feature: u16,
+    /// [`DEFAULT_LEFT`], [`CATEGORICAL`], [`LEAVES`].
+    flags: u8,
 }
+
+const DEFAULT_LEFT: u8 = 1;
+const CATEGORICAL: u8 = 2;
+/// The left child is a leaf, the right one is.
+const LEAVES: [u8; 2] = [4, 8];
 
 #[derive(Debug)]
 struct Splits {
-    /// A split stands before those below it.
+    /// A split stands before those below it; places count from 1.
     splits: Vec<Split>,
+    /// Node of each split in the tree, for those by category.
+    nodes: Vec<u32>,
     /// Index of the tree in the forest.
     tree: usize,
 }
@@ -77,10 +78,10 @@ impl Forest {
                 )));
             }
             bias += expected(tree, 0);
-            let (splits, path) = splits(tree);
+            let (splits, nodes, path) = splits(tree);
             longest = longest.max(path);
             if !splits.is_empty() {
-                trees.push(Splits { splits, tree: number });
+                trees.push(Splits { splits, nodes, tree: number });
             }
         }
         if longest > MAX_PATH {
@@ -114,9 +115,9 @@ impl Forest {
     fn integrate<const Q: usize>(&self, explainer: &Explainer, row: &[f32]) -> Vec<f32> {
         let (t, weights) = gauss_legendre::<Q>();
         let mut sums = vec![[0.0_f32; Q]; self.num_features];
-        let mut scratch = vec![Passed::<Q>::default(); explainer.most_splits];
+        let mut scratch = vec![Passed::<Q>::NOTHING; explainer.most_splits + 1];
         for tree in &explainer.trees {
-            pass(&tree.splits, &self.trees[tree.tree], row, &t, &mut scratch, &mut sums);
+            pass(tree, &self.trees[tree.tree], row, &t, &mut scratch, &mut sums);
         }
         sums.iter().map(|sum| sum.iter().zip(&weights).map(|(sum, weight)| sum * weight).sum()).collect()
     }
@@ -127,7 +128,7 @@ impl Forest {
 struct Passed<const Q: usize> {
     /// Product of the factors above, without this split's feature.
     above: [f32; Q],
-    /// One over the feature's factor above; ones where there is none.
+    /// One over the feature's factor above.
     inverse: [f32; Q],
     /// The feature's factor to the left and to the right.
     factors: [[f32; Q]; 2],
@@ -137,22 +138,24 @@ struct Passed<const Q: usize> {
     hanging: [f32; Q],
     /// Whether the row passes to the left, and to the right, by all splits on the feature so far.
     passes: [f32; 2],
-    /// `passes - cover` of the feature above; 0 where there is none.
+    /// `passes - cover`.
+    excess: [f32; 2],
+    /// Of the feature above.
     excess_above: f32,
 }
 
-impl<const Q: usize> Default for Passed<Q> {
-    fn default() -> Self {
-        Self {
-            above: [1.0; Q],
-            inverse: [1.0; Q],
-            factors: [[0.0; Q]; 2],
-            below: [[0.0; Q]; 2],
-            hanging: [0.0; Q],
-            passes: [0.0; 2],
-            excess_above: 0.0,
-        }
-    }
+impl<const Q: usize> Passed<Q> {
+    /// A feature that has had no split yet: everything passes, and nothing follows from it.
+    const NOTHING: Self = Self {
+        above: [1.0; Q],
+        inverse: [1.0; Q],
+        factors: [[1.0; Q]; 2],
+        below: [[0.0; Q]; 2],
+        hanging: [0.0; Q],
+        passes: [1.0; 2],
+        excess: [0.0; 2],
+        excess_above: 0.0,
+    };
 }
 
 #[inline]
@@ -161,63 +164,57 @@ fn each<const Q: usize>(make: impl FnMut(usize) -> f32) -> [f32; Q] {
 }
 
 fn pass<const Q: usize>(
-    splits: &[Split],
+    splits: &Splits,
     tree: &Tree,
     row: &[f32],
     t: &[f32; Q],
     scratch: &mut [Passed<Q>],
     sums: &mut [[f32; Q]],
 ) {
-    scratch[0].above = [1.0; Q];
-    for (i, split) in splits.iter().enumerate() {
-        let x = row[split.feature as usize];
-        let left = match split.categorical {
-            _ if x.is_nan() => split.default_left,
-            None => x < split.threshold,
-            Some(node) => tree.goes_left(node, x),
+    scratch[1].above = [1.0; Q];
+    for (i, split) in splits.splits.iter().enumerate() {
+        let x = row[usize::from(split.feature)];
+        let left = if split.flags & CATEGORICAL != 0 && !x.is_nan() {
+            tree.goes_left(splits.nodes[i], x)
+        } else {
+            (x < split.threshold) | (x.is_nan() & (split.flags & DEFAULT_LEFT != 0))
         };
-        let (mut passed, mut excess) = (1.0, 0.0);
-        let mut above = scratch[i].above;
-        let mut inverse = [1.0; Q];
-        if let Some((up, is_left)) = split.above {
-            let (up, side) = (up as usize, usize::from(!is_left));
-            passed = scratch[up].passes[side];
-            excess = passed - splits[up].cover[side];
-            let factors = scratch[up].factors[side];
-            // A factor of zero has nothing below it that counts.
-            inverse = each(|q| if factors[q] == 0.0 { 0.0 } else { 1.0 / factors[q] });
-            above = each(|q| above[q] * inverse[q]);
-        }
-        let passes = if left { [passed, 0.0] } else { [0.0, passed] };
-        let factor = |side: usize| each(|q| split.cover[side] * (1.0 - t[q]) + passes[side] * t[q]);
-        let factors = [factor(0), factor(1)];
-        for (side, (child, factors)) in split.children.iter().zip(&factors).enumerate() {
-            match child {
-                Child::Split(child) => scratch[*child as usize].above = each(|q| above[q] * factors[q]),
-                Child::Leaf(value) => scratch[i].below[side] = [*value; Q],
+        let (up, side) = (&scratch[(split.above >> 1) as usize], (split.above & 1) as usize);
+        let (passed, excess_above, factors_above) = (up.passes[side], up.excess[side], up.factors[side]);
+        // A factor of zero has nothing below it that counts.
+        let inverse = each(|q| if factors_above[q] == 0.0 { 0.0 } else { 1.0 / factors_above[q] });
+        let here = i + 1;
+        let above = each(|q| scratch[here].above[q] * inverse[q]);
+        let to_left = f32::from(u8::from(left));
+        let passes = [passed * to_left, passed * (1.0 - to_left)];
+        let factors = [0, 1].map(|side| each(|q| split.cover[side] * (1.0 - t[q]) + passes[side] * t[q]));
+        for (side, factors) in factors.iter().enumerate() {
+            if split.flags & LEAVES[side] == 0 {
+                scratch[split.children[side] as usize].above = each(|q| above[q] * factors[q]);
+            } else {
+                scratch[here].below[side] = [f32::from_bits(split.children[side]); Q];
             }
         }
-        let state = &mut scratch[i];
+        let state = &mut scratch[here];
         state.above = above;
         state.inverse = inverse;
         state.factors = factors;
         state.passes = passes;
-        state.excess_above = excess;
+        state.excess = [passes[0] - split.cover[0], passes[1] - split.cover[1]];
+        state.excess_above = excess_above;
     }
-    for (i, split) in splits.iter().enumerate().rev() {
-        for side in 0..2 {
-            if let Child::Split(child) = split.children[side] {
-                scratch[i].below[side] = scratch[child as usize].hanging;
+    for (i, split) in splits.splits.iter().enumerate().rev() {
+        for side in [0, 1] {
+            if split.flags & LEAVES[side] == 0 {
+                scratch[i + 1].below[side] = scratch[split.children[side] as usize].hanging;
             }
         }
-        let state = &mut scratch[i];
-        let (left, right) = (state.passes[0] - split.cover[0], state.passes[1] - split.cover[1]);
-        let sum = &mut sums[split.feature as usize];
+        let state = &mut scratch[i + 1];
         state.hanging = each(|q| {
             (state.factors[0][q] * state.below[0][q] + state.factors[1][q] * state.below[1][q]) * state.inverse[q]
         });
-        for (q, sum) in sum.iter_mut().enumerate() {
-            let here = left * state.below[0][q] + right * state.below[1][q];
+        for (q, sum) in sums[usize::from(split.feature)].iter_mut().enumerate() {
+            let here = state.excess[0] * state.below[0][q] + state.excess[1] * state.below[1][q];
             *sum += state.above[q] * (here - state.excess_above * state.hanging[q]);
         }
     }
@@ -259,48 +256,53 @@ struct Open {
     node: usize,
     /// Split that leads to it, and on which side.
     parent: Option<(usize, usize)>,
-    /// Splits above it, and whether the way goes left there.
-    path: Vec<(u32, bool)>,
+    /// Splits above it, and the side taken there.
+    path: Vec<(usize, usize)>,
 }
 
-/// The splits of a tree, each before those below it, and the most different features on a path.
-fn splits(tree: &Tree) -> (Vec<Split>, usize) {
-    let mut splits: Vec<Split> = Vec::new();
+/// The splits of a tree, each before those below it, their nodes, and the most different features on a path.
+fn splits(tree: &Tree) -> (Vec<Split>, Vec<u32>, usize) {
+    let (mut splits, mut nodes): (Vec<Split>, Vec<u32>) = (Vec::new(), Vec::new());
     let mut longest = 0;
     let mut open = vec![Open { node: 0, parent: None, path: Vec::new() }];
     while let Some(Open { node: at, parent, path }) = open.pop() {
         let node = &tree.nodes[at];
-        let child = if node.feature == LEAF { Child::Leaf(node.value) } else { Child::Split(splits.len() as u32) };
+        let is_leaf = node.feature == LEAF;
         if let Some((parent, side)) = parent {
-            splits[parent].children[side] = child;
+            let parent: &mut Split = &mut splits[parent];
+            parent.children[side] = if is_leaf { node.value.to_bits() } else { nodes.len() as u32 + 1 };
+            parent.flags |= if is_leaf { LEAVES[side] } else { 0 };
         }
-        if node.feature == LEAF {
+        if is_leaf {
             continue;
         }
-        let above = path.iter().rev().find(|(split, _)| splits[*split as usize].feature == node.feature).copied();
-        let before = above.map_or(1.0, |(split, left)| splits[split as usize].cover[usize::from(!left)]);
+        let above = path.iter().rev().find(|(split, _)| u32::from(splits[*split].feature) == node.feature);
+        let before = above.map_or(1.0, |(split, side)| splits[*split].cover[*side]);
         let (left, right) = (node.left as usize, node.right as usize);
         let number = splits.len();
+        let default_left = if node.default_left { DEFAULT_LEFT } else { 0 };
+        let categorical = if tree.is_categorical(at) { CATEGORICAL } else { 0 };
         splits.push(Split {
             threshold: node.value,
-            feature: node.feature,
-            default_left: node.default_left,
-            categorical: tree.is_categorical(at).then_some(at as u32),
-            above,
-            children: [Child::Leaf(0.0); 2],
             cover: [before * share(tree, at, left), before * share(tree, at, right)],
+            children: [0; 2],
+            above: above.map_or(0, |(split, side)| 2 * (*split as u32 + 1) + *side as u32),
+            // A model has at most 65,536 features.
+            feature: node.feature as u16,
+            flags: default_left | categorical,
         });
+        nodes.push(at as u32);
         for (side, child) in [left, right].into_iter().enumerate() {
             let mut below = path.clone();
-            below.push((number as u32, side == 0));
-            let mut features: Vec<u32> = below.iter().map(|(split, _)| splits[*split as usize].feature).collect();
+            below.push((number, side));
+            let mut features: Vec<u16> = below.iter().map(|(split, _)| splits[*split].feature).collect();
             features.sort_unstable();
             features.dedup();
             longest = longest.max(features.len());
             open.push(Open { node: child, parent: Some((number, side)), path: below });
         }
     }
-    (splits, longest)
+    (splits, nodes, longest)
 }
 
 /// Nodes and weights on [0, 1] (Newton's method on the Legendre polynomial).

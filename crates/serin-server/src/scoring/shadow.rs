@@ -1,7 +1,8 @@
 //! Shadow scoring: candidates score what the live model has decided, off the response path.
 //!
-//! The response path copies the row into a bounded queue, or drops it and counts that; one thread takes what waits, up
-//! to a few hundred rows at once, through every candidate, compares, and records the scores in the decision log.
+//! The response path copies the row into a bounded queue, or drops it and counts that; one thread looks at the queue
+//! every few milliseconds and takes what waits, a few hundred rows at once, through every candidate, compares, and
+//! records the scores in the decision log. It is not woken for each request: that would cost the request a system call.
 
 use super::live_model::LiveModel;
 use super::models::ModelSlot;
@@ -9,14 +10,19 @@ use serin_scoring::Decision;
 use serin_store::{DecisionLog, NewShadow};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 /// Rows that wait; more are dropped and counted.
 const WAITING: usize = 65_536;
 /// Rows that go through a candidate at once.
 const BATCH: usize = 512;
+/// Pauses between looks at the queue, while something comes and while nothing does.
+const BUSY: Duration = Duration::from_millis(2);
+const IDLE: Duration = Duration::from_millis(20);
 
 /// Decisions of one request.
+#[derive(Debug)]
 struct Seen {
     live: Arc<LiveModel>,
     features: Vec<f32>,
@@ -40,7 +46,7 @@ pub(crate) struct Compared {
 #[derive(Debug)]
 pub struct Shadow {
     candidates: Vec<(Arc<ModelSlot>, Compared)>,
-    queue: mpsc::Sender<Seen>,
+    queue: Mutex<Vec<Seen>>,
     waiting: AtomicUsize,
     dropped: AtomicU64,
 }
@@ -51,11 +57,15 @@ impl Shadow {
     /// # Errors
     /// When the thread cannot be made.
     pub fn start(candidates: Vec<Arc<ModelSlot>>, log: Option<Arc<DecisionLog>>) -> std::io::Result<Arc<Self>> {
-        let (queue, seen) = mpsc::channel();
         let candidates = candidates.into_iter().map(|slot| (slot, Compared::default())).collect();
-        let shadow = Arc::new(Self { candidates, queue, waiting: AtomicUsize::new(0), dropped: AtomicU64::new(0) });
+        let shadow = Arc::new(Self {
+            candidates,
+            queue: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+        });
         let weak = Arc::downgrade(&shadow);
-        std::thread::Builder::new().name("shadow".to_owned()).spawn(move || score(&weak, &seen, log.as_deref()))?;
+        std::thread::Builder::new().name("shadow".to_owned()).spawn(move || score(&weak, log.as_deref()))?;
         Ok(shadow)
     }
 
@@ -73,9 +83,12 @@ impl Shadow {
             ids: ids.to_vec(),
             decisions: decisions.to_vec(),
         };
-        if self.queue.send(seen).is_err() {
-            self.waiting.fetch_sub(rows, Ordering::Relaxed);
-        }
+        self.queue().push(seen);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Vec<Seen>> {
+        // Nothing panics while it is held.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn candidates(&self) -> &[(Arc<ModelSlot>, Compared)] {
@@ -91,33 +104,38 @@ impl Shadow {
 /// Where in a row of the live model a candidate's columns stand; none when one is not there. By SHA-256 of both.
 type Positions = HashMap<([u8; 32], [u8; 32]), Option<Vec<usize>>>;
 
-fn score(shadow: &Weak<Shadow>, seen: &mpsc::Receiver<Seen>, log: Option<&DecisionLog>) {
+fn score(shadow: &Weak<Shadow>, log: Option<&DecisionLog>) {
     let mut positions = Positions::new();
-    while let Ok(first) = seen.recv() {
+    loop {
         let Some(shadow) = shadow.upgrade() else { return };
-        let mut rows = first.decisions.len();
-        let mut batch = vec![first];
-        while rows < BATCH
-            && let Ok(next) = seen.try_recv()
-        {
-            rows += next.decisions.len();
-            batch.push(next);
-        }
-        shadow.waiting.fetch_sub(rows, Ordering::Relaxed);
-        // Rows of one live model lie together, also while another takes its place.
-        for same in batch.chunk_by(|a, b| Arc::ptr_eq(&a.live, &b.live)) {
+        let seen = std::mem::take(&mut *shadow.queue());
+        let mut rest = &seen[..];
+        while let Some(first) = rest.first() {
+            // Rows of one live model go together, also while another takes its place.
+            let mut rows = first.decisions.len();
+            let fits = |next: &&Seen| {
+                rows += next.decisions.len();
+                Arc::ptr_eq(&next.live, &first.live) && rows <= BATCH
+            };
+            let (batch, after) = rest.split_at(1 + rest[1..].iter().take_while(fits).count());
+            rest = after;
+            let rows: usize = batch.iter().map(|seen| seen.decisions.len()).sum();
             for (slot, compared) in &shadow.candidates {
-                let Some(candidate) = slot.live() else {
-                    let rows: usize = same.iter().map(|seen| seen.decisions.len()).sum();
-                    compared.unscored.fetch_add(rows as u64, Ordering::Relaxed);
-                    continue;
-                };
-                compare(&candidate, same, compared, &mut positions, log);
+                match slot.live() {
+                    Some(candidate) => compare(&candidate, batch, compared, &mut positions, log),
+                    None => {
+                        compared.unscored.fetch_add(rows as u64, Ordering::Relaxed);
+                    }
+                }
             }
+            shadow.waiting.fetch_sub(rows, Ordering::Relaxed);
         }
         if positions.len() > 1024 {
             positions.clear();
         }
+        let pause = if seen.is_empty() { IDLE } else { BUSY };
+        drop(shadow);
+        std::thread::sleep(pause);
     }
 }
 

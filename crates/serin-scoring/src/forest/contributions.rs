@@ -6,10 +6,12 @@
 //! path, ∏ (z(1-t) + o·t): z is the share of the training rows that a feature's splits let pass, o is 1 where the row
 //! passes them. The product is a polynomial of degree d-1 in t, so Gauss-Legendre nodes integrate it exactly, and a
 //! product of numbers can be shared along the path: down for what stands above a split, up for what hangs below it.
-//! That makes the work linear in the splits, with `Q` lanes of one multiplication each.
+//! That makes the work linear in the splits; each step is done for all nodes at once, in `N` vectors of four.
 
 use super::tree::{LEAF, Tree};
 use super::{Forest, ForestError};
+use std::collections::VecDeque;
+use wide::f32x4;
 
 /// Most different features on one path.
 const MAX_PATH: usize = 32;
@@ -104,38 +106,44 @@ impl Forest {
     pub fn contributions(&self, explainer: &Explainer, row: &[f32]) -> Vec<f32> {
         assert_eq!(row.len(), self.num_features, "the row has another width than the model");
         let mut contributions = match explainer.lanes {
-            4 => self.integrate::<4>(explainer, row),
-            8 => self.integrate::<8>(explainer, row),
-            _ => self.integrate::<16>(explainer, row),
+            4 => self.integrate::<1>(explainer, row),
+            8 => self.integrate::<2>(explainer, row),
+            _ => self.integrate::<4>(explainer, row),
         };
         contributions.push(explainer.bias);
         contributions
     }
 
-    fn integrate<const Q: usize>(&self, explainer: &Explainer, row: &[f32]) -> Vec<f32> {
-        let (t, weights) = gauss_legendre::<Q>();
-        let mut sums = vec![[0.0_f32; Q]; self.num_features];
-        let mut scratch = vec![Passed::<Q>::NOTHING; explainer.most_splits + 1];
+    fn integrate<const N: usize>(&self, explainer: &Explainer, row: &[f32]) -> Vec<f32> {
+        let (t, weights) = gauss_legendre(4 * N);
+        let vectors = |values: &[f32]| each(|n| f32x4::from([0, 1, 2, 3].map(|lane| values[4 * n + lane])));
+        let (t, weights): (Lanes<N>, Lanes<N>) = (vectors(&t), vectors(&weights));
+        let mut sums = vec![[f32x4::ZERO; N]; self.num_features];
+        let mut scratch = vec![Passed::<N>::NOTHING; explainer.most_splits + 1];
         for tree in &explainer.trees {
             pass(tree, &self.trees[tree.tree], row, &t, &mut scratch, &mut sums);
         }
-        sums.iter().map(|sum| sum.iter().zip(&weights).map(|(sum, weight)| sum * weight).sum()).collect()
+        let weighted = |sum: &Lanes<N>| (0..N).map(|n| (sum[n] * weights[n]).reduce_add()).sum();
+        sums.iter().map(weighted).collect()
     }
 }
 
+/// A number for each node of the quadrature.
+type Lanes<const N: usize> = [f32x4; N];
+
 /// What is known of a split while a row passes.
 #[derive(Debug, Clone, Copy)]
-struct Passed<const Q: usize> {
+struct Passed<const N: usize> {
     /// Product of the factors above, without this split's feature.
-    above: [f32; Q],
+    above: Lanes<N>,
     /// One over the feature's factor above.
-    inverse: [f32; Q],
+    inverse: Lanes<N>,
     /// The feature's factor to the left and to the right.
-    factors: [[f32; Q]; 2],
+    factors: [Lanes<N>; 2],
     /// What hangs below to the left and to the right.
-    below: [[f32; Q]; 2],
+    below: [Lanes<N>; 2],
     /// What hangs from this split, by the factors that its feature has not had above.
-    hanging: [f32; Q],
+    hanging: Lanes<N>,
     /// Whether the row passes to the left, and to the right, by all splits on the feature so far.
     passes: [f32; 2],
     /// `passes - cover`.
@@ -144,14 +152,14 @@ struct Passed<const Q: usize> {
     excess_above: f32,
 }
 
-impl<const Q: usize> Passed<Q> {
+impl<const N: usize> Passed<N> {
     /// A feature that has had no split yet: everything passes, and nothing follows from it.
     const NOTHING: Self = Self {
-        above: [1.0; Q],
-        inverse: [1.0; Q],
-        factors: [[1.0; Q]; 2],
-        below: [[0.0; Q]; 2],
-        hanging: [0.0; Q],
+        above: [f32x4::ONE; N],
+        inverse: [f32x4::ONE; N],
+        factors: [[f32x4::ONE; N]; 2],
+        below: [[f32x4::ZERO; N]; 2],
+        hanging: [f32x4::ZERO; N],
         passes: [1.0; 2],
         excess: [0.0; 2],
         excess_above: 0.0,
@@ -159,19 +167,19 @@ impl<const Q: usize> Passed<Q> {
 }
 
 #[inline]
-fn each<const Q: usize>(make: impl FnMut(usize) -> f32) -> [f32; Q] {
+fn each<const N: usize>(make: impl FnMut(usize) -> f32x4) -> Lanes<N> {
     std::array::from_fn(make)
 }
 
-fn pass<const Q: usize>(
+fn pass<const N: usize>(
     splits: &Splits,
     tree: &Tree,
     row: &[f32],
-    t: &[f32; Q],
-    scratch: &mut [Passed<Q>],
-    sums: &mut [[f32; Q]],
+    t: &Lanes<N>,
+    scratch: &mut [Passed<N>],
+    sums: &mut [Lanes<N>],
 ) {
-    scratch[1].above = [1.0; Q];
+    scratch[1].above = [f32x4::ONE; N];
     for (i, split) in splits.splits.iter().enumerate() {
         let x = row[usize::from(split.feature)];
         let left = if split.flags & CATEGORICAL != 0 && !x.is_nan() {
@@ -181,18 +189,22 @@ fn pass<const Q: usize>(
         };
         let (up, side) = (&scratch[(split.above >> 1) as usize], (split.above & 1) as usize);
         let (passed, excess_above, factors_above) = (up.passes[side], up.excess[side], up.factors[side]);
-        // A factor of zero has nothing below it that counts.
-        let inverse = each(|q| if factors_above[q] == 0.0 { 0.0 } else { 1.0 / factors_above[q] });
+        // A factor of zero has nothing below it that counts: zero times whatever stands here.
+        let inverse = each(|n| f32x4::ONE / factors_above[n].max(f32x4::splat(f32::MIN_POSITIVE)));
         let here = i + 1;
-        let above = each(|q| scratch[here].above[q] * inverse[q]);
+        let above = each(|n| scratch[here].above[n] * inverse[n]);
         let to_left = f32::from(u8::from(left));
         let passes = [passed * to_left, passed * (1.0 - to_left)];
-        let factors = [0, 1].map(|side| each(|q| split.cover[side] * (1.0 - t[q]) + passes[side] * t[q]));
+        let factor = |side: usize| {
+            let (cover, passes) = (f32x4::splat(split.cover[side]), f32x4::splat(passes[side]));
+            each(|n| cover + (passes - cover) * t[n])
+        };
+        let factors = [factor(0), factor(1)];
         for (side, factors) in factors.iter().enumerate() {
             if split.flags & LEAVES[side] == 0 {
-                scratch[split.children[side] as usize].above = each(|q| above[q] * factors[q]);
+                scratch[split.children[side] as usize].above = each(|n| above[n] * factors[n]);
             } else {
-                scratch[here].below[side] = [f32::from_bits(split.children[side]); Q];
+                scratch[here].below[side] = [f32x4::splat(f32::from_bits(split.children[side])); N];
             }
         }
         let state = &mut scratch[here];
@@ -210,12 +222,14 @@ fn pass<const Q: usize>(
             }
         }
         let state = &mut scratch[i + 1];
-        state.hanging = each(|q| {
-            (state.factors[0][q] * state.below[0][q] + state.factors[1][q] * state.below[1][q]) * state.inverse[q]
+        let [left, right] = state.excess.map(f32x4::splat);
+        let excess_above = f32x4::splat(state.excess_above);
+        state.hanging = each(|n| {
+            (state.factors[0][n] * state.below[0][n] + state.factors[1][n] * state.below[1][n]) * state.inverse[n]
         });
-        for (q, sum) in sums[usize::from(split.feature)].iter_mut().enumerate() {
-            let here = state.excess[0] * state.below[0][q] + state.excess[1] * state.below[1][q];
-            *sum += state.above[q] * (here - state.excess_above * state.hanging[q]);
+        for (n, sum) in sums[usize::from(split.feature)].iter_mut().enumerate() {
+            let here = left * state.below[0][n] + right * state.below[1][n];
+            *sum += state.above[n] * (here - excess_above * state.hanging[n]);
         }
     }
 }
@@ -264,8 +278,9 @@ struct Open {
 fn splits(tree: &Tree) -> (Vec<Split>, Vec<u32>, usize) {
     let (mut splits, mut nodes): (Vec<Split>, Vec<u32>) = (Vec::new(), Vec::new());
     let mut longest = 0;
-    let mut open = vec![Open { node: 0, parent: None, path: Vec::new() }];
-    while let Some(Open { node: at, parent, path }) = open.pop() {
+    // Level by level: whether a child is a leaf is then nearly always the same as just before, and guessed right.
+    let mut open = VecDeque::from([Open { node: 0, parent: None, path: Vec::new() }]);
+    while let Some(Open { node: at, parent, path }) = open.pop_front() {
         let node = &tree.nodes[at];
         let is_leaf = node.feature == LEAF;
         if let Some((parent, side)) = parent {
@@ -299,25 +314,25 @@ fn splits(tree: &Tree) -> (Vec<Split>, Vec<u32>, usize) {
             features.sort_unstable();
             features.dedup();
             longest = longest.max(features.len());
-            open.push(Open { node: child, parent: Some((number, side)), path: below });
+            open.push_back(Open { node: child, parent: Some((number, side)), path: below });
         }
     }
     (splits, nodes, longest)
 }
 
 /// Nodes and weights on [0, 1] (Newton's method on the Legendre polynomial).
-fn gauss_legendre<const Q: usize>() -> ([f32; Q], [f32; Q]) {
-    let (mut nodes, mut weights) = ([0.0; Q], [0.0; Q]);
-    for i in 0..Q {
-        let mut x = (std::f64::consts::PI * (i as f64 + 0.75) / (Q as f64 + 0.5)).cos();
+fn gauss_legendre(count: usize) -> (Vec<f32>, Vec<f32>) {
+    let (mut nodes, mut weights) = (vec![0.0; count], vec![0.0; count]);
+    for i in 0..count {
+        let mut x = (std::f64::consts::PI * (i as f64 + 0.75) / (count as f64 + 0.5)).cos();
         let mut slope = 1.0;
         for _ in 0..50 {
             let (mut before, mut value) = (1.0, x);
-            for k in 2..=Q {
+            for k in 2..=count {
                 let k = k as f64;
                 (before, value) = (value, ((2.0 * k - 1.0) * x * value - (k - 1.0) * before) / k);
             }
-            slope = Q as f64 * (x * value - before) / (x * x - 1.0);
+            slope = count as f64 * (x * value - before) / (x * x - 1.0);
             let step = value / slope;
             x -= step;
             if step.abs() < 1e-16 {
@@ -336,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_nodes_integrate_powers_exactly() {
-        let (nodes, weights) = gauss_legendre::<4>();
+        let (nodes, weights) = gauss_legendre(4);
         for power in 0..8 {
             let found: f64 = nodes.iter().zip(&weights).map(|(t, w)| f64::from(*t).powi(power) * f64::from(*w)).sum();
             assert!((found - 1.0 / f64::from(power + 1)).abs() < 1e-6, "{power}: {found}");

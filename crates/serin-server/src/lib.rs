@@ -11,6 +11,7 @@ mod scoring;
 mod tracking;
 mod webhooks;
 
+pub use http::api_keys::ApiKeys;
 pub use http::guard::Allowed;
 pub use http::workers::{Connections, Workers};
 pub use metrics::Metrics;

@@ -1,6 +1,7 @@
 //! The API at a glance.
 
 use crate::access::{self, Access};
+use crate::http::api_keys::ApiKeys;
 use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
@@ -47,6 +48,8 @@ pub struct DataPlane {
     pub decisions: Option<DecisionKeeping>,
     /// Candidates that score what was decided.
     pub shadow: Option<Arc<Shadow>>,
+    /// Keys that callers must show; anybody may call without them.
+    pub keys: Option<ApiKeys>,
     /// Epoch milliseconds now.
     pub clock: fn() -> i64,
     /// Limits of a request.

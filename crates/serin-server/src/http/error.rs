@@ -24,6 +24,8 @@ pub(crate) enum ApiError {
     NotFound(String),
     /// A body that no route reads.
     UnsupportedMedia(String),
+    /// The request shows no key that is known.
+    NoKey,
     /// Not now; the client may come back in a second.
     Unavailable(&'static str),
     /// MLflow's API: its error code and what to do.
@@ -164,6 +166,10 @@ impl ApiError {
             Self::NoModel => {
                 (StatusCode::SERVICE_UNAVAILABLE, "no model is loaded; see /readyz and the log".to_owned())
             }
+            Self::NoKey => (
+                StatusCode::UNAUTHORIZED,
+                "show a key of this server: Authorization: Bearer KEY, or X-API-Key: KEY".to_owned(),
+            ),
             Self::Unavailable(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned()),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
             Self::UnsupportedMedia(message) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, message),
@@ -216,7 +222,11 @@ impl IntoResponse for ApiError {
             }
             other => {
                 let (status, detail) = other.plain();
-                retry_later(status, (status, Json(ErrorMessage { detail })).into_response())
+                let mut response = retry_later(status, (status, Json(ErrorMessage { detail })).into_response());
+                if status == StatusCode::UNAUTHORIZED {
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
+                response
             }
         }
     }

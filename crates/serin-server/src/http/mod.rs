@@ -1,5 +1,6 @@
 //! What every HTTP route shares.
 
+pub(crate) mod api_keys;
 pub(crate) mod error;
 pub(crate) mod fields;
 pub(crate) mod guard;

@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::Method;
+use axum::response::IntoResponse;
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -244,6 +245,11 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Routed {
         let (state, mut router, limit) = (self.state.clone(), self.router.clone(), self.limit);
         Box::pin(async move {
             let answered = async {
+                if let Some(keys) = &state.keys
+                    && !keys.admit(request.uri().path(), request.headers())
+                {
+                    return Ok(ApiError::NoKey.into_response());
+                }
                 // The one route that is all of the traffic goes past the router, which costs as much as scoring does.
                 if request.method() == Method::POST && request.uri().path() == "/predict" {
                     let most = state.limits.body_bytes;

@@ -34,7 +34,7 @@ pub(crate) struct InferRequest {
     #[serde(default)]
     #[expect(dead_code, reason = "part of the protocol; no parameter has a meaning here")]
     parameters: Option<Map<String, Value>>,
-    /// One tensor of shape [rows, columns], or one of shape [rows] or [rows, 1] for each column, by its name.
+    /// One tensor of shape `[rows, columns]`, or one of shape `[rows]` or `[rows, 1]` for each column, by its name.
     inputs: Vec<Tensor>,
     /// Which outputs are wanted; all without it.
     #[serde(default)]

@@ -30,6 +30,9 @@ pub(crate) struct Serve {
     pub(crate) wait_for_model: bool,
     #[command(flatten)]
     pub(crate) log: LogOptions,
+    /// File of API keys, one a line: whoever decides, or looks at anything but health, must show one
+    #[arg(long, value_name = "FILE", env = "SERIN_API_KEY_FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
     /// Threads that answer [default: one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

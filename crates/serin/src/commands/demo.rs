@@ -59,6 +59,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
         port: args.port,
         poll: 2.0,
         wait_for_model: false,
+        api_key_file: None,
         threads: None,
         max_connections: 4096,
         header_timeout: 30.0,

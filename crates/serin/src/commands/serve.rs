@@ -5,7 +5,9 @@ use super::say;
 use crate::cli::{LogFull, Serve};
 use crate::registry::Registry;
 use anyhow::Context;
-use serin_server::{Connections, DataPlane, DecisionKeeping, Limits, ModelSlot, Models, Shadow, WhenFull, Workers};
+use serin_server::{
+    ApiKeys, Connections, DataPlane, DecisionKeeping, Limits, ModelSlot, Models, Shadow, WhenFull, Workers,
+};
 use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,8 +75,16 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
             Some(Shadow::start(candidates.to_vec(), decisions.as_ref().map(|keeping| Arc::clone(&keeping.log)))?)
         }
     };
+    let keys = match &args.api_key_file {
+        None => None,
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let keys = ApiKeys::parse(&text).map_err(anyhow::Error::msg);
+            Some(keys.with_context(|| format!("--api-key-file {}", file.display()))?)
+        }
+    };
     let limits = Limits { body_bytes: args.max_body_bytes, rows: args.max_rows };
-    let state = DataPlane { models, decisions, shadow, clock: super::now_ms, limits, metrics: Arc::default() };
+    let state = DataPlane { models, decisions, shadow, keys, clock: super::now_ms, limits, metrics: Arc::default() };
     let connections = Connections {
         threads: args.threads.unwrap_or(Connections::default().threads),
         most: args.max_connections,

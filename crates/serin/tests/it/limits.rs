@@ -1,6 +1,6 @@
 //! Too many, too slow, too large: the server goes on.
 
-use crate::peer::{Server, trained};
+use crate::peer::{Server, serin, text, trained};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -110,4 +110,65 @@ fn pipelined_and_chunked_requests_are_answered_in_order() {
     let head = format!("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 1_u64 << 40);
     large.write_all(head.as_bytes()).unwrap();
     assert!(some(&mut large).starts_with("HTTP/1.1 413"), "refused by what it says, before it is sent");
+}
+
+#[test]
+fn with_keys_only_health_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, "# the shop's\nkey-of-the-shop-0123456789\nkey-of-the-bank-0123456789\n").unwrap();
+    let server = Server::start(trained(), &["--no-decision-log", "--api-key-file", file.to_str().unwrap()]);
+    for path in ["/", "/healthz", "/readyz", "/ping", "/v2/health/ready"] {
+        assert_eq!(server.get(path).0, 200, "{path}");
+    }
+    for path in [
+        "/metrics",
+        "/v1/models",
+        "/v2/models/fraud_detection",
+        "/docs/",
+        "/openapi.json",
+        "/nothing",
+        "//healthz",
+        "/healthz/",
+    ] {
+        assert_eq!(server.get(path).0, 401, "{path}");
+    }
+    let ask = |headers: &str| {
+        let mut stream = connect(&server);
+        let head =
+            format!("POST /predict HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{GOOD}", GOOD.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        some(&mut stream)
+    };
+    for headers in [
+        "authorization: Bearer key-of-the-shop-0123456789\r\n",
+        "x-api-key: key-of-the-bank-0123456789\r\n",
+        "Authorization: bearer  key-of-the-bank-0123456789\r\n",
+    ] {
+        assert!(ask(headers).starts_with("HTTP/1.1 200"), "{headers}");
+    }
+    for headers in [
+        "",
+        "authorization: Bearer \r\n",
+        "authorization: Bearer key-of-the-shop-012345678\r\n",
+        "authorization: Basic a2V5\r\n",
+        "x-api-key: # the shop's\r\n",
+    ] {
+        let answer = ask(headers);
+        assert!(
+            answer.starts_with("HTTP/1.1 401") && answer.contains("www-authenticate: Bearer"),
+            "{headers}: {answer}"
+        );
+    }
+    std::fs::write(&file, "too-short\n").unwrap();
+    let refused = serin(&[
+        "serve",
+        "--port",
+        "0",
+        "--state",
+        trained().to_str().unwrap(),
+        "--api-key-file",
+        file.to_str().unwrap(),
+    ]);
+    assert!(!refused.status.success() && text(&refused).contains("line 1") && !text(&refused).contains("too-short\n"));
 }

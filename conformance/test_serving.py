@@ -1,13 +1,11 @@
 """serin's scoring server as the tools of its protocols see it: `mlflow models serve`, a Triton client, a fuzzer of OpenAPI contracts."""
 
-import contextlib
 import json
 import os
 import signal
 import struct
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,34 +16,22 @@ import pandas as pd
 import pyarrow.dataset
 import pytest
 import tritonclient.http as triton
-from servers import CLEAN, SERIN, free_port
+from servers import CLEAN, SERIN, Server, free_port, running
 from test_package import FEATURES, trained  # noqa: F401
 
 
-@contextlib.contextmanager
-def serving(command, health, env=None):
+def serving(folder, *command, env=None):
+    """A scoring server; its last option is the port."""
     port = free_port()
-    process = subprocess.Popen([*command, str(port)], env={**CLEAN, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        for _ in range(1200):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}{health}", timeout=1).read()
-                break
-            except OSError:
-                assert process.poll() is None, command
-                time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    return Server([*command, str(port)], port, folder, env)
 
 
 @pytest.fixture(scope="module")
 def ours(trained, tmp_path_factory):  # noqa: F811
     folder = trained[0]
     log = tmp_path_factory.mktemp("log")
-    with serving([SERIN, "serve", "--state", str(folder / "state"), "--decision-log", str(log), "--max-rows", "1000", "--port"], "/readyz") as address:
-        yield address
+    with running(serving(log, SERIN, "serve", "--state", str(folder / "state"), "--decision-log", str(log / "decisions"), "--max-rows", "1000", "--port")) as server:
+        yield f"127.0.0.1:{server.port}"
 
 
 def post(address, path, body, kind="application/json"):
@@ -63,12 +49,13 @@ def bits(numbers):
     return [struct.pack("f", number) for number in numbers]
 
 
-def test_invocations_answer_as_mlflow_models_serve(trained, ours):  # noqa: F811
+def test_invocations_answer_as_mlflow_models_serve(trained, ours, tmp_path):  # noqa: F811
     frame = trained[3][FEATURES].head(50).astype("float64")
     rows = frame.to_numpy().tolist()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(trained[2]), "--env-manager", "local", "-p"]
     env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    with serving(command, "/ping", env) as theirs:
+    with running(serving(tmp_path, *command, env=env)) as server:
+        theirs = f"127.0.0.1:{server.port}"
         for kind, body in [
             ("application/json", {"dataframe_split": {"columns": FEATURES, "data": rows}}),
             ("application/json", {"dataframe_split": json.loads(frame.iloc[:, ::-1].to_json(orient="split"))}),
@@ -124,11 +111,12 @@ def test_no_request_breaks_the_openapi_contract(ours, tmp_path):
 def test_the_decision_log_is_parquet_for_duckdb_and_pandas(trained, tmp_path):  # noqa: F811
     folder, log, out = trained[0], tmp_path / "log", tmp_path / "out"
     frame = trained[3][FEATURES].head(300).astype("float64")
-    with serving([SERIN, "serve", "--state", str(folder / "state"), "--decision-log", str(log), "--port"], "/readyz") as address:
+    with running(serving(tmp_path, SERIN, "serve", "--state", str(folder / "state"), "--decision-log", str(log), "--port")) as server:
         transactions = [{"transaction_id": f"t{i}", "entity": f"card {i % 7}", "timestamp": 1_764_000_000_000 + i, "features": row}
                         for i, row in enumerate(frame.to_dict(orient="records"))]
-        status, answer = post(address, "/v1/decisions", {"transactions": transactions})
+        status, answer = post(f"127.0.0.1:{server.port}", "/v1/decisions", {"transactions": transactions})
         assert status == 200
+        server.stop(signal.SIGKILL)
     # The server was killed: what it acknowledged is there, sealed or not.
     done = subprocess.run([SERIN, "export", "--out", str(out), "--decision-log", str(log), "--state", str(folder / "state")], capture_output=True, text=True, env=CLEAN)
     assert done.returncode == 0 and done.stdout.startswith("300 decisions in "), done.stderr

@@ -16,7 +16,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use serin_store::{Change, Store, User};
+use serin_store::{Change, DecisionIds, Store, User};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -46,6 +46,8 @@ pub struct DataPlane {
     pub models: Models,
     /// Where decisions are kept; nowhere without it.
     pub decisions: Option<DecisionKeeping>,
+    /// Names decisions.
+    pub ids: Arc<DecisionIds>,
     /// Candidates that score what was decided.
     pub shadow: Option<Arc<Shadow>>,
     /// Keys that callers must show; anybody may call without them.

@@ -30,8 +30,8 @@ pub use artifacts::{ArtifactEntry, ArtifactFile, ArtifactPath, Artifacts};
 pub use collect::Collected;
 pub use db::{DatabaseUri, Store};
 pub use decision_log::{
-    DecidingModel, DecisionFiles, DecisionLog, Erased, Frames, LogLimits, LoggedDecision, LoggedShadow, NewDecision,
-    NewShadow, Record, Recovered,
+    DecidingModel, DecisionFiles, DecisionIds, DecisionLog, Erased, LogLimits, LoggedDecision, LoggedShadow,
+    NewDecision, NewShadow, Record, Recovered,
 };
 pub use entities::{LifecycleStage, Tag, ViewType};
 pub use error::StoreError;

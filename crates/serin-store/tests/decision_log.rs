@@ -1,12 +1,13 @@
 //! The decision log through its files.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use serin_store::{DecidingModel, DecisionFiles, DecisionLog, LogLimits, NewDecision, Recovered};
+use serin_store::{DecidingModel, DecisionFiles, DecisionIds, DecisionLog, LogLimits, NewDecision, Recovered};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 const START: i64 = 1_764_000_000_000;
+static IDS: LazyLock<DecisionIds> = LazyLock::new(DecisionIds::default);
 static NOW: AtomicI64 = AtomicI64::new(START);
 
 fn clock() -> i64 {
@@ -25,7 +26,7 @@ fn model(version: &str) -> Arc<DecidingModel> {
 
 fn append(log: &DecisionLog, model: &Arc<DecidingModel>, names: &[&str]) -> Vec<[u8; 16]> {
     let features = [f32::NAN, -0.0, f32::from_bits(1)];
-    let ids: Vec<_> = names.iter().map(|_| log.new_id(clock())).collect();
+    let ids: Vec<_> = names.iter().map(|_| IDS.next(clock())).collect();
     let decisions: Vec<_> = names
         .iter()
         .zip(&ids)
@@ -174,7 +175,7 @@ fn an_entity_is_erased_from_what_is_sealed() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(folder.path(), LogLimits::default());
     let live = model("1");
-    let ids: Vec<_> = (0..4).map(|_| log.new_id(clock())).collect();
+    let ids: Vec<_> = (0..4).map(|_| IDS.next(clock())).collect();
     let decision = |i: usize, entity| NewDecision {
         id: ids[i],
         transaction_id: "t",
@@ -212,7 +213,7 @@ fn thirty_features_take_at_most_200_bytes() {
     let wide = Arc::new(DecidingModel { width: 30, ..(*model("1")).clone() });
     for _ in 0..1000 {
         let decision = NewDecision {
-            id: log.new_id(clock()),
+            id: IDS.next(clock()),
             transaction_id: "TX-20261125-0001",
             entity: "card-123456",
             event_time_ms: Some(clock()),

@@ -298,8 +298,7 @@ impl Booster {
                 &raw mut dimensions,
                 &raw mut out,
             ))?;
-            let length: u64 = std::slice::from_raw_parts(shape, dimensions as usize).iter().product();
-            Ok(std::slice::from_raw_parts(out, length as usize).to_vec())
+            Ok(copied(shape, dimensions, out))
         }
     }
 
@@ -321,8 +320,7 @@ impl Booster {
                 &raw mut dimensions,
                 &raw mut out,
             ))?;
-            let length: u64 = std::slice::from_raw_parts(shape, dimensions as usize).iter().product();
-            Ok(std::slice::from_raw_parts(out, length as usize).to_vec())
+            Ok(copied(shape, dimensions, out))
         }
     }
 
@@ -352,6 +350,18 @@ impl Booster {
                 })
                 .collect())
         }
+    }
+}
+
+/// A prediction of any shape.
+///
+/// # Safety
+/// `shape` has `dimensions` entries, and `out` as many values as their product.
+unsafe fn copied(shape: *const u64, dimensions: u64, out: *const f32) -> Vec<f32> {
+    // SAFETY: what the caller promises.
+    unsafe {
+        let length: u64 = std::slice::from_raw_parts(shape, dimensions as usize).iter().product();
+        std::slice::from_raw_parts(out, length as usize).to_vec()
     }
 }
 

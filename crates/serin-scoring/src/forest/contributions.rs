@@ -55,7 +55,9 @@ pub struct Explainer {
     trees: Vec<Splits>,
     most_splits: usize,
     bias: f32,
-    lanes: usize,
+    /// Nodes and weights of the quadrature: 4, 8 or 16.
+    nodes: Vec<f32>,
+    weights: Vec<f32>,
 }
 
 impl Forest {
@@ -79,7 +81,7 @@ impl Forest {
                     tree.depth
                 )));
             }
-            bias += expected(tree, 0);
+            bias += expected(tree);
             let (splits, nodes, path) = splits(tree);
             longest = longest.max(path);
             if !splits.is_empty() {
@@ -93,8 +95,8 @@ impl Forest {
         }
         let most_splits = trees.iter().map(|tree| tree.splits.len()).max().unwrap_or(0);
         // q nodes integrate degree 2q-1 exactly, and the degree is one less than the features.
-        let lanes = longest.div_ceil(2).next_power_of_two().clamp(4, 16);
-        Ok(Explainer { trees, most_splits, bias: bias as f32, lanes })
+        let (nodes, weights) = gauss_legendre(longest.div_ceil(2).next_power_of_two().clamp(4, 16));
+        Ok(Explainer { trees, most_splits, bias: bias as f32, nodes, weights })
     }
 
     /// Contributions of each feature to the margin of `row`, and last what the margin would be expected to be without
@@ -105,7 +107,7 @@ impl Forest {
     #[must_use]
     pub fn contributions(&self, explainer: &Explainer, row: &[f32]) -> Vec<f32> {
         assert_eq!(row.len(), self.num_features, "the row has another width than the model");
-        let mut contributions = match explainer.lanes {
+        let mut contributions = match explainer.nodes.len() {
             4 => self.integrate::<1>(explainer, row),
             8 => self.integrate::<2>(explainer, row),
             _ => self.integrate::<4>(explainer, row),
@@ -115,9 +117,8 @@ impl Forest {
     }
 
     fn integrate<const N: usize>(&self, explainer: &Explainer, row: &[f32]) -> Vec<f32> {
-        let (t, weights) = gauss_legendre(4 * N);
         let vectors = |values: &[f32]| each(|n| f32x4::from([0, 1, 2, 3].map(|lane| values[4 * n + lane])));
-        let (t, weights): (Lanes<N>, Lanes<N>) = (vectors(&t), vectors(&weights));
+        let (t, weights): (Lanes<N>, Lanes<N>) = (vectors(&explainer.nodes), vectors(&explainer.weights));
         let mut sums = vec![[f32x4::ZERO; N]; self.num_features];
         let mut scratch = vec![Passed::<N>::NOTHING; explainer.most_splits + 1];
         for tree in &explainer.trees {
@@ -234,10 +235,10 @@ fn pass<const N: usize>(
     }
 }
 
-/// The margin that a tree is expected to add below a node, over its training rows.
-fn expected(tree: &Tree, node: usize) -> f64 {
+/// The margin that a tree is expected to add, over its training rows.
+fn expected(tree: &Tree) -> f64 {
     // Children first: their sums are there when a parent asks.
-    let mut order = vec![node];
+    let mut order = vec![0];
     let mut next = 0;
     while let Some(&at) = order.get(next) {
         let found = &tree.nodes[at];
@@ -256,7 +257,7 @@ fn expected(tree: &Tree, node: usize) -> f64 {
             f64::from(share(tree, at, left)) * sums[left] + f64::from(share(tree, at, right)) * sums[right]
         };
     }
-    sums[node]
+    sums[0]
 }
 
 /// Share of a node's training rows that went to its child.

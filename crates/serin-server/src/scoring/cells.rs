@@ -10,6 +10,15 @@ const MAX_DETAILS: usize = 20;
 /// Where a row stands in the body, such as `["body", "data", 3]`.
 pub(super) type At<'a> = &'a dyn Fn() -> Vec<Place>;
 
+/// Refuses no rows at all, and too many.
+pub(super) fn limited(rows: usize, max_rows: usize) -> Result<(), ApiError> {
+    match rows {
+        0 => Err(ApiError::invalid("there is no row to score")),
+        rows if rows > max_rows => Err(ApiError::TooManyRows { rows, limit: max_rows }),
+        _ => Ok(()),
+    }
+}
+
 /// Collects features, row-major, and what is wrong with them.
 #[derive(Debug)]
 pub(super) struct Cells<'a> {
@@ -91,6 +100,17 @@ impl<'a> Cells<'a> {
                 None => {
                     self.fault("missing", loc(&column.name), "Field required", &Value::Object(cells.clone()));
                 }
+            }
+        }
+    }
+
+    /// Columns by their names, `rows` values each; `body` is what they stand in.
+    pub(super) fn columns(&mut self, columns: &[(&str, &[Value])], rows: usize, body: &'static str) {
+        for number in 0..rows {
+            let row = columns.iter().map(|(name, values)| ((*name).to_owned(), values[number].clone())).collect();
+            self.named(&row, &|| vec![body.into(), number.into()]);
+            if self.is_hopeless() {
+                break;
             }
         }
     }

@@ -57,10 +57,7 @@ pub(super) fn decide(
     package.forest.scores_from_margins(&mut scores);
     let decisions: Vec<Decision> = scores.iter().map(|score| Decision::new(*score, package.threshold)).collect();
     let now_ms = (state.clock)();
-    let ids: Vec<[u8; 16]> = match &state.decisions {
-        Some(keeping) => scores.iter().map(|_| keeping.log.new_id(now_ms)).collect(),
-        None => scores.iter().map(|_| unlogged_id(now_ms)).collect(),
-    };
+    let ids: Vec<[u8; 16]> = scores.iter().map(|_| state.ids.next(now_ms)).collect();
     if let Some(keeping) = &state.decisions {
         let latency_ns = u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX);
         let made: Vec<NewDecision<'_>> = decisions
@@ -100,10 +97,4 @@ pub(super) fn decide(
     let alerts = decisions.iter().filter(|decision| decision.alert).count() as u64;
     state.metrics.record_decisions(alerts, decisions.len() as u64 - alerts);
     Ok(Decided { ids, decisions })
-}
-
-fn unlogged_id(now_ms: i64) -> [u8; 16] {
-    let mut random = [0; 10];
-    random.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..10]);
-    *uuid::Builder::from_unix_timestamp_millis(now_ms.unsigned_abs(), &random).as_uuid().as_bytes()
 }

@@ -1,6 +1,6 @@
 //! The Open Inference protocol, version 2, over REST (<https://github.com/kserve/open-inference-protocol>).
 
-use super::cells::Cells;
+use super::cells::{Cells, limited};
 use super::decide::decide;
 use super::handlers::whole;
 use super::live_model::LiveModel;
@@ -236,11 +236,7 @@ fn features(inputs: &[Tensor], model: &LiveModel, max_rows: usize) -> Result<Vec
         }
     }
     let rows = inputs.first().and_then(|tensor| tensor.shape.first()).copied().unwrap_or(0);
-    match rows {
-        0 => return Err(ApiError::invalid("there is no row to score")),
-        rows if rows > max_rows => return Err(ApiError::TooManyRows { rows, limit: max_rows }),
-        _ => {}
-    }
+    limited(rows, max_rows)?;
     let named = |tensor: &Tensor| signature.position(&tensor.name).is_some();
     if let [whole] = inputs
         && whole.shape.len() == 2
@@ -276,14 +272,9 @@ fn features(inputs: &[Tensor], model: &LiveModel, max_rows: usize) -> Result<Vec
         }
         columns.push((tensor.name.as_str(), flat(tensor)?));
     }
+    let columns: Vec<(&str, &[Value])> = columns.iter().map(|(name, values)| (*name, values.as_slice())).collect();
     let mut cells = Cells::new(signature, rows);
-    for number in 0..rows {
-        let row = columns.iter().map(|(name, values)| ((*name).to_owned(), values[number].clone())).collect();
-        cells.named(&row, &|| vec!["inputs".into(), number.into()]);
-        if cells.is_hopeless() {
-            break;
-        }
-    }
+    cells.columns(&columns, rows, "inputs");
     cells.finish()
 }
 

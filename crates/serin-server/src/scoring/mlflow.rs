@@ -1,6 +1,6 @@
 //! MLflow's scoring protocol: what `mlflow models serve` answers, scores instead of actions.
 
-use super::cells::Cells;
+use super::cells::{Cells, limited};
 use super::decide::decide;
 use super::handlers::whole;
 use crate::http::error::{ApiError, MlflowError};
@@ -119,14 +119,6 @@ fn table(body: &Value, signature: &Signature, max_rows: usize) -> Result<Vec<f32
     }
 }
 
-fn limited(rows: usize, max_rows: usize) -> Result<(), ApiError> {
-    match rows {
-        0 => Err(invalid("there is no row to score")),
-        rows if rows > max_rows => Err(ApiError::TooManyRows { rows, limit: max_rows }),
-        _ => Ok(()),
-    }
-}
-
 /// Rows by position or, when the first is an object, by name.
 fn positional(kind: &str, rows: &[Value], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
     limited(rows.len(), max_rows)?;
@@ -155,24 +147,18 @@ fn by_name(names: &[&str], rows: &[Value], signature: &Signature, max_rows: usiz
 }
 
 fn columnar(columns: &Map<String, Value>, signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
-    let length = |column: &Value| column.as_array().map_or(1, Vec::len);
-    let rows = columns.values().next().map_or(0, length);
+    let values = |(name, column)| -> (&str, &[Value]) {
+        let (name, column): (&String, &Value) = (name, column);
+        (name, column.as_array().map_or(std::slice::from_ref(column), Vec::as_slice))
+    };
+    let columns: Vec<(&str, &[Value])> = columns.iter().map(values).collect();
+    let rows = columns.first().map_or(0, |(_, values)| values.len());
     limited(rows, max_rows)?;
-    if let Some((name, _)) = columns.iter().find(|(_, column)| length(column) != rows) {
+    if let Some((name, _)) = columns.iter().find(|(_, values)| values.len() != rows) {
         return Err(invalid(format!("column {name:?} has another number of values than the first, {rows}")));
     }
     let mut cells = Cells::new(signature, rows);
-    for number in 0..rows {
-        let cell = |column: &Value| match column {
-            Value::Array(values) => values[number].clone(),
-            single => single.clone(),
-        };
-        let row = columns.iter().map(|(name, column)| (name.clone(), cell(column))).collect();
-        cells.named(&row, &|| vec!["inputs".into(), number.into()]);
-        if cells.is_hopeless() {
-            break;
-        }
-    }
+    cells.columns(&columns, rows, "inputs");
     cells.finish()
 }
 

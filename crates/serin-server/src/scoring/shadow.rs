@@ -192,18 +192,16 @@ fn compare(
 }
 
 fn mapped(live: &LiveModel, candidate: &LiveModel) -> Option<Vec<usize>> {
-    let columns = &candidate.package.signature.columns;
-    let missing = columns.iter().find(|column| live.package.signature.position(&column.name).is_none());
-    if let Some(missing) = missing {
-        tracing::error!(
-            "candidate {} {} needs column {:?}, which requests to {} {} do not have: it scores nothing",
-            candidate.name,
-            candidate.version,
-            missing.name,
-            live.name,
-            live.version
-        );
-        return None;
-    }
-    columns.iter().map(|column| live.package.signature.position(&column.name)).collect()
+    let positions = candidate.package.signature.positions_in(&live.package.signature);
+    positions
+        .map_err(|missing| {
+            tracing::error!(
+                "candidate {} {} needs column {missing:?}, which requests to {} {} do not have: it scores nothing",
+                candidate.name,
+                candidate.version,
+                live.name,
+                live.version
+            );
+        })
+        .ok()
 }

@@ -2,7 +2,6 @@
 //! the server talk to what only the server can reach.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 /// Not loopback, private, link-local, shared, reserved, documentation or multicast (IANA's special-purpose address
 /// registries); an IPv6 address that carries an IPv4 one counts as that.
@@ -71,7 +70,7 @@ fn refusal(host: &str, ip: IpAddr) -> String {
 }
 
 /// What is wrong with a URL.
-pub(super) async fn check(url: &str, schemes: &[String], allow_private: bool) -> Result<Arc<reqwest::Url>, String> {
+pub(super) async fn check(url: &str, schemes: &[String], allow_private: bool) -> Result<reqwest::Url, String> {
     let parsed = reqwest::Url::parse(url.trim()).map_err(|error| format!("Invalid webhook URL '{url}': {error}"))?;
     if !schemes.iter().any(|scheme| scheme == parsed.scheme()) {
         return Err(format!(
@@ -96,7 +95,7 @@ pub(super) async fn check(url: &str, schemes: &[String], allow_private: bool) ->
             }
         }
     }
-    Ok(Arc::new(parsed))
+    Ok(parsed)
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ impl Webhooks {
         loop {
             let mut request = self
                 .client
-                .post((*url).clone())
+                .post(url.clone())
                 .header("Content-Type", "application/json")
                 .header("X-MLflow-Delivery-Id", delivery.to_string())
                 .header("X-MLflow-Timestamp", &timestamp);

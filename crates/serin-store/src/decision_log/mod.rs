@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 pub use reader::{DecisionFiles, Erased};
-pub use record::{Frames, LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record};
+pub use record::{LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record};
 
 /// How often age and retention are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -52,7 +52,6 @@ pub struct DecisionLog {
     shards: Vec<Mutex<Option<Segment>>>,
     /// Full segments, to be synced and sealed elsewhere than on the response path.
     sealer: mpsc::Sender<Segment>,
-    ids: Ids,
     process: u32,
     segments: AtomicUsize,
 }
@@ -68,18 +67,21 @@ pub struct Recovered {
 
 /// Ids of decisions: unique, and in order within a process.
 #[derive(Debug)]
-struct Ids {
+pub struct DecisionIds {
     process: [u8; 16],
     next: AtomicU64,
 }
 
-impl Ids {
-    fn new() -> Self {
+impl Default for DecisionIds {
+    fn default() -> Self {
         Self { process: *uuid::Uuid::new_v4().as_bytes(), next: AtomicU64::new(0) }
     }
+}
 
+impl DecisionIds {
     /// UUID of version 7 (RFC 9562): milliseconds, then a counter of 40 bits among 34 random bits of the process.
-    fn next(&self, now_ms: i64) -> [u8; 16] {
+    #[must_use]
+    pub fn next(&self, now_ms: i64) -> [u8; 16] {
         let count = self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let p = &self.process;
         let random = [p[0], p[1], p[2], count[3], count[4], count[5], count[6], count[7], p[3], p[4]];
@@ -97,15 +99,13 @@ impl DecisionLog {
         let recovered = segment::recover(folder)?;
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let (sealer, full) = mpsc::channel();
-        let ids = Ids::new();
-        let process = u32::from_be_bytes([ids.process[12], ids.process[13], ids.process[14], ids.process[15]]);
+        let process = uuid::Uuid::new_v4().as_fields().0;
         let log = Arc::new(Self {
             folder: folder.to_owned(),
             limits,
             clock,
             shards: (0..threads).map(|_| Mutex::new(None)).collect(),
             sealer,
-            ids,
             process,
             segments: AtomicUsize::new(0),
         });
@@ -117,12 +117,6 @@ impl DecisionLog {
             .spawn(move || keep(&weak, &full))
             .map_err(|source| StoreError::artifact(folder.display(), source))?;
         Ok((log, recovered))
-    }
-
-    /// An id for a decision made now.
-    #[must_use]
-    pub fn new_id(&self, now_ms: i64) -> [u8; 16] {
-        self.ids.next(now_ms)
     }
 
     /// Hands the decisions of one request to the kernel, all of them or none.

@@ -1,10 +1,11 @@
 //! Reading a decision log, also while it is written.
 
-use super::record::{Frames, LoggedDecision, LoggedShadow, MAGIC, Record, time_of};
+use super::record::{Frames, LoggedDecision, LoggedModel, LoggedShadow, MAGIC, Record, time_of};
 use super::segment::{self, is_written};
 use crate::StoreError;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The segments of a folder.
 #[derive(Debug, Clone)]
@@ -44,6 +45,21 @@ impl DecisionFiles {
             Record::Decision(decision) => each(decision),
             Record::Shadow(_) => true,
         })
+    }
+
+    /// The models that made those decisions, each once by its SHA-256.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn models(&self, from_ms: i64, until_ms: i64) -> Result<Vec<Arc<LoggedModel>>, StoreError> {
+        let mut models: Vec<Arc<LoggedModel>> = Vec::new();
+        self.read(from_ms, until_ms, |decision| {
+            if !models.iter().any(|known| known.sha256 == decision.model.sha256) {
+                models.push(Arc::clone(decision.model));
+            }
+            true
+        })?;
+        Ok(models)
     }
 
     /// Every record about a decision made from `from_ms` and before `until_ms`.

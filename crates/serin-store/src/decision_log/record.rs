@@ -210,7 +210,7 @@ impl<'a> Cursor<'a> {
 
 /// Walks the frames of one segment.
 #[derive(Debug)]
-pub struct Frames<'a> {
+pub(super) struct Frames<'a> {
     bytes: &'a [u8],
     at: usize,
     models: Vec<Arc<LoggedModel>>,
@@ -219,18 +219,18 @@ pub struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// Of a whole segment; none when it is not one.
     #[must_use]
-    pub fn of(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
         bytes.starts_with(MAGIC).then_some(Self { bytes, at: MAGIC.len(), models: Vec::new() })
     }
 
     /// Bytes that are whole so far; what is behind them at the end is torn.
     #[must_use]
-    pub fn whole(&self) -> usize {
+    pub(super) fn whole(&self) -> usize {
         self.at
     }
 
     /// The next record with its frame's bytes; none at the end, or where the segment is torn.
-    pub fn next_record(&mut self) -> Option<(Record<'_>, &'a [u8])> {
+    pub(super) fn next_record(&mut self) -> Option<(Record<'_>, &'a [u8])> {
         loop {
             let mut rest = Cursor(&self.bytes[self.at..]);
             let length = u32::from_le_bytes(rest.array()?) as usize;

@@ -84,23 +84,14 @@ pub(crate) struct Replay {
     /// Re-score the log with this model: models:/NAME/3, models:/NAME@challenger, runs:/ID/model, or a path
     #[arg(long, short)]
     pub(crate) model: Option<String>,
-    /// Decisions made from this time on: 2026-11-25, or 2026-11-25T10:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) since: Option<i64>,
-    /// Decisions made before this time
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) until: Option<i64>,
     /// Remove every decision about this entity from the sealed part of the log
     #[arg(long, value_name = "ENTITY", conflicts_with = "model")]
     pub(crate) erase_entity: Option<String>,
-    /// Folder of the decision log [default: decisions/ in the state folder]
-    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
-    pub(crate) decision_log: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) state: State,
+    pub(crate) logged: Logged,
 }
 
 #[derive(Debug, Args, Clone)]
@@ -111,6 +102,13 @@ pub(crate) struct Export {
     /// Folder for model=NAME/version=V/hour=YYYY-MM-DDTHH/decisions.parquet; files of the same hour are replaced
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) logged: Logged,
+}
+
+/// Which logged decisions.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Logged {
     /// Decisions made from this time on: 2026-11-25, or 2026-11-25T10:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) since: Option<i64>,

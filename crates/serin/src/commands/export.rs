@@ -1,33 +1,20 @@
 //! `serin export`: the decision log as Parquet, for DuckDB, pandas and Spark.
 
-use super::replay::load_logged;
+use super::replay::{files, load_logged, range};
 use super::say;
-use super::serve::DECISIONS;
 use crate::cli::Export;
 use anyhow::bail;
 use serin_dataset::{DecisionRow, DecisionWriter};
-use serin_store::DecisionFiles;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(args: &Export) -> anyhow::Result<()> {
-    let folder = args.decision_log.clone().unwrap_or_else(|| args.state.state.join(DECISIONS));
-    if !folder.is_dir() {
-        bail!("there is no decision log at {}: name its folder with --decision-log", folder.display());
-    }
-    let files = DecisionFiles::of(&folder);
-    let (since, until) = (args.since.unwrap_or(0), args.until.unwrap_or(i64::MAX));
+    let files = files(&args.logged)?;
+    let (since, until) = range(&args.logged);
     // The log holds features by position; their names are in the models that decided.
-    let mut deciding = Vec::new();
-    files.read(since, until, |decision| {
-        if !deciding.contains(decision.model) {
-            deciding.push(decision.model.clone());
-        }
-        true
-    })?;
     let mut names = HashMap::new();
-    for model in &deciding {
-        let columns = match load_logged(&args.state, model).await {
+    for model in &files.models(since, until)? {
+        let columns = match load_logged(&args.logged.state, model).await {
             Ok(loaded) => loaded.package.signature.columns.iter().map(|column| column.name.clone()).collect(),
             Err(error) => {
                 tracing::warn!("{} {}: features are named f0, f1, … ({error:#})", model.name, model.version);

@@ -2,15 +2,14 @@
 
 use super::serve::DECISIONS;
 use super::{now_ms, say};
-use crate::cli::{Replay, State};
+use crate::cli::{Logged, Replay, State};
 use crate::registry::Registry;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 use serin_scoring::Decision;
 use serin_server::LiveModel;
 use serin_store::{DecidingModel, DecisionFiles, LoggedDecision, ModelUri, Record, ResolvedModel};
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,14 +17,10 @@ use std::time::Instant;
 const BATCH: usize = 4096;
 
 pub(crate) async fn run(args: &Replay) -> anyhow::Result<()> {
-    let folder = args.decision_log.clone().unwrap_or_else(|| args.state.state.join(DECISIONS));
-    if !folder.is_dir() {
-        bail!("there is no decision log at {}: name its folder with --decision-log", folder.display());
-    }
+    let files = files(&args.logged)?;
     if let Some(entity) = &args.erase_entity {
-        return erase(&folder, entity);
+        return erase(&files, entity);
     }
-    let files = DecisionFiles::of(&folder);
     match (&args.id, &args.model) {
         (Some(id), _) => one(args, &files, id).await,
         (None, Some(uri)) => many(args, &files, uri).await,
@@ -33,6 +28,20 @@ pub(crate) async fn run(args: &Replay) -> anyhow::Result<()> {
             "name a decision with --id, a model to re-score the log with --model, or an entity to forget with --erase-entity"
         ),
     }
+}
+
+/// The log that is meant.
+pub(crate) fn files(logged: &Logged) -> anyhow::Result<DecisionFiles> {
+    let folder = logged.decision_log.clone().unwrap_or_else(|| logged.state.state.join(DECISIONS));
+    if !folder.is_dir() {
+        bail!("there is no decision log at {}: name its folder with --decision-log", folder.display());
+    }
+    Ok(DecisionFiles::of(&folder))
+}
+
+/// The time that is meant, epoch milliseconds: from, and before.
+pub(crate) fn range(logged: &Logged) -> (i64, i64) {
+    (logged.since.unwrap_or(0), logged.until.unwrap_or(i64::MAX))
 }
 
 /// A logged decision, taken out of its segment.
@@ -69,7 +78,7 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
         true
     })?;
     found.shown["shadow"] = json!(shadows);
-    let model = load_logged(&args.state, &found.model).await?;
+    let model = load_logged(&args.logged.state, &found.model).await?;
     let package = &model.package;
     let names = package.signature.columns.iter().map(|column| column.name.clone());
     found.shown["features"] = names.zip(&found.features).map(|(name, value)| (name, shortest(*value))).collect();
@@ -132,7 +141,7 @@ pub(crate) async fn load_logged(state: &State, logged: &DecidingModel) -> anyhow
         Err(_) => ModelUri::Path(logged.name.clone().into()),
     };
     let model = load(state, &uri).await.with_context(|| format!("cannot load {uri}, which decided"))?;
-    if model.package.model_sha256 != hex(&logged.sha256) {
+    if model.deciding.sha256 != logged.sha256 {
         bail!(
             "{uri} is not the file that decided: its SHA-256 is {}, not {}",
             model.package.model_sha256,
@@ -184,18 +193,11 @@ impl Paired {
 
 async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result<()> {
     let parsed: ModelUri = uri.parse().map_err(anyhow::Error::msg)?;
-    let model = load(&args.state, &parsed).await?;
-    let (since, until) = (args.since.unwrap_or(0), args.until.unwrap_or(i64::MAX));
+    let model = load(&args.logged.state, &parsed).await?;
+    let (since, until) = range(&args.logged);
     // Whose columns stand where is in the models that decided; one that is gone is taken to have had the same.
-    let mut deciding: Vec<Arc<DecidingModel>> = Vec::new();
-    files.read(since, until, |decision| {
-        if !deciding.iter().any(|known| known.sha256 == decision.model.sha256) {
-            deciding.push(Arc::clone(decision.model));
-        }
-        true
-    })?;
     let mut columns = HashMap::new();
-    for logged in &deciding {
+    for logged in &files.models(since, until)? {
         columns.insert(logged.sha256, positions(args, logged, &model).await?);
     }
     let start = Instant::now();
@@ -245,16 +247,13 @@ async fn positions(args: &Replay, logged: &DecidingModel, model: &LiveModel) -> 
             wanted.len()
         )
     };
-    if model.package.model_sha256 == hex(&logged.sha256) {
+    if model.deciding.sha256 == logged.sha256 {
         return same();
     }
-    let Ok(before) = load_logged(&args.state, logged).await else { return same() };
-    let position = |name: &str| {
-        before.package.signature.position(name).with_context(|| {
-            format!("{} {} decided without a column {name:?}, which this model needs", logged.name, logged.version)
-        })
-    };
-    wanted.iter().map(|column| position(&column.name)).collect()
+    let Ok(before) = load_logged(&args.logged.state, logged).await else { return same() };
+    model.package.signature.positions_in(&before.package.signature).map_err(|name| {
+        anyhow!("{} {} decided without a column {name:?}, which this model needs", logged.name, logged.version)
+    })
 }
 
 fn report(args: &Replay, uri: &str, paired: &Paired, seconds: f64) -> anyhow::Result<()> {
@@ -293,8 +292,8 @@ fn report(args: &Replay, uri: &str, paired: &Paired, seconds: f64) -> anyhow::Re
     Ok(())
 }
 
-fn erase(folder: &Path, entity: &str) -> anyhow::Result<()> {
-    let erased = DecisionFiles::of(folder).erase(entity)?;
+fn erase(files: &DecisionFiles, entity: &str) -> anyhow::Result<()> {
+    let erased = files.erase(entity)?;
     say(format_args!("removed {} decisions about {entity:?}", erased.decisions));
     if erased.open_segments > 0 {
         bail!(

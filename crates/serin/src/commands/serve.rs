@@ -84,7 +84,16 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         }
     };
     let limits = Limits { body_bytes: args.max_body_bytes, rows: args.max_rows };
-    let state = DataPlane { models, decisions, shadow, keys, clock: super::now_ms, limits, metrics: Arc::default() };
+    let state = DataPlane {
+        models,
+        decisions,
+        ids: Arc::default(),
+        shadow,
+        keys,
+        clock: super::now_ms,
+        limits,
+        metrics: Arc::default(),
+    };
     let connections = Connections {
         threads: args.threads.unwrap_or(Connections::default().threads),
         most: args.max_connections,

@@ -33,6 +33,8 @@ pub struct DecisionRow<'a> {
     pub threshold: f32,
     /// What was done.
     pub alert: bool,
+    /// What decided in the model's place.
+    pub fallback: Option<&'a str>,
     /// Microseconds.
     pub latency_us: f32,
     /// As many as the file has names; NaN (missing) becomes null.
@@ -60,6 +62,7 @@ struct Columns {
     score: Float32Builder,
     threshold: Float32Builder,
     alert: BooleanBuilder,
+    fallback: StringBuilder,
     latency_us: Float32Builder,
     features: Vec<Float32Builder>,
     rows: usize,
@@ -86,6 +89,7 @@ impl DecisionWriter {
             Field::new("score", DataType::Float32, false),
             Field::new("threshold", DataType::Float32, false),
             Field::new("alert", DataType::Boolean, false),
+            Field::new("fallback", DataType::Utf8, true),
             Field::new("latency_us", DataType::Float32, false),
         ];
         for name in features {
@@ -124,6 +128,7 @@ impl DecisionWriter {
         columns.score.append_value(row.score);
         columns.threshold.append_value(row.threshold);
         columns.alert.append_value(row.alert);
+        columns.fallback.append_option(row.fallback);
         columns.latency_us.append_value(row.latency_us);
         for (column, value) in columns.features.iter_mut().zip(row.features) {
             column.append_option(Some(*value).filter(|value| !value.is_nan()));
@@ -144,6 +149,7 @@ impl DecisionWriter {
             Arc::new(columns.score.finish()),
             Arc::new(columns.threshold.finish()),
             Arc::new(columns.alert.finish()),
+            Arc::new(columns.fallback.finish()),
             Arc::new(columns.latency_us.finish()),
         ];
         arrays.extend(columns.features.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));

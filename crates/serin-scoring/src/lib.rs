@@ -4,8 +4,10 @@ mod columns;
 mod decision;
 pub mod forest;
 mod package;
+mod rules;
 
 pub use columns::{CellError, Column, ColumnKind, ColumnValue, Signature};
 pub use decision::Decision;
 pub use forest::{Explainer, Forest, ForestError, ScoringPath};
 pub use package::{GoldenRow, GoldenValue, Manifest, PackageError, ScoringPackage, sha256_hex};
+pub use rules::{Rule, Rules};

@@ -13,10 +13,12 @@ mod webhooks;
 
 pub use http::api_keys::ApiKeys;
 pub use http::guard::Allowed;
+pub use http::tls::Tls;
 pub use http::workers::{Connections, Workers};
 pub use metrics::Metrics;
 pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};
 pub use scoring::decide::{DecisionKeeping, WhenFull};
+pub use scoring::fallback::{FallbackPolicy, Step};
 pub use scoring::live_model::{LiveModel, LoadError};
 pub use scoring::models::{ModelSlot, Models};
 pub use scoring::shadow::Shadow;

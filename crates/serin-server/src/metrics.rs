@@ -7,6 +7,7 @@ use crate::scoring::decide::WhenFull;
 use crate::scoring::models::Models;
 use crate::scoring::shadow::Shadow;
 use axum::http::StatusCode;
+use serin_store::Fallback;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,13 +39,15 @@ pub(crate) enum Route {
     Decisions,
     Invocations,
     Infer,
+    Grpc,
 }
 
-const ROUTES: [(Route, &str); 4] = [
+const ROUTES: [(Route, &str); 5] = [
     (Route::Predict, "/predict"),
     (Route::Decisions, "/v1/decisions"),
     (Route::Invocations, "/invocations"),
     (Route::Infer, "/v2/models/{name}/infer"),
+    (Route::Grpc, "/inference.GRPCInferenceService/ModelInfer"),
 ];
 
 #[derive(Debug, Default)]
@@ -60,6 +63,7 @@ pub struct Metrics {
     routes: [RouteMetrics; ROUTES.len()],
     alerts: AtomicU64,
     passes: AtomicU64,
+    fallbacks: [AtomicU64; Fallback::ALL.len()],
     unlogged_refused: AtomicU64,
     unlogged_dropped: AtomicU64,
 }
@@ -87,6 +91,12 @@ impl Metrics {
     pub(crate) fn record_decisions(&self, alerts: u64, passes: u64) {
         add(&self.alerts, alerts);
         add(&self.passes, passes);
+    }
+
+    pub(crate) fn record_fallbacks(&self, fallbacks: &[Option<Fallback>]) {
+        for fallback in fallbacks.iter().flatten() {
+            add(&self.fallbacks[*fallback as usize], 1);
+        }
     }
 
     pub(crate) fn record_unlogged(&self, count: u64, when_full: WhenFull) {
@@ -126,6 +136,11 @@ impl Metrics {
         out.head("serin_decisions_total", "counter", "Decisions, by action: alert or pass.");
         out.line(&[("action", "alert")], read(&self.alerts));
         out.line(&[("action", "pass")], read(&self.passes));
+        let help = "Decisions that the model did not make in time, by what made them.";
+        out.head("serin_fallbacks_total", "counter", help);
+        for (count, fallback) in self.fallbacks.iter().zip(Fallback::ALL) {
+            out.line(&[("fallback", fallback.name())], read(count));
+        }
         let help = "Decisions the log could not take, by result: refused, or dropped (given without a record).";
         out.head("serin_decisions_unlogged_total", "counter", help);
         out.line(&[("result", "refused")], read(&self.unlogged_refused));

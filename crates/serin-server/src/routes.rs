@@ -7,6 +7,7 @@ use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
 use crate::metrics::Metrics;
 use crate::scoring::decide::DecisionKeeping;
+use crate::scoring::fallback::FallbackPolicy;
 use crate::scoring::models::Models;
 use crate::scoring::shadow::Shadow;
 use crate::webhooks::{self, Webhooks};
@@ -19,6 +20,7 @@ use axum::routing::get;
 use serin_store::{Change, DecisionIds, Store, User};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
@@ -50,6 +52,10 @@ pub struct DataPlane {
     pub ids: Arc<DecisionIds>,
     /// Candidates that score what was decided.
     pub shadow: Option<Arc<Shadow>>,
+    /// What decides where a model cannot, or not in time.
+    pub fallback: Arc<FallbackPolicy>,
+    /// Time for a request, from its head to its decisions.
+    pub deadline: Option<Duration>,
     /// Keys that callers must show; anybody may call without them.
     pub keys: Option<ApiKeys>,
     /// Epoch milliseconds now.
@@ -58,6 +64,13 @@ pub struct DataPlane {
     pub limits: Limits,
     /// What `/metrics` shows.
     pub metrics: Arc<Metrics>,
+}
+
+impl DataPlane {
+    /// Whether every model can answer, or what is declared to answer in its place.
+    pub(crate) fn ready(&self) -> bool {
+        self.models.slots().iter().all(|slot| slot.can_answer(&self.fallback))
+    }
 }
 
 /// Every route of `serin serve`.

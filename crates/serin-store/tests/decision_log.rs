@@ -1,7 +1,9 @@
 //! The decision log through its files.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use serin_store::{DecidingModel, DecisionFiles, DecisionIds, DecisionLog, LogLimits, NewDecision, Recovered};
+use serin_store::{
+    DecidingModel, DecisionFiles, DecisionIds, DecisionLog, Fallback, LogLimits, NewDecision, Recovered,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -38,6 +40,7 @@ fn append(log: &DecisionLog, model: &Arc<DecidingModel>, names: &[&str]) -> Vec<
             features: &features,
             score: 0.75,
             alert: true,
+            fallback: None,
             latency_ns: 12,
         })
         .collect();
@@ -184,6 +187,7 @@ fn an_entity_is_erased_from_what_is_sealed() {
         features: &[1.0, 2.0, 3.0],
         score: 0.5,
         alert: false,
+        fallback: Some(Fallback::ALL[i]),
         latency_ns: 0,
     };
     log.append(&live, &[decision(0, "ana"), decision(1, "bob")]).unwrap();
@@ -197,11 +201,13 @@ fn an_entity_is_erased_from_what_is_sealed() {
     let mut left = Vec::new();
     decisions
         .read(0, i64::MAX, |d| {
-            left.push((d.id, d.entity.to_owned(), d.model.version.clone()));
+            left.push((d.id, d.entity.to_owned(), d.model.version.clone(), d.fallback));
             true
         })
         .unwrap();
-    assert_eq!(left, [(ids[1], "bob".to_owned(), "1".to_owned()), (ids[3], "carl".to_owned(), "2".to_owned())]);
+    let of =
+        |i: usize, entity: &str, version: &str| (ids[i], entity.to_owned(), version.to_owned(), Some(Fallback::ALL[i]));
+    assert_eq!(left, [of(1, "bob", "1"), of(3, "carl", "2")]);
     let bytes = std::fs::read(&files(folder.path(), "seg")[0]).unwrap();
     assert!(!bytes.windows(3).any(|window| window == b"ana"));
 }
@@ -220,6 +226,7 @@ fn thirty_features_take_at_most_200_bytes() {
             features: &[1.5; 30],
             score: 0.5,
             alert: false,
+            fallback: None,
             latency_ns: 0,
         };
         log.append(&wide, &[decision]).unwrap();

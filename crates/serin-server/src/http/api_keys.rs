@@ -8,7 +8,18 @@ use std::sync::Arc;
 /// Shorter keys can be guessed.
 const SHORTEST: usize = 16;
 /// What answers without a key: a load balancer's questions.
-const OPEN: [&str; 7] = ["/", "/healthz", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"];
+const OPEN: [&str; 10] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/ping",
+    "/health",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/grpc.health.v1.Health/Check",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+];
 
 /// The keys that are admitted. Cheap to clone.
 #[derive(Clone)]

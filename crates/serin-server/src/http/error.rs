@@ -191,6 +191,21 @@ impl ApiError {
         retry_later(status, (status, Json(MlflowError { error_code, message })).into_response())
     }
 
+    /// Code and text as gRPC answers (<https://grpc.io/docs/guides/status-codes/>), with the status that HTTP would have.
+    pub(crate) fn into_grpc(self) -> (StatusCode, u8, String) {
+        let (status, message) = self.plain();
+        let code = match status {
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => 3,
+            StatusCode::NOT_FOUND => 5,
+            StatusCode::PAYLOAD_TOO_LARGE => 8,
+            StatusCode::NOT_IMPLEMENTED | StatusCode::UNSUPPORTED_MEDIA_TYPE => 12,
+            StatusCode::SERVICE_UNAVAILABLE => 14,
+            StatusCode::UNAUTHORIZED => 16,
+            _ => 13,
+        };
+        (status, code, message)
+    }
+
     /// As the Open Inference protocol answers.
     pub(crate) fn into_inference(self) -> Response {
         let (status, error) = self.plain();

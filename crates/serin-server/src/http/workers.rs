@@ -5,30 +5,17 @@
 //! connection gets an immediate 503, so those that are in keep their latency; a connection has one request under way,
 //! so what waits is bounded by it too.
 
-use crate::http::error::ApiError;
+use super::connection::{self, Routed};
+use super::tls::Tls;
 use crate::routes::{DataPlane, data_plane};
-use crate::scoring::handlers::predicted;
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::Request;
-use axum::http::Method;
-use axum::response::IntoResponse;
-use bytes::BytesMut;
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tower_service::Service;
 
 /// Refusals under way at once; beyond it connections are closed without a word.
 const REFUSALS: usize = 256;
@@ -75,11 +62,16 @@ struct Worker {
 }
 
 impl Workers {
-    /// Answers what comes to `listener` by the routes of the data plane.
+    /// Answers what comes to `listener` by the routes of the data plane, encrypted where `tls` is there.
     ///
     /// # Errors
     /// When threads or event loops cannot be made.
-    pub fn start(listener: std::net::TcpListener, state: &DataPlane, limits: Connections) -> io::Result<Self> {
+    pub fn start(
+        listener: std::net::TcpListener,
+        state: &DataPlane,
+        limits: Connections,
+        tls: Option<&Arc<Tls>>,
+    ) -> io::Result<Self> {
         let router = data_plane(state.clone());
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -90,9 +82,9 @@ impl Workers {
             let (connections, assigned) = mpsc::unbounded_channel();
             let open = Arc::new(AtomicUsize::new(0));
             workers.push(Worker { connections, open: Arc::clone(&open) });
-            let routed = Routed { state: state.clone(), router: router.clone(), limit: limits.request };
-            let stopped = stopped.clone();
-            let work = move || runtime.block_on(answer(assigned, routed, open, stopped, limits));
+            let routed = Routed::new(state.clone(), router.clone(), limits.request);
+            let (stopped, tls) = (stopped.clone(), tls.cloned());
+            let work = move || runtime.block_on(answer(assigned, routed, open, stopped, limits, tls));
             threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -175,9 +167,8 @@ async fn answer(
     open: Arc<AtomicUsize>,
     mut stopped: watch::Receiver<bool>,
     limits: Connections,
+    tls: Option<Arc<Tls>>,
 ) {
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head).pipeline_flush(true);
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
@@ -195,20 +186,12 @@ async fn answer(
                 };
                 // An error means that the other side is gone already; the connection finds out by itself.
                 let _ = stream.set_nodelay(true);
-                let connection = builder.serve_connection(TokioIo::new(stream), routed.clone());
-                let (open, mut stopped) = (Open(Arc::clone(&open)), stopped.clone());
+                let (open, stopped) = (Open(Arc::clone(&open)), stopped.clone());
+                let (routed, tls) = (routed.clone(), tls.clone());
                 tokio::task::spawn_local(async move {
                     // Counted as open until here, also when a request panics.
                     let _open = open;
-                    let mut connection = std::pin::pin!(connection);
-                    // What breaks a connection is the client's affair: it is gone, or was too slow.
-                    let _ = tokio::select! {
-                        ended = connection.as_mut() => ended,
-                        _ = stopped.changed() => {
-                            connection.as_mut().graceful_shutdown();
-                            connection.await
-                        }
-                    };
+                    connection::converse(stream, routed, tls.as_deref(), stopped, limits.head).await;
                 });
             }
         })
@@ -224,80 +207,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The routes as hyper calls them.
-#[derive(Clone)]
-struct Routed {
-    state: DataPlane,
-    router: Router,
-    limit: Duration,
-}
-
-type Answer = axum::response::Response;
-
-impl hyper::service::Service<hyper::Request<Incoming>> for Routed {
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
-
-    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        let (state, mut router, limit) = (self.state.clone(), self.router.clone(), self.limit);
-        Box::pin(async move {
-            let answered = async {
-                if let Some(keys) = &state.keys
-                    && !keys.admit(request.uri().path(), request.headers())
-                {
-                    return Ok(ApiError::NoKey.into_response());
-                }
-                // The one route that is all of the traffic goes past the router, which costs as much as scoring does.
-                if request.method() == Method::POST && request.uri().path() == "/predict" {
-                    let most = state.limits.body_bytes;
-                    let body = whole(request.into_body(), most).await;
-                    return Ok(predicted(&state, body));
-                }
-                let request: Request = request.map(Body::new);
-                router.call(request).await
-            };
-            match tokio::time::timeout(limit, answered).await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    let mut late = Answer::new(Body::from(
-                        "{\"detail\":\"the request was not complete in time; send it faster, or raise --request-timeout\"}",
-                    ));
-                    *late.status_mut() = axum::http::StatusCode::REQUEST_TIMEOUT;
-                    late.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("application/json"));
-                    late.headers_mut().insert("connection", axum::http::HeaderValue::from_static("close"));
-                    Ok(late)
-                }
-            }
-        })
-    }
-}
-
-/// The whole body, at most `most` bytes.
-async fn whole(mut body: Incoming, most: usize) -> Result<Bytes, ApiError> {
-    if body.size_hint().lower() > most as u64 {
-        return Err(ApiError::TooLarge(most));
-    }
-    let mut gathered: Option<BytesMut> = None;
-    let mut first = Bytes::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::Unreadable(format!("the body broke off: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if gathered.as_ref().map_or(first.len(), BytesMut::len) + data.len() > most {
-            return Err(ApiError::TooLarge(most));
-        }
-        match &mut gathered {
-            Some(gathered) => gathered.extend_from_slice(&data),
-            None if first.is_empty() => first = data,
-            None => gathered.insert(BytesMut::from(&first[..])).extend_from_slice(&data),
-        }
-        if body.is_end_stream() {
-            break;
-        }
-    }
-    Ok(gathered.map_or(first, BytesMut::freeze))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! serin's own form: transactions with their names, decisions with theirs.
 
 use super::cells::Cells;
-use super::decide::{Subject, decide};
+use super::decide::{Subject, Timing, decide};
+use super::fallback::{Answering, Due};
 use super::handlers::whole;
 use super::live_model::LiveModel;
 use crate::http::error::{ApiError, Detail, ErrorMessage, Place, ValidationErrors};
@@ -14,6 +15,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use serin_store::Fallback;
 use std::time::Instant;
 use utoipa::ToSchema;
 
@@ -96,6 +98,9 @@ pub(crate) struct DecisionMade {
     model_name: String,
     /// Version, or empty.
     model_version: String,
+    /// What decided in the model's place, whose score then is not the model's: `last-good`, `rules`, `allow`, `decline`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<&'static str>,
     /// What moved the score most, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     reasons: Option<Vec<Reason>>,
@@ -130,9 +135,9 @@ pub(crate) enum Action {
     (status = 422, body = ValidationErrors, description = "A transaction does not fit the model: it and the column are named"),
     (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
 ))]
-pub(crate) async fn create(State(state): State<DataPlane>, body: Result<Bytes, BytesRejection>) -> Response {
+pub(crate) async fn create(State(state): State<DataPlane>, due: Due, body: Result<Bytes, BytesRejection>) -> Response {
     let start = Instant::now();
-    let response = match answer(&state, body, start) {
+    let response = match answer(&state, body, Timing { start, due }) {
         Ok(response) => Json(response).into_response(),
         Err(error) => error.into_response(),
     };
@@ -143,7 +148,7 @@ pub(crate) async fn create(State(state): State<DataPlane>, body: Result<Bytes, B
 fn answer(
     state: &DataPlane,
     body: Result<Bytes, BytesRejection>,
-    start: Instant,
+    timing: Timing,
 ) -> Result<DecisionsResponse, ApiError> {
     let body = whole(body, state)?;
     let request: DecisionsRequest = serde_json::from_slice(&body).map_err(|error| {
@@ -153,7 +158,8 @@ fn answer(
         None => state.models.default_slot(),
         Some(name) => state.models.named(name).ok_or_else(|| ApiError::NotFound(state.models.unknown(name)))?,
     };
-    let model = slot.live().ok_or(ApiError::NoModel)?;
+    let answering = Answering::of(slot, &state.fallback)?;
+    let model = &answering.model;
     let transactions = &request.transactions;
     match transactions.len() {
         0 => {
@@ -202,17 +208,22 @@ fn answer(
         }
     }
     let features = cells.finish()?;
-    let decided = decide(state, &model, &features, &subjects, start)?;
+    let decided = decide(state, &answering, &features, &subjects, timing)?;
     let reasons_of = |features: &[f32], alert: bool| match request.explain {
-        Explain::All => reasons(&model, features, request.max_reasons).map(Some),
-        Explain::Alerts if alert => reasons(&model, features, request.max_reasons).map(Some),
+        Explain::All => reasons(model, features, request.max_reasons).map(Some),
+        Explain::Alerts if alert => reasons(model, features, request.max_reasons).map(Some),
         Explain::Alerts | Explain::None => Ok(None),
     };
     let rows = features.chunks_exact(model.package.signature.columns.len());
-    let explained = rows.zip(&decided.decisions).map(|(row, decision)| reasons_of(row, decision.alert));
+    let explained = rows.zip(&decided.decisions).enumerate().map(|(i, (row, decision))| match decided.fallback(i) {
+        None | Some(Fallback::LastGood) => reasons_of(row, decision.alert),
+        // The model has not said it, so its columns explain nothing.
+        Some(_) => Ok(None),
+    });
     let explained = explained.collect::<Result<Vec<_>, ApiError>>()?;
-    let made = decided.decisions.iter().zip(&decided.ids).zip(&subjects).zip(explained);
-    let decisions = made.map(|(((decision, id), subject), reasons)| DecisionMade {
+    let made = decided.decisions.iter().zip(&decided.ids).zip(&subjects).zip(explained).enumerate();
+    let decisions = made.map(|(i, (((decision, id), subject), reasons))| DecisionMade {
+        fallback: decided.fallback(i).map(Fallback::name),
         reasons,
         decision_id: uuid::Uuid::from_bytes(*id).to_string(),
         transaction_id: subject.transaction_id.to_owned(),

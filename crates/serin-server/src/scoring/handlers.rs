@@ -1,6 +1,7 @@
 //! Handlers of the seed's routes and of health.
 
-use super::decide::decide;
+use super::decide::{Timing, decide};
+use super::fallback::{Answering, Due, flag};
 use super::wire::{self, PredictRequest, PredictResponse, Status};
 use crate::http::error::{ApiError, ErrorMessage, ValidationErrors};
 use crate::metrics::Route;
@@ -20,28 +21,28 @@ use std::time::Instant;
     (status = 422, body = ValidationErrors, description = "The rows do not fit the model: row and column are named"),
     (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
 ))]
-pub(crate) async fn predict(State(state): State<DataPlane>, body: Result<Bytes, BytesRejection>) -> Response {
-    predicted(&state, whole(body, &state))
+pub(crate) async fn predict(State(state): State<DataPlane>, due: Due, body: Result<Bytes, BytesRejection>) -> Response {
+    predicted(&state, whole(body, &state), due)
 }
 
 /// The answer to a body of `/predict`.
-pub(crate) fn predicted(state: &DataPlane, body: Result<Bytes, ApiError>) -> Response {
+pub(crate) fn predicted(state: &DataPlane, body: Result<Bytes, ApiError>, due: Due) -> Response {
     let start = Instant::now();
-    let response = match answer(state, body, start) {
-        Ok(response) => Json(response).into_response(),
-        Err(error) => error.into_response(),
-    };
+    let response = answer(state, body, Timing { start, due }).unwrap_or_else(IntoResponse::into_response);
     state.metrics.record_request(Route::Predict, response.status(), start.elapsed());
     response
 }
 
-fn answer(state: &DataPlane, body: Result<Bytes, ApiError>, start: Instant) -> Result<PredictResponse, ApiError> {
+fn answer(state: &DataPlane, body: Result<Bytes, ApiError>, timing: Timing) -> Result<Response, ApiError> {
     let body = body?;
-    let model = state.models.default_slot().live().ok_or(ApiError::NoModel)?;
-    let features = wire::features(&body, &model.package.signature, state.limits.rows)?;
-    let decided = decide(state, &model, &features, &[], start)?;
+    let answering = Answering::of(state.models.default_slot(), &state.fallback)?;
+    let features = wire::features(&body, &answering.model.package.signature, state.limits.rows)?;
+    let decided = decide(state, &answering, &features, &[], timing)?;
     let predictions = decided.decisions.iter().map(|decision| u8::from(decision.alert)).collect();
-    Ok(PredictResponse { predictions, latency: start.elapsed().as_secs_f64() })
+    let answer = PredictResponse { predictions, latency: timing.start.elapsed().as_secs_f64() };
+    let mut response = Json(answer).into_response();
+    flag(&mut response, &decided.fallbacks);
+    Ok(response)
 }
 
 /// The body, or why there is none.
@@ -67,7 +68,7 @@ pub(crate) async fn healthz() -> Json<Status> {
 /// Readiness: 503 until every model is loaded.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Status), (status = 503, body = Status)))]
 pub(crate) async fn readyz(State(state): State<DataPlane>) -> Response {
-    if state.models.ready() {
+    if state.ready() {
         Json(Status { status: "ok" }).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(Status { status: "no model is loaded" })).into_response()

@@ -1,7 +1,8 @@
 //! MLflow's scoring protocol: what `mlflow models serve` answers, scores instead of actions.
 
 use super::cells::{Cells, limited};
-use super::decide::decide;
+use super::decide::{Timing, decide};
+use super::fallback::{Answering, Due, flag};
 use super::handlers::whole;
 use crate::http::error::{ApiError, MlflowError};
 use crate::metrics::Route;
@@ -52,14 +53,13 @@ pub(crate) struct InvocationsResponse {
 ), request_body = InvocationsRequest)]
 pub(crate) async fn invocations(
     State(state): State<DataPlane>,
+    due: Due,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let start = Instant::now();
-    let response = match answer(&state, &headers, body, start) {
-        Ok(response) => Json(response).into_response(),
-        Err(error) => error.into_mlflow_scoring(),
-    };
+    let response = answer(&state, &headers, body, Timing { start, due });
+    let response = response.unwrap_or_else(ApiError::into_mlflow_scoring);
     state.metrics.record_request(Route::Invocations, response.status(), start.elapsed());
     response
 }
@@ -68,11 +68,11 @@ fn answer(
     state: &DataPlane,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
-    start: Instant,
-) -> Result<InvocationsResponse, ApiError> {
+    timing: Timing,
+) -> Result<Response, ApiError> {
     let body = whole(body, state)?;
-    let model = state.models.default_slot().live().ok_or(ApiError::NoModel)?;
-    let signature = &model.package.signature;
+    let answering = Answering::of(state.models.default_slot(), &state.fallback)?;
+    let signature = &answering.model.package.signature;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("application/json");
     let features = match kind.split(';').next().unwrap_or_default().trim() {
         "application/json" => {
@@ -82,8 +82,11 @@ fn answer(
         "text/csv" => csv(&body, signature, state.limits.rows)?,
         other => return Err(ApiError::UnsupportedMedia(format!("{other}: send application/json or text/csv"))),
     };
-    let decided = decide(state, &model, &features, &[], start)?;
-    Ok(InvocationsResponse { predictions: decided.decisions.iter().map(|made| f64::from(made.score)).collect() })
+    let decided = decide(state, &answering, &features, &[], timing)?;
+    let predictions = decided.decisions.iter().map(|made| f64::from(made.score)).collect();
+    let mut response = Json(InvocationsResponse { predictions }).into_response();
+    flag(&mut response, &decided.fallbacks);
+    Ok(response)
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {
@@ -193,10 +196,7 @@ fn csv(body: &[u8], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, 
 /// As MLflow's scoring server: 404 without a model.
 #[utoipa::path(get, path = "/ping", responses((status = 200), (status = 404)))]
 pub(crate) async fn ping(State(state): State<DataPlane>) -> StatusCode {
-    match state.models.default_slot().live() {
-        Some(_) => StatusCode::OK,
-        None => StatusCode::NOT_FOUND,
-    }
+    if state.models.default_slot().can_answer(&state.fallback) { StatusCode::OK } else { StatusCode::NOT_FOUND }
 }
 
 /// The MLflow whose protocol this is.

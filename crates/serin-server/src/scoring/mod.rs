@@ -3,13 +3,17 @@
 mod cells;
 pub(crate) mod decide;
 pub(crate) mod decisions;
+pub(crate) mod fallback;
 mod fast;
+pub(crate) mod grpc;
+mod grpc_messages;
 pub(crate) mod handlers;
 pub(crate) mod inference;
 pub(crate) mod live_model;
 pub(crate) mod mlflow;
 pub(crate) mod models;
 pub(crate) mod shadow;
+mod tensors;
 pub(crate) mod wire;
 
 use crate::routes::{DataPlane, Limits};
@@ -37,6 +41,9 @@ pub(crate) fn router(limits: Limits) -> Router<DataPlane> {
         .route(version, get(inference::model_version))
         .route(&format!("{version}/ready"), get(inference::model_version_ready))
         .route(&format!("{version}/infer"), post(inference::infer_version))
+        .route("/inference.GRPCInferenceService/ModelInfer", post(grpc::model_infer))
+        .route("/inference.GRPCInferenceService/{call}", post(grpc::call))
+        .route("/grpc.health.v1.Health/{call}", post(grpc::call))
         .route("/", get(handlers::root))
         .route("/healthz", get(handlers::healthz))
         .route("/readyz", get(handlers::readyz))

@@ -1,5 +1,6 @@
 //! The models that are loaded, by name, and how one takes another's place.
 
+use super::fallback::{Answering, FallbackPolicy};
 use super::live_model::{LiveModel, LoadError};
 use crate::routes::DataPlane;
 use arc_swap::ArcSwapOption;
@@ -17,6 +18,7 @@ pub struct ModelSlot {
     name: String,
     uri: String,
     live: ArcSwapOption<LiveModel>,
+    kept: ArcSwapOption<LiveModel>,
     refused: ArcSwapOption<Refused>,
     loads: AtomicU64,
     refusals: AtomicU64,
@@ -41,6 +43,7 @@ impl ModelSlot {
             name,
             uri,
             live: ArcSwapOption::empty(),
+            kept: ArcSwapOption::empty(),
             refused: ArcSwapOption::empty(),
             loads: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
@@ -48,7 +51,8 @@ impl ModelSlot {
     }
 
     /// As requests name it.
-    pub(crate) fn name(&self) -> &str {
+    #[must_use]
+    pub fn name(&self) -> &str {
         &self.name
     }
 
@@ -66,6 +70,25 @@ impl ModelSlot {
     #[must_use]
     pub fn live(&self) -> Option<Arc<LiveModel>> {
         self.live.load_full()
+    }
+
+    /// The last good model, kept for when none is live.
+    pub(super) fn kept(&self) -> Option<Arc<LiveModel>> {
+        self.kept.load_full()
+    }
+
+    /// Loads the last good model from its copy; it answers only as the fallback says.
+    ///
+    /// # Errors
+    /// As [`LiveModel::load`].
+    pub fn keep(&self, resolved: &ResolvedModel, now_ms: i64) -> Result<Arc<LiveModel>, LoadError> {
+        let model = Arc::new(LiveModel::load(resolved, now_ms)?);
+        self.kept.store(Some(Arc::clone(&model)));
+        Ok(model)
+    }
+
+    pub(crate) fn can_answer(&self, fallback: &FallbackPolicy) -> bool {
+        Answering::of(self, fallback).is_ok()
     }
 
     /// Loads and checks `resolved` and makes it live; on failure the old model stays.
@@ -115,12 +138,6 @@ impl Models {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Arc<ModelSlot>> {
         self.0.iter().find(|slot| slot.name == name)
-    }
-
-    /// Whether every model can answer.
-    #[must_use]
-    pub fn ready(&self) -> bool {
-        self.0.iter().all(|slot| slot.live.load().is_some())
     }
 
     pub(crate) fn slots(&self) -> &[Arc<ModelSlot>] {

@@ -17,7 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 pub use reader::{DecisionFiles, Erased};
-pub use record::{LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record};
+pub use record::{
+    Fallback, LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record,
+};
 
 /// How often age and retention are looked at.
 const TICK: Duration = Duration::from_secs(1);

@@ -21,6 +21,38 @@ const MODEL: u8 = 2;
 const SHADOW: u8 = 3;
 const ALERT: u8 = 1;
 const EVENT_TIME: u8 = 2;
+/// Two bits above it hold the position of the fallback in [`Fallback::ALL`].
+const BY_FALLBACK: u8 = 4;
+const FALLBACK_SHIFT: u8 = 3;
+
+/// What decided where the model did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// The last model that was loaded and checked, kept for when none can be.
+    LastGood,
+    /// A score made of rules.
+    Rules,
+    /// Passed unseen.
+    Allow,
+    /// Stopped unseen.
+    Decline,
+}
+
+impl Fallback {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::LastGood, Self::Rules, Self::Allow, Self::Decline];
+
+    /// As the command line and the answers call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LastGood => "last-good",
+            Self::Rules => "rules",
+            Self::Allow => "allow",
+            Self::Decline => "decline",
+        }
+    }
+}
 
 /// The model that decided.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +86,8 @@ pub struct NewDecision<'a> {
     pub score: f32,
     /// What was done.
     pub alert: bool,
+    /// What decided in the model's place.
+    pub fallback: Option<Fallback>,
     /// Nanoseconds from the request's head to the decision.
     pub latency_ns: u32,
 }
@@ -108,6 +142,8 @@ pub struct LoggedDecision<'a> {
     pub score: f32,
     /// What was done.
     pub alert: bool,
+    /// What decided in the model's place; the score is the model's only without it, or by the last good one.
+    pub fallback: Option<Fallback>,
     /// Nanoseconds.
     pub latency_ns: u32,
     /// The features' bytes.
@@ -161,7 +197,8 @@ pub(super) fn put_decision(out: &mut Vec<u8>, model: u16, decision: &NewDecision
     frame(out, |out| {
         let alert = if decision.alert { ALERT } else { 0 };
         let timed = if decision.event_time_ms.is_some() { EVENT_TIME } else { 0 };
-        out.extend_from_slice(&[DECISION, alert | timed]);
+        let fallback = decision.fallback.map_or(0, |by| BY_FALLBACK | ((by as u8) << FALLBACK_SHIFT));
+        out.extend_from_slice(&[DECISION, alert | timed | fallback]);
         out.extend_from_slice(&model.to_le_bytes());
         out.extend_from_slice(&decision.id);
         out.extend_from_slice(&decision.score.to_bits().to_le_bytes());
@@ -285,8 +322,20 @@ impl<'a> Frames<'a> {
         let [length] = rest.array()?;
         let entity = rest.text(usize::from(length))?;
         let alert = flags & ALERT != 0;
+        let fallback = (flags & BY_FALLBACK != 0).then(|| Fallback::ALL[usize::from(flags >> FALLBACK_SHIFT) & 3]);
         let features = rest.take(model.width * 4)?;
-        Some(LoggedDecision { id, model, transaction_id, entity, event_time_ms, score, alert, latency_ns, features })
+        Some(LoggedDecision {
+            id,
+            model,
+            transaction_id,
+            entity,
+            event_time_ms,
+            score,
+            alert,
+            fallback,
+            latency_ns,
+            features,
+        })
     }
 }
 

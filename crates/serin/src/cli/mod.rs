@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 #[cfg(feature = "train")]
 pub(crate) use serving::LogOptions;
-pub(crate) use serving::{Export, LogFull, Logged, Replay, Serve};
+pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve};
 
 /// A fraud-model pipeline in one binary: train, register, serve.
 #[derive(Debug, Parser)]

@@ -30,9 +30,17 @@ pub(crate) struct Serve {
     pub(crate) wait_for_model: bool,
     #[command(flatten)]
     pub(crate) log: LogOptions,
+    #[command(flatten)]
+    pub(crate) fallback: FallbackOptions,
     /// File of API keys, one a line: whoever decides, or looks at anything but health, must show one
     #[arg(long, value_name = "FILE", env = "SERIN_API_KEY_FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// PEM file of the certificate with its chain: connections are encrypted; it is read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key", env = "SERIN_TLS_CERT")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "SERIN_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Threads that answer [default: one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -51,6 +59,19 @@ pub(crate) struct Serve {
     /// Most rows in one request
     #[arg(long, default_value_t = 10_000, value_name = "ROWS")]
     pub(crate) max_rows: usize,
+}
+
+/// What happens where the model cannot decide, or not in time.
+#[derive(Debug, Args, Clone, Default)]
+pub(crate) struct FallbackOptions {
+    /// What decides when no model is loaded, its time is over or its score is no number; tried in this order:
+    /// last-good (the copy of the last model that was loaded), rules:FILE (a JSON file of rules), allow, decline.
+    /// Such decisions are marked in answer and log [default: refuse them with 503]
+    #[arg(long, value_name = "STEPS", value_delimiter = ',', env = "SERIN_FALLBACK")]
+    pub(crate) fallback: Vec<String>,
+    /// Seconds for a decision, from the request's head; later ones fall back
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) deadline: Option<f64>,
 }
 
 /// Where decisions are recorded.

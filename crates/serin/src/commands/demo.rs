@@ -1,7 +1,7 @@
 //! `serin demo`: the whole way on one machine. Every number printed is computed in this run.
 
 use super::{listening, load, say, serve, simulate, train};
-use crate::cli::{Columns, Demo, LogOptions, Serve, State, ThresholdRule, Train};
+use crate::cli::{Columns, Demo, FallbackOptions, LogOptions, Serve, State, ThresholdRule, Train};
 use hyper::body::Bytes;
 use serin_dataset::simulate::{FEATURES, Simulation};
 use serin_dataset::{Dataset, read};
@@ -54,6 +54,9 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
         model: vec!["models:/fraud_detection/Production".into()],
         shadow: Vec::new(),
         log: LogOptions::default(),
+        fallback: FallbackOptions::default(),
+        tls_cert: None,
+        tls_key: None,
         state,
         host: std::net::Ipv4Addr::LOCALHOST.into(),
         port: args.port,

@@ -5,6 +5,7 @@ use super::say;
 use crate::cli::Export;
 use anyhow::bail;
 use serin_dataset::{DecisionRow, DecisionWriter};
+use serin_store::Fallback;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,7 @@ pub(crate) async fn run(args: &Export) -> anyhow::Result<()> {
             score: decision.score,
             threshold: decision.model.threshold,
             alert: decision.alert,
+            fallback: decision.fallback.map(Fallback::name),
             latency_us: decision.latency_ns as f32 / 1e3,
             features: &features,
         };

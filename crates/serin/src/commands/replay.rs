@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 use serin_scoring::Decision;
 use serin_server::LiveModel;
-use serin_store::{DecidingModel, DecisionFiles, LoggedDecision, ModelUri, Record, ResolvedModel};
+use serin_store::{DecidingModel, DecisionFiles, Fallback, LoggedDecision, ModelUri, Record, ResolvedModel};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,6 +52,7 @@ struct Found {
     features: Vec<f32>,
     score: f32,
     alert: bool,
+    fallback: Option<Fallback>,
 }
 
 async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<()> {
@@ -63,6 +64,7 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
         features: decision.features().collect(),
         score: decision.score,
         alert: decision.alert,
+        fallback: decision.fallback,
     })?;
     let Some(mut found) = found else { bail!("the log has no decision {id}") };
     let mut shadows = Vec::new();
@@ -87,19 +89,34 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
         found.shown["contributions"] = names.zip(contributions).map(|(name, value)| (name, shortest(value))).collect();
     }
     let score = package.forest.score(&found.features);
+    // What no model decided cannot come out the same by one.
+    if !is_of_a_model(found.fallback) {
+        found.shown["replayed"] = json!({ "score": shortest(score), "same_bits": null });
+        return print(args, &found.shown);
+    }
     let same =
         score.to_bits() == found.score.to_bits() && Decision::new(score, found.model.threshold).alert == found.alert;
     found.shown["replayed"] = json!({ "score": shortest(score), "same_bits": same });
-    if args.json {
-        say(&found.shown);
-    } else {
-        say(serde_json::to_string_pretty(&found.shown)?);
-    }
+    print(args, &found.shown)?;
     if !same {
         bail!(
             "re-scored, decision {id} comes out as {score} instead of {}: the model file or serin changed",
             found.score
         );
+    }
+    Ok(())
+}
+
+/// Whether a logged score is a model's.
+fn is_of_a_model(fallback: Option<Fallback>) -> bool {
+    matches!(fallback, None | Some(Fallback::LastGood))
+}
+
+fn print(args: &Replay, shown: &Value) -> anyhow::Result<()> {
+    if args.json {
+        say(shown);
+    } else {
+        say(serde_json::to_string_pretty(shown)?);
     }
     Ok(())
 }
@@ -121,6 +138,7 @@ fn shown(decision: &LoggedDecision<'_>) -> Value {
         "score_bits": format!("0x{:08x}", decision.score.to_bits()),
         "threshold": shortest(decision.model.threshold),
         "action": action(decision.alert),
+        "fallback": decision.fallback.map(Fallback::name),
         "latency_us": f64::from(decision.latency_ns) / 1e3,
     })
 }
@@ -171,6 +189,8 @@ struct Paired {
     difference: f64,
     largest: f32,
     not_a_number: usize,
+    /// Decisions that no model made, and that are therefore not compared.
+    by_fallback: usize,
 }
 
 impl Paired {
@@ -217,7 +237,12 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
         logged.clear();
     };
     let mut row = Vec::new();
+    let mut by_fallback = 0;
     files.read(since, until, |decision| {
+        if !is_of_a_model(decision.fallback) {
+            by_fallback += 1;
+            return true;
+        }
         let Some(positions) = columns.get(&decision.model.sha256) else { return true };
         row.clear();
         row.extend(decision.features());
@@ -229,6 +254,7 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
         true
     })?;
     score(&mut rows, &mut logged);
+    paired.by_fallback = by_fallback;
     report(args, uri, &paired, start.elapsed().as_secs_f64())
 }
 
@@ -258,17 +284,17 @@ async fn positions(args: &Replay, logged: &DecidingModel, model: &LiveModel) -> 
 
 fn report(args: &Replay, uri: &str, paired: &Paired, seconds: f64) -> anyhow::Result<()> {
     let n = paired.decisions;
-    if n == 0 {
+    if n + paired.by_fallback == 0 {
         bail!("the log has no decision in that time");
     }
-    let share = |count: usize| count as f64 / n as f64;
+    let share = |count: usize| if n == 0 { 0.0 } else { count as f64 / n as f64 };
     if args.json {
         say(json!({
             "model": uri, "decisions": n, "same_bits": paired.same_bits,
             "logged_alert_rate": share(paired.logged_alerts), "alert_rate": share(paired.alerts),
             "pass_to_alert": paired.pass_to_alert, "alert_to_pass": paired.alert_to_pass,
-            "mean_abs_score_difference": paired.difference / n as f64, "max_abs_score_difference": paired.largest,
-            "not_a_number": paired.not_a_number, "seconds": seconds,
+            "mean_abs_score_difference": paired.difference / n.max(1) as f64, "max_abs_score_difference": paired.largest,
+            "not_a_number": paired.not_a_number, "by_fallback": paired.by_fallback, "seconds": seconds,
         }));
         return Ok(());
     }
@@ -283,9 +309,12 @@ fn report(args: &Replay, uri: &str, paired: &Paired, seconds: f64) -> anyhow::Re
     say(format_args!("  alert, now pass         {}", paired.alert_to_pass));
     say(format_args!(
         "  score difference        {:.6} in the mean, {:.6} at most",
-        paired.difference / n as f64,
+        paired.difference / n.max(1) as f64,
         paired.largest
     ));
+    if paired.by_fallback > 0 {
+        say(format_args!("  by a fallback           {} (not re-scored)", paired.by_fallback));
+    }
     if paired.not_a_number > 0 {
         say(format_args!("  no number               {}", paired.not_a_number));
     }

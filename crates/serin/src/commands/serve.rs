@@ -1,12 +1,15 @@
 //! `serin serve`: load a model, answer, follow the registry, drain on SIGTERM.
 
+use super::last_good::LastGood;
 use super::listening::{DRAIN, bind, shutdown_signal};
 use super::say;
-use crate::cli::{LogFull, Serve};
+use crate::cli::{FallbackOptions, LogFull, Serve};
 use crate::registry::Registry;
 use anyhow::Context;
+use serin_scoring::Rules;
 use serin_server::{
-    ApiKeys, Connections, DataPlane, DecisionKeeping, Limits, ModelSlot, Models, Shadow, WhenFull, Workers,
+    ApiKeys, Connections, DataPlane, DecisionKeeping, FallbackPolicy, Limits, LiveModel, LoadError, ModelSlot, Models,
+    Shadow, Step, Tls, WhenFull, Workers,
 };
 use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;
@@ -18,7 +21,7 @@ pub(crate) const DECISIONS: &str = "decisions";
 
 pub(crate) async fn run(args: &Serve) -> anyhow::Result<()> {
     let serving = start(args).await?;
-    say(format_args!("serving {} on http://{} (API: /docs)", args.model.join(", "), serving.address));
+    say(format_args!("serving {} on {}://{} (API: /docs)", args.model.join(", "), serving.scheme, serving.address));
     shutdown_signal().await;
     serving.stop().await;
     Ok(())
@@ -27,6 +30,7 @@ pub(crate) async fn run(args: &Serve) -> anyhow::Result<()> {
 /// A scoring server that answers and follows the registry.
 pub(crate) struct Serving {
     pub(crate) address: SocketAddr,
+    scheme: &'static str,
     workers: Workers,
     followers: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -52,16 +56,24 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
     } else {
         Some(Registry::open(&args.state).await?)
     };
+    let fallback = Arc::new(policy(&args.fallback)?);
+    let keeper = Keeper {
+        fallback: Arc::clone(&fallback),
+        last_good: registry.as_ref().filter(|_| !fallback.0.is_empty()).map(|_| LastGood::of(&args.state.state)),
+    };
     let mut slots = Vec::new();
     for (number, uri) in uris.iter().enumerate() {
         let slot = Arc::new(ModelSlot::new(name_of(uri), uri.to_string()));
         let first = resolve(registry.as_ref(), uri).await;
-        match first.and_then(|resolved| Ok(slot.switch_to(&resolved, super::now_ms())?)) {
+        match first.and_then(|resolved| Ok(keeper.switch(&slot, &resolved)?)) {
             Ok(model) => {
                 tracing::info!(model = model.name, version = model.version, path = %model.package.forest.path(), sha256 = model.package.model_sha256, "model loaded");
             }
             // A candidate must not keep the live model from answering.
             Err(error) if number >= answering => tracing::error!("candidate {uri} is not loaded: {error:#}"),
+            Err(error) if keeper.fall_back_to_last(&slot) => {
+                tracing::error!("{uri} cannot be loaded, so --fallback answers: {error:#}");
+            }
             Err(error) if args.wait_for_model => tracing::warn!("no model yet: {error:#}"),
             Err(error) => return Err(error),
         }
@@ -89,6 +101,8 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         decisions,
         ids: Arc::default(),
         shadow,
+        fallback,
+        deadline: args.fallback.deadline.map(|seconds| Duration::from_secs_f64(seconds.clamp(1e-6, 3600.0))),
         keys,
         clock: super::now_ms,
         limits,
@@ -100,14 +114,90 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         head: Duration::from_secs_f64(args.header_timeout.clamp(0.1, 3600.0)),
         request: Duration::from_secs_f64(args.request_timeout.clamp(0.1, 3600.0)),
     };
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => {
+            Some(Arc::new(Tls::open(certificate, key).map_err(anyhow::Error::msg).context("TLS")?))
+        }
+        _ => None,
+    };
     let listener = bind(args.host, args.port)?;
-    let workers = Workers::start(listener, &state, connections).context("cannot start the server's threads")?;
+    let workers = Workers::start(listener, &state, connections, tls.as_ref());
+    let workers = workers.context("cannot start the server's threads")?;
     let every = Duration::from_secs_f64(args.poll.clamp(0.05, 3600.0));
-    let followers = registry.map_or_else(Vec::new, |registry| {
+    let mut followers = registry.map_or_else(Vec::new, |registry| {
         let followed = uris.into_iter().zip(slots).filter(|(uri, _)| !matches!(uri, ModelUri::Path(_)));
-        followed.map(|(uri, slot)| tokio::spawn(follow(registry.clone(), uri, slot, every))).collect()
+        followed
+            .map(|(uri, slot)| tokio::spawn(follow(registry.clone(), uri, slot, keeper.clone(), every)))
+            .collect::<Vec<_>>()
     });
-    Ok(Serving { address: workers.address, workers, followers })
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    followers.extend(tls.map(|tls| tokio::spawn(renew(tls, every))));
+    Ok(Serving { scheme, address: workers.address, workers, followers })
+}
+
+fn policy(options: &FallbackOptions) -> anyhow::Result<FallbackPolicy> {
+    let step = |text: &String| match text.trim() {
+        "last-good" => Ok(Step::LastGood),
+        "allow" => Ok(Step::Allow),
+        "decline" => Ok(Step::Decline),
+        other => match other.strip_prefix("rules:") {
+            Some(file) => {
+                let text = std::fs::read(file).with_context(|| format!("--fallback: cannot read {file}"))?;
+                let rules = Rules::from_bytes(&text).map_err(anyhow::Error::msg);
+                Ok(Step::Rules(rules.with_context(|| format!("--fallback {file}"))?))
+            }
+            None => anyhow::bail!("--fallback {other:?}: there are last-good, rules:FILE, allow and decline"),
+        },
+    };
+    Ok(FallbackPolicy(options.fallback.iter().map(step).collect::<anyhow::Result<_>>()?))
+}
+
+/// Switches models and keeps copies of those that were good.
+#[derive(Debug, Clone)]
+struct Keeper {
+    fallback: Arc<FallbackPolicy>,
+    last_good: Option<LastGood>,
+}
+
+impl Keeper {
+    fn switch(&self, slot: &ModelSlot, resolved: &ResolvedModel) -> Result<Arc<LiveModel>, LoadError> {
+        let model = slot.switch_to(resolved, super::now_ms())?;
+        self.fallback.check(&model);
+        if let Some(last_good) = &self.last_good
+            && let Err(error) = last_good.save(slot.name(), resolved)
+        {
+            tracing::warn!("no copy of {} is kept for bad days: {error:#}", slot.name());
+        }
+        Ok(model)
+    }
+
+    /// Whether the fallback can answer with the copy.
+    fn fall_back_to_last(&self, slot: &ModelSlot) -> bool {
+        let Some(resolved) = self.last_good.as_ref().and_then(|kept| kept.find(slot.name())) else { return false };
+        match slot.keep(&resolved, super::now_ms()) {
+            Ok(model) => {
+                tracing::warn!("version {} of {} is the last good one", model.version, model.name);
+                self.fallback.check(&model);
+                true
+            }
+            Err(error) => {
+                tracing::error!("the last good model cannot be loaded either: {error}");
+                false
+            }
+        }
+    }
+}
+
+/// Takes a renewed certificate into use.
+async fn renew(tls: Arc<Tls>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        match tls.refresh() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("the certificate was read again: {tls:?}"),
+            Err(error) => tracing::error!("a changed certificate is not used, the one before stays: {error}"),
+        }
+    }
 }
 
 /// What requests call the model.
@@ -155,7 +245,7 @@ async fn resolve(registry: Option<&Registry>, uri: &ModelUri) -> anyhow::Result<
 }
 
 /// Swaps the model when the URI names another one. A refused one is tried again only when it changes.
-async fn follow(registry: Registry, uri: ModelUri, slot: Arc<ModelSlot>, every: Duration) {
+async fn follow(registry: Registry, uri: ModelUri, slot: Arc<ModelSlot>, keeper: Keeper, every: Duration) {
     let mut seen = resolve(Some(&registry), &uri).await.ok().filter(|_| slot.live().is_some());
     let mut away = false;
     loop {
@@ -173,9 +263,9 @@ async fn follow(registry: Registry, uri: ModelUri, slot: Arc<ModelSlot>, every: 
         if seen.as_ref() == Some(&resolved) {
             continue;
         }
-        let candidate = Arc::clone(&slot);
+        let (candidate, keeper) = (Arc::clone(&slot), keeper.clone());
         let wanted = resolved.clone();
-        match tokio::task::spawn_blocking(move || candidate.switch_to(&wanted, super::now_ms())).await {
+        match tokio::task::spawn_blocking(move || keeper.switch(&candidate, &wanted)).await {
             Ok(Ok(model)) => tracing::info!(model = model.name, version = model.version, "model switched"),
             Ok(Err(error)) => tracing::error!("model refused, the one before keeps answering: {error}"),
             Err(error) => tracing::error!("loading a model failed: {error}"),

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod decisions;
+mod fallback;
 mod limits;
 mod offline;
 mod peer;

@@ -1,0 +1,134 @@
+//! A score made of rules, for when no model can answer in time.
+
+use crate::columns::Signature;
+use serde::Deserialize;
+
+/// Rules over named columns; the highest score of those that hold counts.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// Scores from it up are alerts.
+    pub threshold: f32,
+    /// Score where no rule holds.
+    #[serde(default)]
+    pub otherwise: f32,
+    /// At least one.
+    pub rules: Vec<Rule>,
+}
+
+/// One condition on one column.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Column of the model.
+    pub feature: String,
+    /// Holds for values from it up.
+    #[serde(default)]
+    pub at_least: Option<f32>,
+    /// Holds for values below it.
+    #[serde(default)]
+    pub below: Option<f32>,
+    /// Holds for a missing value too.
+    #[serde(default)]
+    pub or_missing: bool,
+    /// Score where it holds, 0 to 1.
+    pub score: f32,
+}
+
+impl Rules {
+    /// Reads the JSON form, such as
+    /// `{"threshold": 0.5, "rules": [{"feature": "TX_AMOUNT", "at_least": 1000, "score": 0.9}]}`.
+    ///
+    /// # Errors
+    /// With what is wrong and where.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let rules: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if rules.rules.is_empty() {
+            return Err("rules is empty: write at least one".to_owned());
+        }
+        let known = |name: &str, score: f32| match (0.0..=1.0).contains(&score) {
+            true => Ok(()),
+            false => Err(format!("{name} is {score}: a score lies between 0 and 1")),
+        };
+        known("threshold", rules.threshold)?;
+        known("otherwise", rules.otherwise)?;
+        for (number, rule) in rules.rules.iter().enumerate() {
+            known(&format!("rules[{number}].score"), rule.score)?;
+            if rule.at_least.is_none() && rule.below.is_none() && !rule.or_missing {
+                return Err(format!("rules[{number}] holds for nothing: give at_least, below or or_missing"));
+            }
+        }
+        Ok(rules)
+    }
+
+    /// The first column that a model does not have.
+    #[must_use]
+    pub fn missing_from(&self, signature: &Signature) -> Option<&str> {
+        self.rules.iter().map(|rule| rule.feature.as_str()).find(|name| signature.position(name).is_none())
+    }
+
+    /// Score of a row in the order of `signature`; none where a column is not there.
+    #[must_use]
+    pub fn score(&self, signature: &Signature, features: &[f32]) -> Option<f32> {
+        let mut highest = None;
+        for rule in &self.rules {
+            if rule.holds(*features.get(signature.position(&rule.feature)?)?) {
+                highest = Some(highest.map_or(rule.score, |score: f32| score.max(rule.score)));
+            }
+        }
+        Some(highest.unwrap_or(self.otherwise))
+    }
+}
+
+impl Rule {
+    fn holds(&self, value: f32) -> bool {
+        if value.is_nan() {
+            return self.or_missing;
+        }
+        let bounded = self.at_least.is_some() || self.below.is_some();
+        bounded && self.at_least.is_none_or(|least| value >= least) && self.below.is_none_or(|bound| value < bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::{Column, ColumnKind};
+
+    fn signature() -> Signature {
+        let column = |name: &str| Column { name: name.into(), kind: ColumnKind::Number, nullable: true };
+        Signature { columns: vec![column("amount"), column("night")] }
+    }
+
+    #[test]
+    fn the_highest_rule_that_holds_counts() {
+        let rules = Rules::from_bytes(
+            br#"{"threshold": 0.5, "otherwise": 0.01, "rules": [
+                {"feature": "amount", "at_least": 1000, "score": 0.9},
+                {"feature": "amount", "at_least": 100, "below": 5000, "score": 0.4},
+                {"feature": "night", "or_missing": true, "score": 0.6}]}"#,
+        )
+        .expect("rules");
+        let score = |row: [f32; 2]| rules.score(&signature(), &row).expect("a score");
+        assert_eq!(score([1000.0, 0.0]), 0.9);
+        assert_eq!(score([999.99, 0.0]), 0.4);
+        assert_eq!(score([5.0, 0.0]), 0.01);
+        assert_eq!(score([5.0, f32::NAN]), 0.6);
+        assert_eq!(score([f32::NAN, 1.0]), 0.01);
+        let other = Signature { columns: signature().columns[..1].to_vec() };
+        assert_eq!((rules.score(&other, &[1.0]), rules.missing_from(&other)), (None, Some("night")));
+    }
+
+    #[test]
+    fn a_rule_that_can_mean_nothing_is_refused() {
+        for (text, expected) in [
+            (r#"{"threshold": 0.5, "rules": []}"#, "empty"),
+            (r#"{"threshold": 1.5, "rules": [{"feature": "a", "below": 1, "score": 1}]}"#, "threshold is 1.5"),
+            (r#"{"threshold": 0.5, "rules": [{"feature": "a", "score": 1}]}"#, "rules[0] holds for nothing"),
+            (r#"{"threshold": 0.5, "rules": [{"feature": "a", "above": 1, "score": 1}]}"#, "unknown field `above`"),
+        ] {
+            let error = Rules::from_bytes(text.as_bytes()).expect_err(text);
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The life of one connection: TLS, HTTP/1 or HTTP/2, and who answers a request.
+
+use super::tls::Tls;
+use crate::http::error::ApiError;
+use crate::routes::DataPlane;
+use crate::scoring::fallback::Due;
+use crate::scoring::grpc;
+use crate::scoring::handlers::predicted;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::Method;
+use axum::response::IntoResponse;
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tower_service::Service;
+
+/// What a client that speaks HTTP/2 without TLS sends first (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Requests under way on one HTTP/2 connection; more wait at the client.
+const STREAMS: u32 = 128;
+/// Between two looks at a first byte that says too little.
+const AGAIN: Duration = Duration::from_millis(2);
+
+/// Answers until the client goes, is too slow (`patience` for the handshake and for the head of a request), or the
+/// server stops. What breaks a connection is the client's affair.
+pub(super) async fn converse(
+    stream: TcpStream,
+    routed: Routed,
+    tls: Option<&Tls>,
+    stopped: watch::Receiver<bool>,
+    patience: Duration,
+) {
+    match tls {
+        None => {
+            if let Ok(Ok(http2)) = tokio::time::timeout(patience, speaks_http2(&stream)).await {
+                serve(stream, http2, routed, stopped, patience).await;
+            }
+        }
+        Some(tls) => {
+            let Ok(Ok(stream)) = tokio::time::timeout(patience, tls.acceptor().accept(stream)).await else { return };
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            serve(stream, http2, routed, stopped, patience).await;
+        }
+    }
+}
+
+/// Whether HTTP/2's first bytes are what waits to be read; they stay there.
+async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut first).await?;
+        if count == 0 || !PREFACE.starts_with(&first[..count]) {
+            return Ok(false);
+        }
+        // `P` alone may become POST.
+        if count >= 3 {
+            return Ok(true);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    http2: bool,
+    routed: Routed,
+    mut stopped: watch::Receiver<bool>,
+    patience: Duration,
+) {
+    // The same words twice: hyper's two kinds of connections share no trait.
+    if http2 {
+        let mut builder = hyper::server::conn::http2::Builder::new(SameThread);
+        builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
+        builder.keep_alive_interval(patience).keep_alive_timeout(patience);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), routed));
+        let _ = tokio::select! {
+            ended = connection.as_mut() => ended,
+            _ = stopped.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+    } else {
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(patience).pipeline_flush(true);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), routed));
+        let _ = tokio::select! {
+            ended = connection.as_mut() => ended,
+            _ = stopped.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+    }
+}
+
+/// Runs what HTTP/2 starts for a connection on the connection's own thread.
+#[derive(Clone)]
+struct SameThread;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for SameThread {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+/// The routes as hyper calls them.
+#[derive(Clone)]
+pub(super) struct Routed {
+    state: DataPlane,
+    router: Router,
+    limit: Duration,
+}
+
+impl Routed {
+    /// `limit` is for a whole request.
+    pub(super) fn new(state: DataPlane, router: Router, limit: Duration) -> Self {
+        Self { state, router, limit }
+    }
+}
+
+type Answer = axum::response::Response;
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Routed {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let (state, mut router, limit) = (self.state.clone(), self.router.clone(), self.limit);
+        let due = Due(state.deadline.map(|time| Instant::now() + time));
+        Box::pin(async move {
+            let answered = async {
+                if let Some(keys) = &state.keys
+                    && !keys.admit(request.uri().path(), request.headers())
+                {
+                    return Ok(match grpc::is_for(request.uri().path()) {
+                        true => grpc::refused(ApiError::NoKey),
+                        false => ApiError::NoKey.into_response(),
+                    });
+                }
+                // The one route that is all of the traffic goes past the router, which costs as much as scoring does.
+                if request.method() == Method::POST && request.uri().path() == "/predict" {
+                    let most = state.limits.body_bytes;
+                    let body = whole(request.into_body(), most).await;
+                    return Ok(predicted(&state, body, due));
+                }
+                let mut request: Request = request.map(Body::new);
+                request.extensions_mut().insert(due);
+                router.call(request).await
+            };
+            match tokio::time::timeout(limit, answered).await {
+                Ok(answered) => answered,
+                Err(_) => {
+                    let mut late = Answer::new(Body::from(
+                        "{\"detail\":\"the request was not complete in time; send it faster, or raise --request-timeout\"}",
+                    ));
+                    *late.status_mut() = axum::http::StatusCode::REQUEST_TIMEOUT;
+                    late.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("application/json"));
+                    late.headers_mut().insert("connection", axum::http::HeaderValue::from_static("close"));
+                    Ok(late)
+                }
+            }
+        })
+    }
+}
+
+/// The whole body, at most `most` bytes.
+async fn whole(mut body: Incoming, most: usize) -> Result<Bytes, ApiError> {
+    if body.size_hint().lower() > most as u64 {
+        return Err(ApiError::TooLarge(most));
+    }
+    let mut gathered: Option<BytesMut> = None;
+    let mut first = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::Unreadable(format!("the body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if gathered.as_ref().map_or(first.len(), BytesMut::len) + data.len() > most {
+            return Err(ApiError::TooLarge(most));
+        }
+        match &mut gathered {
+            Some(gathered) => gathered.extend_from_slice(&data),
+            None if first.is_empty() => first = data,
+            None => gathered.insert(BytesMut::from(&first[..])).extend_from_slice(&data),
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok(gathered.map_or(first, BytesMut::freeze))
+}

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import http.client
 import os
 import shutil
 import signal
@@ -31,7 +32,9 @@ def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(url, timeout=2).read()
+            # A server that speaks TLS answers something else than HTTP, and answers.
+            with contextlib.suppress(http.client.HTTPException):
+                urllib.request.urlopen(url, timeout=2).read()
             return
         if process.poll() is not None:
             break

@@ -15,9 +15,11 @@ use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -62,8 +64,7 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
         if count == 0 || !PREFACE.starts_with(&first[..count]) {
             return Ok(false);
         }
-        // `P` alone may become POST.
-        if count >= 3 {
+        if count == PREFACE.len() {
             return Ok(true);
         }
         tokio::time::sleep(AGAIN).await;
@@ -81,10 +82,12 @@ async fn serve(
     if http2 {
         let mut builder = hyper::server::conn::http2::Builder::new(SameThread);
         builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
-        builder.keep_alive_interval(patience).keep_alive_timeout(patience);
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), routed));
+        let watched = Watched { routed, activity: Rc::default() };
+        let activity = Rc::clone(&watched.activity);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), watched));
         let _ = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = idle(&activity, patience) => return,
             _ = stopped.changed() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -101,6 +104,54 @@ async fn serve(
                 connection.await
             }
         };
+    }
+}
+
+/// Requests of one HTTP/2 connection: begun so far, and under way.
+#[derive(Default)]
+struct Activity {
+    begun: Cell<u64>,
+    open: Cell<u64>,
+}
+
+/// Ends when nothing was asked for so long; HTTP/1 has a limit of its own.
+async fn idle(activity: &Activity, patience: Duration) {
+    let mut seen = None;
+    while activity.open.get() > 0 || seen != Some(activity.begun.get()) {
+        seen = Some(activity.begun.get());
+        tokio::time::sleep(patience).await;
+    }
+}
+
+/// Counts what is asked.
+struct Watched {
+    routed: Routed,
+    activity: Rc<Activity>,
+}
+
+/// One request under way, whatever ends it.
+struct UnderWay(Rc<Activity>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.open.update(|open| open - 1);
+    }
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Watched {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        self.activity.begun.update(|begun| begun + 1);
+        self.activity.open.update(|open| open + 1);
+        let under_way = UnderWay(Rc::clone(&self.activity));
+        let answered = self.routed.call(request);
+        Box::pin(async move {
+            let _under_way = under_way;
+            answered.await
+        })
     }
 }
 

@@ -288,8 +288,8 @@ fn from_contents(contents: &Contents) -> Vec<Value> {
         .chain(all(&contents.int64_contents))
         .chain(all(&contents.uint_contents))
         .chain(all(&contents.uint64_contents))
-        .chain(all(&contents.fp32_contents))
-        .chain(all(&contents.fp64_contents))
+        .chain(contents.fp32_contents.iter().map(|value| number(f64::from(*value))))
+        .chain(contents.fp64_contents.iter().map(|value| number(*value)))
         .chain(contents.bytes_contents.iter().map(|bytes| json!(String::from_utf8_lossy(bytes))))
         .collect()
 }
@@ -310,9 +310,9 @@ fn from_raw(name: &str, datatype: &str, bytes: &[u8]) -> Result<Vec<Value>, ApiE
         "UINT16" => all(bytes, |value| u16::from_le_bytes(value).into()),
         "UINT32" => all(bytes, |value| u32::from_le_bytes(value).into()),
         "UINT64" => all(bytes, |value| u64::from_le_bytes(value).into()),
-        "FP16" => all(bytes, |value| half(u16::from_le_bytes(value)).into()),
-        "FP32" => all(bytes, |value| f32::from_le_bytes(value).into()),
-        "FP64" => all(bytes, |value| f64::from_le_bytes(value).into()),
+        "FP16" => all(bytes, |value| number(half(u16::from_le_bytes(value)).into())),
+        "FP32" => all(bytes, |value| number(f32::from_le_bytes(value).into())),
+        "FP64" => all(bytes, |value| number(f64::from_le_bytes(value))),
         "BYTES" => texts(bytes),
         _ => return Err(ApiError::invalid(format!("input {name:?}: no datatype {datatype:?}"))),
     };
@@ -328,6 +328,15 @@ fn texts(mut bytes: &[u8]) -> Option<Vec<Value>> {
         bytes = rest;
     }
     Some(values)
+}
+
+/// NaN is a missing value; an infinity, which JSON does not have, stays beyond what a column takes.
+fn number(value: f64) -> Value {
+    match value {
+        value if value.is_nan() => Value::Null,
+        value if value.is_infinite() => json!(f64::MAX.copysign(value)),
+        value => value.into(),
+    }
 }
 
 /// IEEE 754 binary16, exactly.
@@ -371,6 +380,7 @@ mod tests {
         let read = |datatype: &str, bytes: &[u8]| from_raw("x", datatype, bytes).ok();
         assert_eq!(read("INT16", &[1, 0, 255, 255]), Some(vec![json!(1), json!(-1)]));
         assert_eq!(read("FP32", &f32::NAN.to_le_bytes()), Some(vec![Value::Null]));
+        assert_eq!(read("FP64", &f64::NEG_INFINITY.to_le_bytes()), Some(vec![json!(f64::MIN)]));
         assert_eq!(read("BYTES", &[2, 0, 0, 0, b'a', b'b', 0, 0, 0, 0]), Some(vec![json!("ab"), json!("")]));
         assert_eq!((read("BYTES", &[9, 0, 0, 0, b'a']), read("FP32", &[0; 5]), read("FP128", &[])), (None, None, None));
     }

@@ -1,5 +1,6 @@
 """Artifacts in S3: moto's server (from PyPI) stands in for the bucket; boto3 and MLflow's client look at the same one."""
 
+import io
 import json
 import os
 import signal
@@ -10,10 +11,11 @@ import time
 import urllib.request
 
 import boto3
+import pyarrow.parquet as pq
 import pytest
-from servers import CLEAN, SERIN, free_port, running, serin_server
+from servers import CLEAN, SERIN, Server, free_port, running, serin_server
 from test_server import answer, new_run
-from test_tracking import payments, predict, train, wait_ready  # noqa: F401
+from test_tracking import FEATURES, payments, predict, train, wait_ready  # noqa: F401
 
 BUCKET = "models"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -181,3 +183,46 @@ def test_train_and_serve_from_the_bucket(mode, s3, tmp_path, payments, monkeypat
         finally:
             process.terminate()
             process.wait()
+
+
+def test_sealed_decisions_go_to_s3_as_parquet_and_an_erased_card_leaves_it(s3, payments, tmp_path):  # noqa: F811
+    state = tmp_path / "state"
+    done = subprocess.run([SERIN, "train", str(payments), "--label", "TX_FRAUD", "--time", "TX_DATETIME", "--features", FEATURES, "--rounds", "5", "--state", str(state), "--stage", "Production"],
+                          capture_output=True, text=True, env=CLEAN)
+    assert done.returncode == 0, done.stderr
+    log, port = tmp_path / "log", free_port()
+    command = [SERIN, "serve", "--state", str(state), "--decision-log", str(log), "--export-decisions", f"s3://{BUCKET}/decisions", "--port", str(port)]
+
+    def decide(entity, count):
+        transactions = [{"transaction_id": f"{entity}-{i}", "entity": entity, "features": {name: 1.0 for name in FEATURES.split(",")}} for i in range(count)]
+        body = json.dumps({"transactions": transactions}).encode()
+        urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/v1/decisions", body, {"Content-Type": "application/json"})).read()
+
+    def rows(wanted):
+        """Entities in the bucket, when they are what is waited for."""
+        end = time.monotonic() + 40
+        while time.monotonic() < end:
+            found = []
+            for key in keys(s3):
+                if key.startswith("decisions/"):
+                    table = pq.read_table(io.BytesIO(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()))
+                    found += table["entity"].to_pylist()
+            if sorted(found) == sorted(wanted):
+                return True
+            time.sleep(0.3)
+        raise AssertionError((found, keys(s3)))
+
+    server = Server(command, port, tmp_path, s3.environment)
+    decide("ana", 3)
+    decide("bob", 2)
+    server.stop()  # Seals what it wrote; the next one finds it.
+    with running(Server(command, port, tmp_path, s3.environment)) as server:
+        assert rows(["ana"] * 3 + ["bob"] * 2)
+        assert all(key.startswith("decisions/model=fraud_detection/version=1/hour=") for key in keys(s3) if key.startswith("decisions/"))
+        decide("carl", 1)
+        assert rows(["ana"] * 3 + ["bob"] * 2), "what is being written is not exported"
+        done = subprocess.run([SERIN, "replay", "--erase-entity", "ana", "--decision-log", str(log)], capture_output=True, text=True, env=CLEAN)
+        assert "removed 3 decisions" in done.stdout, done.stdout + done.stderr
+        server.stop()
+    with running(Server(command, port, tmp_path, s3.environment)):
+        assert rows(["bob"] * 2 + ["carl"])

@@ -17,7 +17,7 @@ pub struct Roles {
     pub entity: Option<String>,
     /// Money, for cost. Stays a feature.
     pub amount: Option<String>,
-    /// Features in this order; None takes every column that is not label, time or entity.
+    /// Features in this order, or none at all; None takes every column that is not label, time or entity.
     pub features: Option<Vec<String>>,
     /// Columns that are never features.
     pub exclude: Vec<String>,
@@ -166,7 +166,8 @@ impl Builder {
                 }
             }
         }
-        if feature_positions.is_empty() {
+        // An empty list is asked for where only labels are wanted.
+        if feature_positions.is_empty() && roles.features.as_ref().is_none_or(|names| !names.is_empty()) {
             return Err(DatasetError::Request("no feature columns are left; name some with --features".into()));
         }
         let label = place(find(&roles.label)?);
@@ -369,6 +370,11 @@ fn entity(cells: &Cells, row: usize) -> Option<u64> {
         }
         Cells::Booleans(_) | Cells::Times(_) => None,
     }
+}
+
+/// Keys that a text has in [`Dataset::entities`]: in a column of texts, and in one of whole numbers.
+pub fn keys_of(text: &str) -> impl Iterator<Item = u64> {
+    std::iter::once(fnv(text.as_bytes())).chain(text.parse::<i64>().ok().map(i64::cast_unsigned))
 }
 
 /// FNV-1a, 64 bit: stable across runs, which std's hasher is not.

@@ -13,7 +13,7 @@ mod timestamp;
 pub mod windows;
 mod write;
 
-pub use dataset::{Dataset, Roles};
+pub use dataset::{Dataset, Roles, keys_of};
 pub use decisions::{DecisionRow, DecisionWriter};
 pub use error::DatasetError;
 pub use read::{Progress, read};

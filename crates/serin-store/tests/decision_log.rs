@@ -235,3 +235,50 @@ fn thirty_features_take_at_most_200_bytes() {
     let size = std::fs::metadata(&files(folder.path(), "seg")[0]).unwrap().len();
     assert!(size <= 200 * 1000, "{size}");
 }
+
+#[test]
+fn a_clock_that_jumps_loses_and_hides_nothing() {
+    static CLOCK: AtomicI64 = AtomicI64::new(START);
+    fn jumping() -> i64 {
+        CLOCK.load(Ordering::Relaxed)
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = DecisionLog::open(folder.path(), LogLimits::default(), jumping).unwrap();
+    let live = model("1");
+    let week = 7 * 86_400_000;
+    // Forward a week, back two, a second back (which is nothing), and forward again.
+    let times = [START, START + week, START - week, START - week - 1000, START];
+    let mut ids = Vec::new();
+    for (i, time) in times.into_iter().enumerate() {
+        CLOCK.store(time, Ordering::Relaxed);
+        let id = IDS.next(jumping());
+        let decision = NewDecision {
+            id,
+            transaction_id: &format!("{i}"),
+            entity: "",
+            event_time_ms: None,
+            features: &[1.0, 2.0, 3.0],
+            score: 0.5,
+            alert: false,
+            fallback: None,
+            latency_ns: 0,
+        };
+        log.append(&live, &[decision]).unwrap();
+        ids.push(id);
+    }
+    let decisions = DecisionFiles::of(folder.path());
+    for (i, id) in ids.iter().enumerate() {
+        let found = decisions.find(id, |decision| (decision.transaction_id.to_owned(), decision.at_ms())).unwrap();
+        assert_eq!(found, Some((format!("{i}"), times[i])));
+    }
+    assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
+    let mut between = Vec::new();
+    decisions
+        .read(START - week - 2000, START - week + 1, |decision| {
+            between.push(decision.transaction_id.to_owned());
+            true
+        })
+        .unwrap();
+    between.sort();
+    assert_eq!(between, ["2", "3"]);
+}

@@ -16,13 +16,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
-pub use reader::{DecisionFiles, Erased};
+pub use reader::{DecisionFiles, DecisionSegment, Erased};
 pub use record::{
     Fallback, LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record,
 };
 
 /// How often age and retention are looked at.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Steps of the clock that are too small to matter, milliseconds; readers allow for more.
+const CLOCK_STEP_MS: i64 = 60_000;
 
 /// When segments are sealed, and when they go.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +129,8 @@ impl DecisionLog {
     /// # Errors
     /// When they cannot be written, as on a full disk.
     pub fn append(&self, model: &Arc<DecidingModel>, decisions: &[NewDecision<'_>]) -> Result<(), StoreError> {
-        self.with_segment(|segment| segment.append(model, decisions.iter().map(Entry::Decision)))
+        let at_ms = decisions.first().map_or(i64::MAX, |decision| record::time_of(&decision.id));
+        self.with_segment(at_ms, |segment| segment.append(model, decisions.iter().map(Entry::Decision)))
     }
 
     /// Hands what a candidate would have decided to the kernel.
@@ -134,11 +138,21 @@ impl DecisionLog {
     /// # Errors
     /// As [`Self::append`].
     pub fn append_shadow(&self, model: &Arc<DecidingModel>, shadows: &[NewShadow]) -> Result<(), StoreError> {
-        self.with_segment(|segment| segment.append(model, shadows.iter().map(Entry::Shadow)))
+        self.with_segment(i64::MAX, |segment| segment.append(model, shadows.iter().map(Entry::Shadow)))
     }
 
-    fn with_segment(&self, write: impl FnOnce(&mut Segment) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    /// `at_ms` is when its first record was decided.
+    fn with_segment(
+        &self,
+        at_ms: i64,
+        write: impl FnOnce(&mut Segment) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut shard = self.shard(thread_number() % self.shards.len());
+        // Readers skip segments by when they were made, so nothing much older may come into one: the clock was set back.
+        if let Some(ahead) = shard.take_if(|segment| segment.created_ms().saturating_sub(at_ms) > CLOCK_STEP_MS) {
+            tracing::warn!("the clock was set back by {} ms", ahead.created_ms().saturating_sub(at_ms));
+            self.seal(ahead)?;
+        }
         let segment = match &mut *shard {
             Some(segment) => segment,
             empty => empty.insert(self.new_segment()?),

@@ -1,5 +1,6 @@
 //! Reading a decision log, also while it is written.
 
+use super::CLOCK_STEP_MS;
 use super::record::{Frames, LoggedDecision, LoggedModel, LoggedShadow, MAGIC, Record, time_of};
 use super::segment::{self, is_written};
 use crate::StoreError;
@@ -11,6 +12,36 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct DecisionFiles {
     folder: PathBuf,
+}
+
+/// One file of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionSegment {
+    created_ms: i64,
+    path: PathBuf,
+}
+
+impl DecisionSegment {
+    /// Whether nothing more is written to it.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.path.extension().is_some_and(|kind| kind == "seg")
+    }
+
+    /// Name of the file without its ending: it stays when the segment is sealed.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// When it was begun and what it holds, as far as the file system tells: both change when it is rewritten.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let found = std::fs::metadata(&self.path);
+        let written = found.as_ref().ok().and_then(|found| found.modified().ok());
+        let written = written.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
+        format!("{}-{}", found.map_or(0, |found| found.len()), written.as_nanos())
+    }
 }
 
 /// What [`DecisionFiles::erase`] did.
@@ -72,30 +103,58 @@ impl DecisionFiles {
         until_ms: i64,
         mut each: impl FnMut(&Record<'_>) -> bool,
     ) -> Result<(), StoreError> {
-        for (created_ms, path) in segment::list(&self.folder, true)? {
-            // Clocks may jump back by less than a day while a segment is written.
-            if created_ms >= until_ms.saturating_add(86_400_000) {
+        for segment in self.segments()? {
+            // A segment whose clock is set back is ended; smaller steps are allowed for.
+            if segment.created_ms >= until_ms.saturating_add(2 * CLOCK_STEP_MS) {
                 break;
             }
-            let bytes = match std::fs::read(&path).or_else(|_| std::fs::read(path.with_extension("seg"))) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(StoreError::artifact(path.display(), source)),
-            };
-            let Some(mut frames) = Frames::of(&bytes) else {
-                return Err(damaged(&path, 0));
-            };
-            while let Some((record, _)) = frames.next_record() {
-                let (Record::Decision(LoggedDecision { id, .. }) | Record::Shadow(LoggedShadow { id, .. })) = &record;
-                if (from_ms..until_ms).contains(&time_of(id)) && !each(&record) {
-                    return Ok(());
-                }
-            }
-            if frames.whole() < bytes.len() && path.extension().is_some_and(|kind| kind == "seg") {
-                return Err(damaged(&path, frames.whole()));
+            if !self.read_segment(&segment, from_ms, until_ms, &mut each)? {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Every segment, in the order in which they were begun.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn segments(&self) -> Result<Vec<DecisionSegment>, StoreError> {
+        let found = segment::list(&self.folder, true)?;
+        Ok(found.into_iter().map(|(created_ms, path)| DecisionSegment { created_ms, path }).collect())
+    }
+
+    /// Every record of one segment about a decision made from `from_ms` and before `until_ms`; whether `each` said to
+    /// go on. A segment that is gone holds none.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_segment(
+        &self,
+        segment: &DecisionSegment,
+        from_ms: i64,
+        until_ms: i64,
+        mut each: impl FnMut(&Record<'_>) -> bool,
+    ) -> Result<bool, StoreError> {
+        let path = &segment.path;
+        let bytes = match std::fs::read(path).or_else(|_| std::fs::read(path.with_extension("seg"))) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+            Err(source) => return Err(StoreError::artifact(path.display(), source)),
+        };
+        let Some(mut frames) = Frames::of(&bytes) else {
+            return Err(damaged(path, 0));
+        };
+        while let Some((record, _)) = frames.next_record() {
+            let (Record::Decision(LoggedDecision { id, .. }) | Record::Shadow(LoggedShadow { id, .. })) = &record;
+            if (from_ms..until_ms).contains(&time_of(id)) && !each(&record) {
+                return Ok(false);
+            }
+        }
+        if frames.whole() < bytes.len() && segment.is_sealed() {
+            return Err(damaged(path, frames.whole()));
+        }
+        Ok(true)
     }
 
     /// Looks a decision up by its id; `found` is called once with it.

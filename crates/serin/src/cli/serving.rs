@@ -92,11 +92,14 @@ pub(crate) struct LogOptions {
     /// Remove the oldest decisions while there are more bytes than this [default: keep them]
     #[arg(long, value_name = "BYTES")]
     pub(crate) keep_decision_bytes: Option<u64>,
+    /// Write sealed segments (those that are full, or an hour old) as Parquet to this folder or s3://bucket/prefix
+    #[arg(long, value_name = "DIR", env = "SERIN_EXPORT_DECISIONS")]
+    pub(crate) export_decisions: Option<String>,
 }
 
 #[derive(Debug, Args, Clone)]
 #[command(
-    after_help = "Examples:\n  serin replay --id 019ab…            # one decision: what it was made of, and whether it comes out the same\n  serin replay --since 2026-11-01 --model models:/fraud_detection/8      # logged traffic through another version\n  serin replay --erase-entity card-7  # forget a card"
+    after_help = "Examples:\n  serin replay --id 019ab…            # one decision: what it was made of, and whether it comes out the same\n  serin replay --since 2026-11-01 --model models:/fraud_detection/8      # logged traffic through another version\n  serin replay --model models:/fraud_detection/8 --labels chargebacks.csv:tx,fraud,amount  # and who was right\n  serin replay --erase-entity card-7  # forget a card"
 )]
 pub(crate) struct Replay {
     /// One decision, by its id
@@ -105,6 +108,10 @@ pub(crate) struct Replay {
     /// Re-score the log with this model: models:/NAME/3, models:/NAME@challenger, runs:/ID/model, or a path
     #[arg(long, short)]
     pub(crate) model: Option<String>,
+    /// With --model: labels to judge both by, as FILE or FILE:ID,LABEL or FILE:ID,LABEL,AMOUNT (CSV or Parquet; the
+    /// columns are transaction_id and label where none is named)
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub(crate) labels: Option<String>,
     /// Remove every decision about this entity from the sealed part of the log
     #[arg(long, value_name = "ENTITY", conflicts_with = "model")]
     pub(crate) erase_entity: Option<String>,
@@ -120,9 +127,10 @@ pub(crate) struct Replay {
     after_help = "Example:\n  serin export --out decisions --since 2026-11-01\n  duckdb -c \"SELECT version, avg(alert::int) FROM read_parquet('decisions/**/*.parquet', hive_partitioning=true) GROUP BY 1\""
 )]
 pub(crate) struct Export {
-    /// Folder for model=NAME/version=V/hour=YYYY-MM-DDTHH/decisions.parquet; files of the same hour are replaced
+    /// Folder, or s3://bucket/prefix, for model=NAME/version=V/hour=YYYY-MM-DDTHH/….parquet; a file for each segment
+    /// of the log, replaced when it is exported again
     #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
+    pub(crate) out: String,
     #[command(flatten)]
     pub(crate) logged: Logged,
 }

@@ -1,81 +1,215 @@
-//! `serin export`: the decision log as Parquet, for DuckDB, pandas and Spark.
+//! The decision log as Parquet, for DuckDB, pandas and Spark: `serin export`, and the same as a job beside the server.
+//!
+//! A segment becomes a file for each model and hour in it, under the segment's name, so exporting it again replaces
+//! what it was.
 
 use super::replay::{files, load_logged, range};
-use super::say;
-use crate::cli::Export;
-use anyhow::bail;
+use super::{progress, say};
+use crate::cli::{Export, State};
+use crate::registry::s3_settings;
+use anyhow::{Context, bail};
 use serin_dataset::{DecisionRow, DecisionWriter};
-use serin_store::Fallback;
-use std::collections::HashMap;
+use serin_store::{
+    ArtifactPath, Artifacts, DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, Record,
+};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two looks for sealed segments.
+const EVERY: Duration = Duration::from_secs(15);
+/// In the folder of the log: which segments are exported, and to what files.
+const EXPORTED: &str = "exported.json";
 
 pub(crate) async fn run(args: &Export) -> anyhow::Result<()> {
     let files = files(&args.logged)?;
-    let (since, until) = range(&args.logged);
-    // The log holds features by position; their names are in the models that decided.
-    let mut names = HashMap::new();
-    for model in &files.models(since, until)? {
-        let columns = match load_logged(&args.logged.state, model).await {
-            Ok(loaded) => loaded.package.signature.columns.iter().map(|column| column.name.clone()).collect(),
-            Err(error) => {
-                tracing::warn!("{} {}: features are named f0, f1, … ({error:#})", model.name, model.version);
-                (0..model.width).map(|i| format!("f{i}")).collect::<Vec<_>>()
-            }
-        };
-        names.insert(model.sha256, columns);
+    let range = range(&args.logged);
+    let mut exporter = Exporter::to(&args.out, &args.logged.state)?;
+    let segments = files.segments()?;
+    let bar = progress::bar("exporting", segments.len() as u64);
+    let (mut rows, mut written) = (0, 0);
+    for segment in &segments {
+        let done = exporter.export(&files, segment, range).await?;
+        (rows, written) = (rows + done.rows, written + done.files.len());
+        bar.inc(1);
     }
-    let mut writers: HashMap<PathBuf, DecisionWriter> = HashMap::new();
-    let mut failure = None;
-    let mut features = Vec::new();
-    files.read(since, until, |decision| {
-        features.clear();
-        features.extend(decision.features());
-        let row = DecisionRow {
-            decision_id: &uuid::Uuid::from_bytes(decision.id).to_string(),
-            at_ms: decision.at_ms(),
-            transaction_id: decision.transaction_id,
-            entity: decision.entity,
-            event_time_ms: decision.event_time_ms,
-            score: decision.score,
-            threshold: decision.model.threshold,
-            alert: decision.alert,
-            fallback: decision.fallback.map(Fallback::name),
-            latency_us: decision.latency_ns as f32 / 1e3,
-            features: &features,
-        };
-        let path = file_of(&args.out, &decision.model.name, &decision.model.version, decision.at_ms());
-        let written = match writers.get_mut(&path) {
-            Some(writer) => writer.push(&row),
-            None => DecisionWriter::create(&path, &names[&decision.model.sha256])
-                .and_then(|writer| writers.entry(path).or_insert(writer).push(&row)),
-        };
-        failure = written.err();
-        failure.is_none()
-    })?;
-    if let Some(error) = failure {
-        return Err(error.into());
-    }
-    let (count, mut rows) = (writers.len(), 0);
-    for (_, writer) in writers {
-        rows += writer.finish()?;
-    }
+    bar.finish_and_clear();
     if rows == 0 {
         bail!("the log has no decision in that time");
     }
-    say(format_args!("{rows} decisions in {count} Parquet files below {}", args.out.display()));
+    say(format_args!("{rows} decisions in {written} Parquet files below {}", args.out));
     Ok(())
 }
 
-/// `model=NAME/version=V/hour=2026-11-25T10/decisions.parquet`, as DuckDB and Spark read partitions.
-fn file_of(out: &Path, name: &str, version: &str, at_ms: i64) -> PathBuf {
+/// Exports what is sealed, now and every so often; what was exported is kept in mind across restarts.
+pub(crate) async fn keep_exporting(log: PathBuf, out: String, state: State) {
+    loop {
+        if let Err(error) = export_sealed(&log, &out, &state).await {
+            tracing::warn!("decisions are not exported to {out}, and will be tried again: {error:#}");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn export_sealed(log: &Path, out: &str, state: &State) -> anyhow::Result<()> {
+    let list = log.join(EXPORTED);
+    let mut exported: HashMap<String, (String, Vec<String>)> =
+        std::fs::read(&list).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let files = DecisionFiles::of(log);
+    let mut exporter = None;
+    let segments: Vec<DecisionSegment> = files.segments()?.into_iter().filter(DecisionSegment::is_sealed).collect();
+    for segment in &segments {
+        // Rewritten, as by an erasure, or bound for another place, it is exported again.
+        let wanted = format!("{out} {}", segment.fingerprint());
+        let before = exported.get(&segment.name());
+        if before.is_some_and(|(done, _)| *done == wanted) {
+            continue;
+        }
+        let exporter = match &mut exporter {
+            Some(exporter) => exporter,
+            none => none.insert(Exporter::to(out, state)?),
+        };
+        let done = exporter.export(&files, segment, (0, i64::MAX)).await?;
+        if let Some((_, gone)) = before.filter(|(done, _)| done.starts_with(&format!("{out} "))) {
+            for file in gone.iter().filter(|file| !done.files.contains(file)) {
+                exporter.out.delete(&ArtifactPath::new(file)?).await?;
+            }
+        }
+        exported.insert(segment.name(), (wanted, done.files));
+        save(&list, &exported)?;
+    }
+    // What retention removed from the log stays in the export, and needs no mention here.
+    let known: HashSet<String> = segments.iter().map(DecisionSegment::name).collect();
+    if exported.keys().any(|name| !known.contains(name)) {
+        exported.retain(|name, _| known.contains(name));
+        save(&list, &exported)?;
+    }
+    Ok(())
+}
+
+fn save(list: &Path, exported: &HashMap<String, (String, Vec<String>)>) -> anyhow::Result<()> {
+    let fresh = list.with_extension("partial");
+    std::fs::write(&fresh, serde_json::to_vec(exported)?)?;
+    Ok(std::fs::rename(&fresh, list)?)
+}
+
+/// What became of a segment.
+#[derive(Debug, Default)]
+struct Exported {
+    rows: u64,
+    files: Vec<String>,
+}
+
+/// Writes segments as Parquet.
+struct Exporter {
+    out: Artifacts,
+    state: State,
+    /// The log holds features by position; their names are in the models that decided.
+    names: HashMap<[u8; 32], Vec<String>>,
+}
+
+impl Exporter {
+    /// To a folder, or to `s3://bucket/prefix`.
+    fn to(out: &str, state: &State) -> anyhow::Result<Self> {
+        let artifacts = match out.starts_with("s3://") {
+            true => Artifacts::s3(out, s3_settings())?,
+            false => Artifacts::local(Path::new(out))?,
+        };
+        Ok(Self { out: artifacts, state: state.clone(), names: HashMap::new() })
+    }
+
+    async fn names(&mut self, model: &Arc<DecidingModel>) -> &[String] {
+        if !self.names.contains_key(&model.sha256) {
+            let columns = match load_logged(&self.state, model).await {
+                Ok(loaded) => loaded.package.signature.columns.iter().map(|column| column.name.clone()).collect(),
+                Err(error) => {
+                    tracing::warn!("{} {}: features are named f0, f1, … ({error:#})", model.name, model.version);
+                    (0..model.width).map(|i| format!("f{i}")).collect::<Vec<_>>()
+                }
+            };
+            self.names.insert(model.sha256, columns);
+        }
+        &self.names[&model.sha256]
+    }
+
+    async fn export(
+        &mut self,
+        files: &DecisionFiles,
+        segment: &DecisionSegment,
+        (since, until): (i64, i64),
+    ) -> anyhow::Result<Exported> {
+        let mut models: Vec<Arc<DecidingModel>> = Vec::new();
+        files.read_segment(segment, since, until, |record| {
+            if let Record::Decision(decision) = record
+                && !models.iter().any(|known| known.sha256 == decision.model.sha256)
+            {
+                models.push(Arc::clone(decision.model));
+            }
+            true
+        })?;
+        for model in &models {
+            self.names(model).await;
+        }
+        let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let mut writers: HashMap<String, DecisionWriter> = HashMap::new();
+        let mut failure = None;
+        files.read_segment(segment, since, until, |record| {
+            let Record::Decision(decision) = record else { return true };
+            let file = file_of(decision, &segment.name());
+            let path = scratch.path().join(&file);
+            let names = &self.names[&decision.model.sha256];
+            let written = match writers.get_mut(&file) {
+                Some(writer) => push(writer, decision),
+                None => DecisionWriter::create(&path, names)
+                    .and_then(|writer| push(writers.entry(file).or_insert(writer), decision)),
+            };
+            failure = written.err();
+            failure.is_none()
+        })?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        let mut done = Exported::default();
+        for (file, writer) in writers {
+            done.rows += writer.finish()?;
+            let bytes = std::fs::read(scratch.path().join(&file))?;
+            self.out.put_bytes(&ArtifactPath::new(&file)?, bytes).await?;
+            done.files.push(file);
+        }
+        done.files.sort();
+        Ok(done)
+    }
+}
+
+fn push(writer: &mut DecisionWriter, decision: &LoggedDecision<'_>) -> Result<(), serin_dataset::DatasetError> {
+    let features: Vec<f32> = decision.features().collect();
+    writer.push(&DecisionRow {
+        decision_id: &uuid::Uuid::from_bytes(decision.id).to_string(),
+        at_ms: decision.at_ms(),
+        transaction_id: decision.transaction_id,
+        entity: decision.entity,
+        event_time_ms: decision.event_time_ms,
+        score: decision.score,
+        threshold: decision.model.threshold,
+        alert: decision.alert,
+        fallback: decision.fallback.map(Fallback::name),
+        latency_us: decision.latency_ns as f32 / 1e3,
+        features: &features,
+    })
+}
+
+/// `model=NAME/version=V/hour=2026-11-25T10/SEGMENT-MODEL.parquet`, as DuckDB and Spark read partitions.
+fn file_of(decision: &LoggedDecision<'_>, segment: &str) -> String {
     let plain = |text: &str| {
         let kept = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' };
         text.chars().map(kept).collect::<String>()
     };
-    let hour = jiff::Timestamp::from_millisecond(at_ms)
+    let model = decision.model;
+    let hour = jiff::Timestamp::from_millisecond(decision.at_ms())
         .map_or_else(|_| "unknown".to_owned(), |time| time.strftime("%Y-%m-%dT%H").to_string());
-    out.join(format!("model={}", plain(name)))
-        .join(format!("version={}", if version.is_empty() { "none" } else { version }))
-        .join(format!("hour={hour}"))
-        .join("decisions.parquet")
+    let version = if model.version.is_empty() { "none" } else { &model.version };
+    // Two files can have been one name's one version, as after a registry was made anew.
+    let sha256: String = model.sha256[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("model={}/version={version}/hour={hour}/{segment}-{sha256}.parquet", plain(&model.name))
 }

@@ -7,6 +7,7 @@ mod demo;
 mod evaluate;
 #[cfg(feature = "train")]
 mod export;
+mod labelled;
 mod last_good;
 mod listening;
 #[cfg(feature = "train")]

@@ -1,5 +1,6 @@
 //! `serin replay`: logged decisions, re-scored.
 
+use super::labelled::{Label, Labelled, Labels};
 use super::serve::DECISIONS;
 use super::{now_ms, say};
 use crate::cli::{Logged, Replay, State};
@@ -191,17 +192,29 @@ struct Paired {
     not_a_number: usize,
     /// Decisions that no model made, and that are therefore not compared.
     by_fallback: usize,
+    labelled: Labelled,
+}
+
+/// A decision as it was logged, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    score: f32,
+    alert: bool,
+    label: Option<Label>,
 }
 
 impl Paired {
-    fn add(&mut self, logged: (f32, bool), score: f32, alert: bool) {
+    fn add(&mut self, logged: Before, score: f32, alert: bool) {
         self.decisions += 1;
-        self.same_bits += usize::from(logged.0.to_bits() == score.to_bits());
-        self.logged_alerts += usize::from(logged.1);
+        self.same_bits += usize::from(logged.score.to_bits() == score.to_bits());
+        self.logged_alerts += usize::from(logged.alert);
         self.alerts += usize::from(alert);
-        self.pass_to_alert += usize::from(alert && !logged.1);
-        self.alert_to_pass += usize::from(!alert && logged.1);
-        let difference = (score - logged.0).abs();
+        self.pass_to_alert += usize::from(alert && !logged.alert);
+        self.alert_to_pass += usize::from(!alert && logged.alert);
+        if let Some(label) = logged.label {
+            self.labelled.add(label, [(logged.score, logged.alert), (score, alert)]);
+        }
+        let difference = (score - logged.score).abs();
         if difference.is_nan() {
             self.not_a_number += 1;
         } else {
@@ -220,12 +233,13 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
     for logged in &files.models(since, until)? {
         columns.insert(logged.sha256, positions(args, logged, &model).await?);
     }
+    let labels = args.labels.as_deref().map(Labels::read).transpose()?.unwrap_or_default();
     let start = Instant::now();
     let mut paired = Paired::default();
     let mut rows: Vec<f32> = Vec::new();
-    let mut logged: Vec<(f32, bool)> = Vec::new();
+    let mut logged: Vec<Before> = Vec::new();
     let mut margins = Vec::new();
-    let mut score = |rows: &mut Vec<f32>, logged: &mut Vec<(f32, bool)>| {
+    let mut score = |rows: &mut Vec<f32>, logged: &mut Vec<Before>| {
         margins.clear();
         margins.resize(logged.len(), 0.0);
         model.package.forest.margins_into(rows, &mut margins);
@@ -247,7 +261,7 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
         row.clear();
         row.extend(decision.features());
         rows.extend(positions.iter().map(|position| row[*position]));
-        logged.push((decision.score, decision.alert));
+        logged.push(Before { score: decision.score, alert: decision.alert, label: labels.of(decision.transaction_id) });
         if logged.len() == BATCH {
             score(&mut rows, &mut logged);
         }
@@ -289,13 +303,17 @@ fn report(args: &Replay, uri: &str, paired: &Paired, seconds: f64) -> anyhow::Re
     }
     let share = |count: usize| if n == 0 { 0.0 } else { count as f64 / n as f64 };
     if args.json {
-        say(json!({
+        let mut shown = json!({
             "model": uri, "decisions": n, "same_bits": paired.same_bits,
             "logged_alert_rate": share(paired.logged_alerts), "alert_rate": share(paired.alerts),
             "pass_to_alert": paired.pass_to_alert, "alert_to_pass": paired.alert_to_pass,
             "mean_abs_score_difference": paired.difference / n.max(1) as f64, "max_abs_score_difference": paired.largest,
             "not_a_number": paired.not_a_number, "by_fallback": paired.by_fallback, "seconds": seconds,
-        }));
+        });
+        if args.labels.is_some() {
+            shown["labelled"] = paired.labelled.json();
+        }
+        say(shown);
         return Ok(());
     }
     say(format_args!("{n} logged decisions re-scored by {uri} in {seconds:.2} s"));
@@ -317,6 +335,12 @@ fn report(args: &Replay, uri: &str, paired: &Paired, seconds: f64) -> anyhow::Re
     }
     if paired.not_a_number > 0 {
         say(format_args!("  no number               {}", paired.not_a_number));
+    }
+    if args.labels.is_some() {
+        say(paired
+            .labelled
+            .table()
+            .unwrap_or_else(|| "  labelled                no decision with such a transaction id".to_owned()));
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use serin_server::{
 };
 use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +81,8 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         slots.push(slot);
     }
     let models = Models::new(slots[..answering].to_vec()).map_err(anyhow::Error::msg).context("--model")?;
-    let decisions = open_log(args, registry.is_some())?;
+    let folder = log_folder(args, registry.is_some());
+    let decisions = folder.as_deref().map(|folder| open_log(args, folder)).transpose()?;
     let shadow = match &slots[answering..] {
         [] => None,
         candidates => {
@@ -130,6 +132,7 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
             .map(|(uri, slot)| tokio::spawn(follow(registry.clone(), uri, slot, keeper.clone(), every)))
             .collect::<Vec<_>>()
     });
+    followers.extend(export(args, folder)?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     followers.extend(tls.map(|tls| tokio::spawn(renew(tls, every))));
     Ok(Serving { scheme, address: workers.address, workers, followers })
@@ -188,6 +191,19 @@ impl Keeper {
     }
 }
 
+/// The job that writes the log as Parquet.
+fn export(args: &Serve, log: Option<PathBuf>) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
+    let Some(out) = &args.log.export_decisions else { return Ok(None) };
+    let Some(log) = log else { anyhow::bail!("--export-decisions needs a decision log: name one with --decision-log") };
+    #[cfg(feature = "train")]
+    return Ok(Some(tokio::spawn(super::export::keep_exporting(log, out.clone(), args.state.clone()))));
+    #[cfg(not(feature = "train"))]
+    anyhow::bail!(
+        "--export-decisions {out}: this serin was built for serving only; export {} with the full build",
+        log.display()
+    );
+}
+
 /// Takes a renewed certificate into use.
 async fn renew(tls: Arc<Tls>, every: Duration) {
     loop {
@@ -211,16 +227,17 @@ fn name_of(uri: &ModelUri) -> String {
     }
 }
 
-fn open_log(args: &Serve, in_state: bool) -> anyhow::Result<Option<DecisionKeeping>> {
+fn log_folder(args: &Serve, in_state: bool) -> Option<PathBuf> {
     let options = &args.log;
-    let folder = match &options.decision_log {
-        Some(folder) => folder.clone(),
-        None if options.no_decision_log || !in_state => return Ok(None),
-        None => args.state.state.join(DECISIONS),
-    };
+    let own = || (in_state && !options.no_decision_log).then(|| args.state.state.join(DECISIONS));
+    options.decision_log.clone().or_else(own)
+}
+
+fn open_log(args: &Serve, folder: &Path) -> anyhow::Result<DecisionKeeping> {
+    let options = &args.log;
     let limits =
         LogLimits { keep_ms: options.keep_decisions, keep_bytes: options.keep_decision_bytes, ..LogLimits::default() };
-    let (log, recovered) = DecisionLog::open(&folder, limits, super::now_ms)
+    let (log, recovered) = DecisionLog::open(folder, limits, super::now_ms)
         .with_context(|| format!("cannot write the decision log {}", folder.display()))?;
     if recovered.segments > 0 || recovered.torn_bytes > 0 {
         tracing::warn!(
@@ -233,7 +250,7 @@ fn open_log(args: &Serve, in_state: bool) -> anyhow::Result<Option<DecisionKeepi
         LogFull::Refuse => WhenFull::Refuse,
         LogFull::DropAndCount => WhenFull::DropAndCount,
     };
-    Ok(Some(DecisionKeeping { log, when_full }))
+    Ok(DecisionKeeping { log, when_full })
 }
 
 async fn resolve(registry: Option<&Registry>, uri: &ModelUri) -> anyhow::Result<ResolvedModel> {

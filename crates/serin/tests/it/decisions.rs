@@ -87,6 +87,28 @@ fn logged_traffic_goes_through_another_version() {
     let other: Value = serde_json::from_str(&other).unwrap_or_else(|_| panic!("{other}"));
     assert!(good && other["decisions"] == 17 && other["same_bits"].as_u64().unwrap() < 17, "{other}");
     assert!(other["mean_abs_score_difference"].as_f64().unwrap() > 0.0);
+    // Labels for four of them, one corrected later, and one for nobody.
+    let labels = state.path().join("labels.csv");
+    std::fs::write(&labels, "tx,fraud,amount\nx0,1,10\nx1,0,10\nx2,0,10\nx3,1,250.5\nx1,1,10\nnobody,1,5\n").unwrap();
+    let by_labels = format!("{}:tx,fraud,amount", labels.display());
+    let version = ["--model", "models:/fraud_detection/1", "--labels", &by_labels];
+    let (good, judged) = replay(&log, state.path(), &version);
+    let judged = &serde_json::from_str::<Value>(&judged).unwrap_or_else(|_| panic!("{judged}"))["labelled"];
+    assert!(good && judged["decisions"] == 4 && judged["frauds"] == 3, "{judged}");
+    assert_eq!(judged["logged"], judged["now"], "the same model");
+    let caught = judged["now"]["caught"].as_u64().unwrap();
+    let missed = if caught == 3 { 0.0 } else { 270.5 };
+    assert!(caught == 0 || caught == 3, "they are alike: {judged}");
+    assert_eq!(
+        (&judged["now"]["missed_amount"], &judged["now"]["recall"]),
+        (&json!(missed), &json!(caught as f64 / 3.0))
+    );
+    assert_eq!(judged["now"]["roc_auc"], 0.5);
+    let plain = serin(&[&["replay", "--state", state.path().to_str().unwrap()][..], &version].concat());
+    assert!(text(&plain).contains("4 decisions, 3 frauds"), "{}", text(&plain));
+    let wrong = ["--model", "models:/fraud_detection/1", "--labels", labels.to_str().unwrap()];
+    let (good, said) = replay(&log, state.path(), &wrong);
+    assert!(!good && said.contains("FILE:ID,LABEL"), "{said}");
     let (good, none) = replay(&log, state.path(), &["--model", "models:/fraud_detection/1", "--until", "2026-01-01"]);
     assert!(!good && none.contains("no decision in that time"), "{none}");
     let bare = concat!(env!("CARGO_MANIFEST_DIR"), "/../serin-scoring/tests/fixtures/model.ubj");

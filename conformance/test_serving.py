@@ -114,16 +114,19 @@ def test_the_decision_log_is_parquet_for_duckdb_and_pandas(trained, tmp_path):  
     with running(serving(tmp_path, SERIN, "serve", "--state", str(folder / "state"), "--decision-log", str(log), "--port")) as server:
         transactions = [{"transaction_id": f"t{i}", "entity": f"card {i % 7}", "timestamp": 1_764_000_000_000 + i, "features": row}
                         for i, row in enumerate(frame.to_dict(orient="records"))]
-        status, answer = post(f"127.0.0.1:{server.port}", "/v1/decisions", {"transactions": transactions})
+        status, answer = post(f"127.0.0.1:{server.port}", "/v1/decisions", {"transactions": transactions, "explain": "all"})
         assert status == 200
         server.stop(signal.SIGKILL)
     # The server was killed: what it acknowledged is there, sealed or not.
-    done = subprocess.run([SERIN, "export", "--out", str(out), "--decision-log", str(log), "--state", str(folder / "state")], capture_output=True, text=True, env=CLEAN)
+    done = subprocess.run([SERIN, "export", "--out", str(out), "--reasons", "all", "--decision-log", str(log), "--state", str(folder / "state")], capture_output=True, text=True, env=CLEAN)
     assert done.returncode == 0 and done.stdout.startswith("300 decisions in "), done.stderr
     table = pyarrow.dataset.dataset(out, partitioning="hive").to_table().to_pandas().sort_values("timestamp")
     assert table["transaction_id"].tolist() == [f"t{i}" for i in range(300)]
     assert table["decision_id"].tolist() == [made["decision_id"] for made in answer["decisions"]]
     assert bits(table["score"]) == bits(made["score"] for made in answer["decisions"])
+    reasons = [[reason["feature"] for reason in made["reasons"]] for made in answer["decisions"]]
+    assert [list(names) for names in table["reasons"]] == reasons
+    assert bits(table["reason_contributions"].iloc[0]) == bits(reason["contribution"] for reason in answer["decisions"][0]["reasons"])
     np.testing.assert_array_equal(table[FEATURES].to_numpy(), frame.to_numpy().astype(np.float32))
     assert str(table["timestamp"].dt.tz) == "UTC" and table["timestamp"].iloc[1] == pd.Timestamp(1_764_000_000_001, unit="ms", tz="UTC")
     assert set(table["model"]) == {"fraud_detection"} and (table["alert"] == (table["score"] >= table["threshold"])).all()

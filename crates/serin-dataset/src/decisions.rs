@@ -1,7 +1,9 @@
 //! Logged decisions to Parquet: one row a decision, one column a feature.
 
 use crate::DatasetError;
-use arrow::array::{ArrayRef, BooleanBuilder, Float32Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder};
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Float32Builder, ListBuilder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
+};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -37,6 +39,8 @@ pub struct DecisionRow<'a> {
     pub fallback: Option<&'a str>,
     /// Microseconds.
     pub latency_us: f32,
+    /// Columns that moved the score most, with what they added to the margin; none where nobody asked.
+    pub reasons: &'a [(&'a str, f32)],
     /// As many as the file has names; NaN (missing) becomes null.
     pub features: &'a [f32],
 }
@@ -64,6 +68,8 @@ struct Columns {
     alert: BooleanBuilder,
     fallback: StringBuilder,
     latency_us: Float32Builder,
+    reasons: ListBuilder<StringBuilder>,
+    contributions: ListBuilder<Float32Builder>,
     features: Vec<Float32Builder>,
     rows: usize,
 }
@@ -79,6 +85,7 @@ impl DecisionWriter {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(io)?;
         }
+        let list = |item| DataType::List(Arc::new(Field::new_list_field(item, true)));
         let time = || DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
         let mut fields = vec![
             Field::new("decision_id", DataType::Utf8, false),
@@ -91,6 +98,8 @@ impl DecisionWriter {
             Field::new("alert", DataType::Boolean, false),
             Field::new("fallback", DataType::Utf8, true),
             Field::new("latency_us", DataType::Float32, false),
+            Field::new("reasons", list(DataType::Utf8), true),
+            Field::new("reason_contributions", list(DataType::Float32), true),
         ];
         for name in features {
             let taken = fields.iter().any(|field| field.name() == name);
@@ -130,6 +139,12 @@ impl DecisionWriter {
         columns.alert.append_value(row.alert);
         columns.fallback.append_option(row.fallback);
         columns.latency_us.append_value(row.latency_us);
+        for (name, contribution) in row.reasons {
+            columns.reasons.values().append_value(name);
+            columns.contributions.values().append_value(*contribution);
+        }
+        columns.reasons.append(!row.reasons.is_empty());
+        columns.contributions.append(!row.reasons.is_empty());
         for (column, value) in columns.features.iter_mut().zip(row.features) {
             column.append_option(Some(*value).filter(|value| !value.is_nan()));
         }
@@ -151,6 +166,8 @@ impl DecisionWriter {
             Arc::new(columns.alert.finish()),
             Arc::new(columns.fallback.finish()),
             Arc::new(columns.latency_us.finish()),
+            Arc::new(columns.reasons.finish()),
+            Arc::new(columns.contributions.finish()),
         ];
         arrays.extend(columns.features.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
         columns.rows = 0;

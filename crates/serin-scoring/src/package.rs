@@ -22,6 +22,9 @@ pub struct Manifest {
     pub model_sha256: String,
     /// Input columns and their encodings.
     pub signature: Signature,
+    /// What columns are called in front of people, by name; those without one go by their name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub descriptions: BTreeMap<String, String>,
     /// A score at or above it is an alert.
     pub threshold: f32,
     /// How the threshold was chosen, as on the command line.
@@ -100,6 +103,8 @@ pub struct ScoringPackage {
     pub forest: Forest,
     /// Input columns.
     pub signature: Signature,
+    /// What columns are called in front of people, by name.
+    pub descriptions: BTreeMap<String, String>,
     /// A score at or above it is an alert.
     pub threshold: f32,
     /// SHA-256 of the model file.
@@ -148,7 +153,13 @@ impl ScoringPackage {
         if !(manifest.threshold.is_finite()) {
             return Err(PackageError::Manifest("threshold is not a number".into()));
         }
-        let package = Self { forest, signature, threshold: manifest.threshold, model_sha256 };
+        let package = Self {
+            forest,
+            signature,
+            descriptions: manifest.descriptions.clone(),
+            threshold: manifest.threshold,
+            model_sha256,
+        };
         package.check_golden_rows(&manifest.golden_rows)?;
         Ok(package)
     }
@@ -160,7 +171,8 @@ impl ScoringPackage {
     pub fn of_bare_model(forest: Forest, model: &[u8]) -> Result<Self, PackageError> {
         let signature = Signature::of_forest(&forest);
         check_columns(&forest, &signature)?;
-        Ok(Self { forest, signature, threshold: 0.5, model_sha256: sha256_hex(model) })
+        let descriptions = BTreeMap::new();
+        Ok(Self { forest, signature, descriptions, threshold: 0.5, model_sha256: sha256_hex(model) })
     }
 
     /// Features of one row given in column order.

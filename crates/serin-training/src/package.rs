@@ -33,6 +33,8 @@ pub struct PackageInputs<'a> {
     pub test: &'a Dataset,
     /// Evaluation on `test`.
     pub evaluation: &'a Evaluation,
+    /// What columns are called in front of people, by name.
+    pub descriptions: &'a BTreeMap<String, String>,
     /// How the threshold was chosen.
     pub rule: Rule,
     /// Where the rows came from, for the report.
@@ -55,6 +57,7 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
         model_file: MODEL_FILE.into(),
         model_sha256: sha256_hex(model),
         signature: inputs.train.signature.clone(),
+        descriptions: inputs.descriptions.clone(),
         threshold: inputs.evaluation.threshold,
         threshold_rule: inputs.rule.to_string(),
         golden_rows: golden_rows(inputs.test, model)?,

@@ -111,6 +111,9 @@ pub(crate) struct DecisionMade {
 pub(crate) struct Reason {
     /// Column.
     feature: String,
+    /// What the model's package calls it in front of people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
     /// What was scored; none where it was missing.
     value: Option<f32>,
     /// What it added to the margin (log-odds): above 0 towards fraud.
@@ -237,25 +240,21 @@ fn answer(
 }
 
 fn reasons(model: &LiveModel, features: &[f32], most: usize) -> Result<Vec<Reason>, ApiError> {
-    let contributions = model.contributions(features).map_err(|reason| {
+    let strongest = model.strongest(features, most).map_err(|reason| {
         let loc = vec!["body".into(), "explain".into()];
         fault("value_error", loc, format!("This model cannot be explained: {reason}"), &Value::Null)
     })?;
-    let columns = &model.package.signature.columns;
-    // Without the last, which is no column's.
-    let mut reasons: Vec<Reason> = columns
-        .iter()
-        .zip(features)
-        .zip(&contributions)
-        .map(|((column, value), contribution)| Reason {
-            feature: column.name.clone(),
-            value: Some(*value).filter(|value| value.is_finite()),
-            contribution: *contribution,
-        })
-        .collect();
-    reasons.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
-    reasons.truncate(most);
-    Ok(reasons)
+    let package = &model.package;
+    let reason = |(position, contribution): (usize, f32)| {
+        let name = &package.signature.columns[position].name;
+        Reason {
+            feature: name.clone(),
+            description: package.descriptions.get(name).cloned(),
+            value: Some(features[position]).filter(|value| value.is_finite()),
+            contribution,
+        }
+    };
+    Ok(strongest.into_iter().map(reason).collect())
 }
 
 fn fault(kind: &'static str, loc: Vec<Place>, msg: impl Into<String>, input: &Value) -> ApiError {

@@ -78,6 +78,19 @@ impl LiveModel {
 }
 
 impl LiveModel {
+    /// The columns that moved a row's margin most, the strongest first: position and contribution.
+    ///
+    /// # Errors
+    /// As [`Self::contributions`].
+    pub fn strongest(&self, features: &[f32], most: usize) -> Result<Vec<(usize, f32)>, &str> {
+        // Without the last, which is no column's.
+        let contributions = self.contributions(features)?.into_iter().take(features.len()).enumerate();
+        let mut strongest: Vec<(usize, f32)> = contributions.collect();
+        strongest.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        strongest.truncate(most);
+        Ok(strongest)
+    }
+
     /// What each column added to the margin of a row, in the columns' order, and last what the margin is without any.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 #[cfg(feature = "train")]
 pub(crate) use serving::LogOptions;
-pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve};
+pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Reasons, Replay, Serve};
 
 /// A fraud-model pipeline in one binary: train, register, serve.
 #[derive(Debug, Parser)]
@@ -284,6 +284,9 @@ pub(crate) struct Train {
     /// Stop after N rounds without a better score on the last fifth of the training window
     #[arg(long, value_name = "N")]
     pub(crate) early_stopping: Option<usize>,
+    /// What reasons call a column in front of people, repeatable: --describe TX_AMOUNT="Amount of the payment"
+    #[arg(long, value_name = "COLUMN=TEXT", value_parser = name_value)]
+    pub(crate) describe: Vec<(String, String)>,
     /// Registered model
     #[arg(long, value_name = "NAME", default_value = "fraud_detection")]
     pub(crate) model_name: String,

@@ -95,6 +95,9 @@ pub(crate) struct LogOptions {
     /// Write sealed segments (those that are full, or an hour old) as Parquet to this folder or s3://bucket/prefix
     #[arg(long, value_name = "DIR", env = "SERIN_EXPORT_DECISIONS")]
     pub(crate) export_decisions: Option<String>,
+    /// For which exported decisions to write what moved the score most
+    #[arg(long, value_enum, default_value_t = Reasons::None, value_name = "WHICH")]
+    pub(crate) export_reasons: Reasons,
 }
 
 #[derive(Debug, Args, Clone)]
@@ -131,6 +134,9 @@ pub(crate) struct Export {
     /// of the log, replaced when it is exported again
     #[arg(long, value_name = "DIR")]
     pub(crate) out: String,
+    /// For which decisions to write what moved the score most; only where the model that decided is still there
+    #[arg(long, value_enum, default_value_t = Reasons::None, value_name = "WHICH")]
+    pub(crate) reasons: Reasons,
     #[command(flatten)]
     pub(crate) logged: Logged,
 }
@@ -159,6 +165,18 @@ fn moment(text: &str) -> Result<i64, String> {
         _ => text.parse::<jiff::Timestamp>(),
     };
     time.map(|time| time.as_millisecond()).map_err(usage)
+}
+
+/// Decisions that get reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Reasons {
+    /// None
+    #[default]
+    None,
+    /// Alerts
+    Alerts,
+    /// All; some hundred microseconds of one core each
+    All,
 }
 
 /// What to do when a decision cannot be recorded.

@@ -8,6 +8,13 @@ use serin_dataset::{Dataset, read};
 use std::time::{Duration, Instant};
 
 const ALERT_RATE: f64 = 0.005;
+/// What reasons call the columns that matter most.
+const DESCRIPTIONS: [(&str, &str); 4] = [
+    ("TX_AMOUNT", "Amount of the payment"),
+    ("TX_DURING_NIGHT", "Paid at night"),
+    ("TERMINAL_ID_RISK_7DAY_WINDOW", "Share of frauds at this terminal, last 7 days"),
+    ("CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW", "Average amount of this customer, last 30 days"),
+];
 const CONNECTIONS: usize = 4;
 const TRAFFIC: Duration = Duration::from_secs(4);
 
@@ -123,6 +130,7 @@ fn training(file: &str, state: State) -> Train {
         random_split: None,
         keep_known_cards: false,
         set: Vec::new(),
+        describe: DESCRIPTIONS.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec(),
         rounds: 100,
         early_stopping: None,
         model_name: "fraud_detection".into(),

@@ -5,10 +5,11 @@
 
 use super::replay::{files, load_logged, range};
 use super::{progress, say};
-use crate::cli::{Export, State};
+use crate::cli::{Export, Reasons, State};
 use crate::registry::s3_settings;
 use anyhow::{Context, bail};
-use serin_dataset::{DecisionRow, DecisionWriter};
+use serin_dataset::{DatasetError, DecisionRow, DecisionWriter};
+use serin_server::LiveModel;
 use serin_store::{
     ArtifactPath, Artifacts, DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, Record,
 };
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Reasons of a decision, the strongest first.
+const REASONS: usize = 5;
 /// Between two looks for sealed segments.
 const EVERY: Duration = Duration::from_secs(15);
 /// In the folder of the log: which segments are exported, and to what files.
@@ -25,7 +28,7 @@ const EXPORTED: &str = "exported.json";
 pub(crate) async fn run(args: &Export) -> anyhow::Result<()> {
     let files = files(&args.logged)?;
     let range = range(&args.logged);
-    let mut exporter = Exporter::to(&args.out, &args.logged.state)?;
+    let mut exporter = Exporter::to(&args.out, args.reasons, &args.logged.state)?;
     let segments = files.segments()?;
     let bar = progress::bar("exporting", segments.len() as u64);
     let (mut rows, mut written) = (0, 0);
@@ -43,16 +46,16 @@ pub(crate) async fn run(args: &Export) -> anyhow::Result<()> {
 }
 
 /// Exports what is sealed, now and every so often; what was exported is kept in mind across restarts.
-pub(crate) async fn keep_exporting(log: PathBuf, out: String, state: State) {
+pub(crate) async fn keep_exporting(log: PathBuf, out: String, reasons: Reasons, state: State) {
     loop {
-        if let Err(error) = export_sealed(&log, &out, &state).await {
+        if let Err(error) = export_sealed(&log, &out, reasons, &state).await {
             tracing::warn!("decisions are not exported to {out}, and will be tried again: {error:#}");
         }
         tokio::time::sleep(EVERY).await;
     }
 }
 
-async fn export_sealed(log: &Path, out: &str, state: &State) -> anyhow::Result<()> {
+async fn export_sealed(log: &Path, out: &str, reasons: Reasons, state: &State) -> anyhow::Result<()> {
     let list = log.join(EXPORTED);
     let mut exported: HashMap<String, (String, Vec<String>)> =
         std::fs::read(&list).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -68,7 +71,7 @@ async fn export_sealed(log: &Path, out: &str, state: &State) -> anyhow::Result<(
         }
         let exporter = match &mut exporter {
             Some(exporter) => exporter,
-            none => none.insert(Exporter::to(out, state)?),
+            none => none.insert(Exporter::to(out, reasons, state)?),
         };
         let done = exporter.export(&files, segment, (0, i64::MAX)).await?;
         if let Some((_, gone)) = before.filter(|(done, _)| done.starts_with(&format!("{out} "))) {
@@ -105,32 +108,43 @@ struct Exported {
 struct Exporter {
     out: Artifacts,
     state: State,
-    /// The log holds features by position; their names are in the models that decided.
-    names: HashMap<[u8; 32], Vec<String>>,
+    reasons: Reasons,
+    /// Who decided, by SHA-256.
+    models: HashMap<[u8; 32], Decider>,
+}
+
+/// A model that decided. The log holds features by position; their names are the model's.
+struct Decider {
+    names: Vec<String>,
+    /// Not there any more, it has no reasons to give.
+    model: Option<LiveModel>,
 }
 
 impl Exporter {
     /// To a folder, or to `s3://bucket/prefix`.
-    fn to(out: &str, state: &State) -> anyhow::Result<Self> {
+    fn to(out: &str, reasons: Reasons, state: &State) -> anyhow::Result<Self> {
         let artifacts = match out.starts_with("s3://") {
             true => Artifacts::s3(out, s3_settings())?,
             false => Artifacts::local(Path::new(out))?,
         };
-        Ok(Self { out: artifacts, state: state.clone(), names: HashMap::new() })
+        Ok(Self { out: artifacts, state: state.clone(), reasons, models: HashMap::new() })
     }
 
-    async fn names(&mut self, model: &Arc<DecidingModel>) -> &[String] {
-        if !self.names.contains_key(&model.sha256) {
-            let columns = match load_logged(&self.state, model).await {
-                Ok(loaded) => loaded.package.signature.columns.iter().map(|column| column.name.clone()).collect(),
-                Err(error) => {
-                    tracing::warn!("{} {}: features are named f0, f1, … ({error:#})", model.name, model.version);
-                    (0..model.width).map(|i| format!("f{i}")).collect::<Vec<_>>()
-                }
-            };
-            self.names.insert(model.sha256, columns);
+    async fn meet(&mut self, model: &Arc<DecidingModel>) {
+        if self.models.contains_key(&model.sha256) {
+            return;
         }
-        &self.names[&model.sha256]
+        let decider = match load_logged(&self.state, model).await {
+            Ok(loaded) => {
+                let columns = &loaded.package.signature.columns;
+                Decider { names: columns.iter().map(|column| column.name.clone()).collect(), model: Some(loaded) }
+            }
+            Err(error) => {
+                tracing::warn!("{} {}: features are named f0, f1, … ({error:#})", model.name, model.version);
+                Decider { names: (0..model.width).map(|i| format!("f{i}")).collect(), model: None }
+            }
+        };
+        self.models.insert(model.sha256, decider);
     }
 
     async fn export(
@@ -149,7 +163,7 @@ impl Exporter {
             true
         })?;
         for model in &models {
-            self.names(model).await;
+            self.meet(model).await;
         }
         let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
         let mut writers: HashMap<String, DecisionWriter> = HashMap::new();
@@ -158,11 +172,11 @@ impl Exporter {
             let Record::Decision(decision) = record else { return true };
             let file = file_of(decision, &segment.name());
             let path = scratch.path().join(&file);
-            let names = &self.names[&decision.model.sha256];
+            let decider = &self.models[&decision.model.sha256];
             let written = match writers.get_mut(&file) {
-                Some(writer) => push(writer, decision),
-                None => DecisionWriter::create(&path, names)
-                    .and_then(|writer| push(writers.entry(file).or_insert(writer), decision)),
+                Some(writer) => decider.push(writer, decision, self.reasons),
+                None => DecisionWriter::create(&path, &decider.names)
+                    .and_then(|writer| decider.push(writers.entry(file).or_insert(writer), decision, self.reasons)),
             };
             failure = written.err();
             failure.is_none()
@@ -182,21 +196,39 @@ impl Exporter {
     }
 }
 
-fn push(writer: &mut DecisionWriter, decision: &LoggedDecision<'_>) -> Result<(), serin_dataset::DatasetError> {
-    let features: Vec<f32> = decision.features().collect();
-    writer.push(&DecisionRow {
-        decision_id: &uuid::Uuid::from_bytes(decision.id).to_string(),
-        at_ms: decision.at_ms(),
-        transaction_id: decision.transaction_id,
-        entity: decision.entity,
-        event_time_ms: decision.event_time_ms,
-        score: decision.score,
-        threshold: decision.model.threshold,
-        alert: decision.alert,
-        fallback: decision.fallback.map(Fallback::name),
-        latency_us: decision.latency_ns as f32 / 1e3,
-        features: &features,
-    })
+impl Decider {
+    fn push(
+        &self,
+        writer: &mut DecisionWriter,
+        decision: &LoggedDecision<'_>,
+        reasons: Reasons,
+    ) -> Result<(), DatasetError> {
+        let features: Vec<f32> = decision.features().collect();
+        let wanted = match reasons {
+            Reasons::None => false,
+            Reasons::Alerts => decision.alert,
+            Reasons::All => true,
+        };
+        // What no model decided has no reasons that a model could give.
+        let of_a_model = matches!(decision.fallback, None | Some(Fallback::LastGood));
+        let model = self.model.as_ref().filter(|_| wanted && of_a_model);
+        let strongest = model.and_then(|model| model.strongest(&features, REASONS).ok()).unwrap_or_default();
+        let strongest = strongest.iter().map(|(position, part)| (self.names[*position].as_str(), *part));
+        writer.push(&DecisionRow {
+            decision_id: &uuid::Uuid::from_bytes(decision.id).to_string(),
+            at_ms: decision.at_ms(),
+            transaction_id: decision.transaction_id,
+            entity: decision.entity,
+            event_time_ms: decision.event_time_ms,
+            score: decision.score,
+            threshold: decision.model.threshold,
+            alert: decision.alert,
+            fallback: decision.fallback.map(Fallback::name),
+            latency_us: decision.latency_ns as f32 / 1e3,
+            reasons: &strongest.collect::<Vec<_>>(),
+            features: &features,
+        })
+    }
 }
 
 /// `model=NAME/version=V/hour=2026-11-25T10/SEGMENT-MODEL.parquet`, as DuckDB and Spark read partitions.

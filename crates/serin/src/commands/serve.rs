@@ -196,7 +196,12 @@ fn export(args: &Serve, log: Option<PathBuf>) -> anyhow::Result<Option<tokio::ta
     let Some(out) = &args.log.export_decisions else { return Ok(None) };
     let Some(log) = log else { anyhow::bail!("--export-decisions needs a decision log: name one with --decision-log") };
     #[cfg(feature = "train")]
-    return Ok(Some(tokio::spawn(super::export::keep_exporting(log, out.clone(), args.state.clone()))));
+    return Ok(Some(tokio::spawn(super::export::keep_exporting(
+        log,
+        out.clone(),
+        args.log.export_reasons,
+        args.state.clone(),
+    ))));
     #[cfg(not(feature = "train"))]
     anyhow::bail!(
         "--export-decisions {out}: this serin was built for serving only; export {} with the full build",

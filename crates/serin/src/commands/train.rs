@@ -99,6 +99,9 @@ pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let dataset = read_with_progress(&args.columns.data, &roles(&args.columns))?;
     let read_seconds = start.elapsed().as_secs_f64();
+    if let Some((name, _)) = args.describe.iter().find(|(name, _)| dataset.signature.position(name).is_none()) {
+        anyhow::bail!("--describe {name}=…: {name:?} is none of the features");
+    }
     let split = split(args, &dataset)?;
     let (train, test) = (dataset.take(&split.train), dataset.take(&split.test));
     drop(dataset);
@@ -200,6 +203,7 @@ fn fit_and_package(args: &Train, train: &Dataset, test: &Dataset, rule: Rule, ru
         train,
         test,
         evaluation: &evaluation,
+        descriptions: &args.describe.iter().cloned().collect(),
         rule,
         source: &args.columns.data,
         run_id,

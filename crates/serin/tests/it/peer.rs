@@ -61,6 +61,8 @@ pub(crate) fn train(folder: &Path, more: &[&str]) -> serde_json::Value {
         FEATURES,
         "--rounds",
         "20",
+        "--describe",
+        "TX_AMOUNT=Amount of the payment",
         "--json",
         "--state",
         folder.to_str().unwrap(),

@@ -121,6 +121,11 @@ fn reasons_come_when_they_are_asked_for() {
         let sizes: Vec<f64> = reasons.iter().map(|reason| reason["contribution"].as_f64().unwrap().abs()).collect();
         assert!(reasons.len() == 3 && sizes.is_sorted_by(|a, b| a >= b), "{made}");
         assert!(NAMES.contains(&reasons[0]["feature"].as_str().unwrap()));
+        for reason in reasons {
+            let description =
+                if reason["feature"] == "TX_AMOUNT" { json!("Amount of the payment") } else { Value::Null };
+            assert_eq!(reason["description"], description, "as the package says");
+        }
     }
     assert_eq!(ask(json!({ "explain": "some" })).0, 422);
 }

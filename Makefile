@@ -53,7 +53,7 @@ bench-serving: setup ## our scoring server beside FastAPI, mlflow models serve a
 	cargo build --quiet --release --locked -p serin --example serving_bench
 	@bash conformance/run.sh bench/serving.py
 
-fuzz: ## feed the model reader hostile files for 10 minutes (installs cargo-fuzz)
+fuzz: ## feed the model reader and the scoring routes hostile bytes, 10 minutes each (installs cargo-fuzz)
 	@bash build/fuzz.sh
 
 clean: ## remove build outputs and the demo's state

@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
 # The serving binary must not carry XGBoost: no XGB symbol, no C++ library. Prints its size.
 set -euo pipefail
-release="${CARGO_TARGET_DIR:-target}/release"
-cargo build --release --locked -p serin --no-default-features
-# Under a name of its own: the next full build takes `serin` back.
-binary="$release/serin-slim"
-cp "$release/serin" "$binary"
+cargo build --profile slim --locked -p serin --no-default-features
+binary="${CARGO_TARGET_DIR:-target}/slim/serin"
 if grep -qa XGBoosterCreate "$binary"; then echo "the serving binary contains XGBoost"; exit 1; fi
 if command -v ldd >/dev/null && ldd "$binary" | grep -qE 'gomp|stdc\+\+|xgboost'; then
   echo "the serving binary needs a C++ library:"; ldd "$binary"; exit 1

@@ -12,6 +12,8 @@ use crate::scoring::models::Models;
 use crate::scoring::shadow::Shadow;
 use crate::webhooks::{self, Webhooks};
 use crate::{about, artifacts, registry, scoring, tracking};
+#[cfg(not(feature = "docs"))]
+use axum::Json;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -23,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
-use utoipa_swagger_ui::SwaggerUi;
 
 /// What one request may ask for.
 #[derive(Debug, Clone, Copy)]
@@ -77,9 +78,22 @@ impl DataPlane {
 pub fn data_plane(state: DataPlane) -> Router {
     Router::new()
         .merge(scoring::router(state.limits))
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", Contract::openapi()))
+        .merge(contract())
         .layer(CatchPanicLayer::new())
         .with_state(state)
+}
+
+/// The contract, and pages to read it and to try it.
+#[cfg(feature = "docs")]
+fn contract() -> Router<DataPlane> {
+    utoipa_swagger_ui::SwaggerUi::new("/docs").url("/openapi.json", Contract::openapi()).into()
+}
+
+/// The contract.
+#[cfg(not(feature = "docs"))]
+fn contract() -> Router<DataPlane> {
+    let no_pages = || async { ApiError::NotFound("this serin was built without pages: read /openapi.json".to_owned()) };
+    Router::new().route("/openapi.json", get(|| async { Json(Contract::openapi()) })).route("/docs", get(no_pages))
 }
 
 /// State of the control plane; cheap to clone.

@@ -2,10 +2,6 @@
 
 mod cli;
 mod commands;
-#[cfg_attr(
-    not(feature = "train"),
-    expect(dead_code, reason = "a serving build reads the registry and never writes it")
-)]
 mod registry;
 mod telemetry;
 

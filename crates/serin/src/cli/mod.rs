@@ -6,9 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve};
 #[cfg(feature = "train")]
-pub(crate) use serving::LogOptions;
-pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Reasons, Replay, Serve};
+pub(crate) use serving::{LogOptions, Reasons};
 
 /// A fraud-model pipeline in one binary: train, register, serve.
 #[derive(Debug, Parser)]

@@ -1,5 +1,6 @@
-//! One file a command. Without the feature `train` the offline ones say so.
+//! One file a command. Those that a smaller build does not have say so there.
 
+#[cfg(feature = "server")]
 mod db;
 #[cfg(feature = "train")]
 mod demo;
@@ -16,11 +17,13 @@ mod load;
 mod progress;
 mod replay;
 mod serve;
+#[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "train")]
 mod simulate;
 #[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "server")]
 mod user;
 
 use crate::cli::Command;
@@ -30,8 +33,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        #[cfg(feature = "server")]
         Command::Server(args) => runtime()?.block_on(server::run(&args)),
+        #[cfg(feature = "server")]
         Command::Db(args) => runtime()?.block_on(db::run(&args)),
+        #[cfg(feature = "server")]
         Command::User(args) => runtime()?.block_on(user::run(&args)),
         Command::Serve(args) => runtime()?.block_on(serve::run(&args)),
         Command::Replay(args) => runtime()?.block_on(replay::run(&args)),

@@ -1,12 +1,14 @@
 //! `serin server`: the tracking server and model registry.
 
-use super::listening::{Listening, shutdown_signal};
+use super::listening::{DRAIN, bind, shutdown_signal};
 use super::say;
 use crate::cli::{Backend, Server};
 use crate::registry::s3_settings;
 use anyhow::Context;
 use serin_server::{Allowed, ControlPlane, Policy, WebhookPolicy, Webhooks, control_plane};
 use serin_store::{Artifacts, DatabaseUri, Store};
+use std::net::{IpAddr, SocketAddr};
+use tokio::net::TcpListener;
 
 pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
     let store = open(&args.backend, args.no_serve_artifacts).await?;
@@ -64,4 +66,34 @@ pub(crate) async fn open(args: &Backend, direct: bool) -> anyhow::Result<Store> 
     };
     let artifacts = if direct { artifacts.direct() } else { artifacts };
     Store::connect(&database, artifacts).await.with_context(|| format!("cannot use the database {database}"))
+}
+
+/// A server that answers; see [`Listening::stop`].
+struct Listening {
+    address: SocketAddr,
+    stop: tokio::sync::watch::Sender<bool>,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Listening {
+    async fn start(host: IpAddr, port: u16, router: axum::Router) -> anyhow::Result<Self> {
+        let listener = bind(host, port)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let (stop, mut stopped) = tokio::sync::watch::channel(false);
+        let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+            // An error means that the sender is gone, which is a stop too.
+            let _ = stopped.changed().await;
+        });
+        Ok(Self { address, stop, server: tokio::spawn(async move { server.await }) })
+    }
+
+    /// Takes no new connections, lets requests under way end, and returns.
+    async fn stop(self) {
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(DRAIN, self.server).await.is_err() {
+            tracing::warn!("connections were still open {} s after the stop; closing them", DRAIN.as_secs());
+        }
+    }
 }

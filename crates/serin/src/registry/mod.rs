@@ -1,45 +1,31 @@
 //! Where a command keeps its runs and models: the state folder, or a tracking server over HTTP.
 
 mod remote;
+#[cfg(feature = "train")]
+mod remote_writing;
+#[cfg(feature = "train")]
+mod writing;
 
 use crate::cli::State;
+#[cfg(feature = "server")]
 use anyhow::Context;
 use remote::TrackingServer;
-use serin_store::{
-    Batch, Change, Metric, ModelUri, NewModelVersion, NewRun, ResolvedModel, RunStatus, Stage, Store, StoreError, Tag,
-};
+#[cfg(feature = "server")]
+use serin_store::Store;
+use serin_store::{ModelUri, ResolvedModel};
 use std::path::PathBuf;
 
-/// Artifact folder of a run's model.
-const FOLDER: &str = "model";
+#[cfg(feature = "train")]
+pub(crate) use writing::Registration;
 
 /// A registry that is open.
 #[derive(Debug, Clone)]
 pub(crate) enum Registry {
+    #[cfg(feature = "server")]
     /// Database and artifacts of this machine, and where models from elsewhere are copied to.
     Embedded { store: Store, cache: PathBuf },
     /// serin's or MLflow's server.
     Remote { server: TrackingServer, cache: PathBuf },
-}
-
-/// A model package that was stored.
-#[derive(Debug, Clone)]
-pub(crate) struct Stored {
-    /// What a version names as its source.
-    pub(crate) source: String,
-    /// Logged model it is, or empty.
-    pub(crate) model_id: String,
-    /// Its folder on this machine, or its URI.
-    pub(crate) shown: String,
-}
-
-/// What is registered, and what is pointed at it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Registration {
-    pub(crate) name: String,
-    pub(crate) run_id: String,
-    pub(crate) alias: Option<String>,
-    pub(crate) stage: Option<Stage>,
 }
 
 /// What the environment says of S3.
@@ -57,6 +43,11 @@ impl Registry {
             Some(uri) => anyhow::bail!(
                 "MLFLOW_TRACKING_URI or --tracking-uri {uri:?} is not the address of a tracking server (http://… or https://…); for a folder use --state"
             ),
+            #[cfg(not(feature = "server"))]
+            None => anyhow::bail!(
+                "this serin was built for serving only: name a tracking server with --tracking-uri or MLFLOW_TRACKING_URI, or a model by its path"
+            ),
+            #[cfg(feature = "server")]
             None => {
                 let store = Store::open(&args.state)
                     .await
@@ -66,100 +57,10 @@ impl Registry {
         }
     }
 
-    /// Starts a run, with its experiment where that is missing.
-    pub(crate) async fn start_run(
-        &self,
-        experiment: &str,
-        name: &str,
-        user: &str,
-        now_ms: i64,
-    ) -> anyhow::Result<String> {
-        let tags = vec![
-            Tag::new("mlflow.user", user),
-            Tag::new("mlflow.source.name", "serin train"),
-            Tag::new("mlflow.source.type", "LOCAL"),
-        ];
-        match self {
-            Self::Embedded { store, .. } => {
-                store.ensure_default_experiment(now_ms).await?;
-                let experiment_id = match store.create_experiment(experiment, None, Vec::new(), now_ms).await {
-                    Err(StoreError::AlreadyExists(_)) => store.experiment_by_name(experiment).await?.id,
-                    id => id?,
-                };
-                let new = NewRun { experiment_id, name: name.into(), user: user.into(), start_time_ms: now_ms, tags };
-                Ok(store.create_run(new).await?.info.id)
-            }
-            Self::Remote { server, .. } => server.start_run(experiment, name, user, now_ms, &tags).await,
-        }
-    }
-
-    pub(crate) async fn log(&self, run_id: &str, metrics: Vec<Metric>, params: Vec<Tag>) -> anyhow::Result<()> {
-        match self {
-            Self::Embedded { store, .. } => {
-                Ok(store.log_batch(run_id, Batch { metrics, params, tags: Vec::new() }).await?)
-            }
-            Self::Remote { server, .. } => server.log(run_id, &metrics, &params).await,
-        }
-    }
-
-    /// Stores the files of a model package as the run's model.
-    pub(crate) async fn put_model(
-        &self,
-        run_id: &str,
-        files: Vec<(String, Vec<u8>)>,
-        now_ms: i64,
-    ) -> anyhow::Result<Stored> {
-        match self {
-            Self::Embedded { store, .. } => {
-                let model = store.log_model(run_id, FOLDER, files, now_ms).await?;
-                let location = model.artifact_location;
-                let path = store.artifacts().path_of(&location).and_then(|path| store.artifacts().local_folder(&path));
-                let shown = path.map_or(location, |path| path.display().to_string());
-                Ok(Stored { source: format!("models:/{}", model.id), model_id: model.id, shown })
-            }
-            Self::Remote { server, .. } => server.put_model(run_id, FOLDER, files).await,
-        }
-    }
-
-    /// Registers a stored package as the next version.
-    pub(crate) async fn register(&self, model: &Registration, stored: &Stored, change: Change) -> anyhow::Result<i64> {
-        let Self::Embedded { store, .. } = self else {
-            let Self::Remote { server, .. } = self else { unreachable!("two kinds") };
-            return server.register(model, stored).await;
-        };
-        let new = NewModelVersion {
-            name: model.name.clone(),
-            create_model: true,
-            source: stored.source.clone(),
-            model_id: stored.model_id.clone(),
-            run_id: model.run_id.clone(),
-            user: Some(change.actor.clone()),
-            ..NewModelVersion::default()
-        };
-        let version = store.create_model_version(new, change.clone()).await?.version;
-        if let Some(stage) = model.stage {
-            let archive = matches!(stage, Stage::Staging | Stage::Production);
-            store.move_to_stage(&model.name, version, stage, archive, change.clone()).await?;
-        }
-        if let Some(alias) = &model.alias {
-            store.set_alias(&model.name, alias, version, change).await?;
-        }
-        Ok(version)
-    }
-
-    pub(crate) async fn finish_run(&self, run_id: &str, status: RunStatus, now_ms: i64) -> anyhow::Result<()> {
-        match self {
-            Self::Embedded { store, .. } => {
-                store.update_run(run_id, Some(status), Some(now_ms), None).await?;
-                Ok(())
-            }
-            Self::Remote { server, .. } => server.finish_run(run_id, status, now_ms).await,
-        }
-    }
-
     /// Finds what a URI names now, and brings it to this machine where it is elsewhere.
     pub(crate) async fn resolve(&self, uri: &ModelUri) -> anyhow::Result<ResolvedModel> {
         match self {
+            #[cfg(feature = "server")]
             Self::Embedded { store, cache } => Ok(store.resolve(uri, cache).await?),
             Self::Remote { server, cache } => server.resolve(uri, cache).await,
         }

@@ -3,11 +3,11 @@
 //! Every request may be repeated: the server may have answered the first one into a broken connection. MLflow
 //! itself answers some repeats with 400 and a text about UNIQUE, which is then a success.
 
-use super::{Registration, Stored, s3_settings};
+use super::s3_settings;
 use anyhow::{Context, anyhow, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use serin_store::{ArtifactPath, Artifacts, Metric, ModelUri, ResolvedModel, RunStatus, Stage, Tag};
+use serin_store::{ArtifactPath, Artifacts, ModelUri, ResolvedModel};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,13 +27,9 @@ pub(crate) struct TrackingServer {
 /// An answer that is no success.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {message}")]
-struct Refused {
-    code: String,
+pub(super) struct Refused {
+    pub(super) code: String,
     message: String,
-}
-
-fn is(error: &anyhow::Error, code: &str) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == code)
 }
 
 impl TrackingServer {
@@ -59,7 +55,7 @@ impl TrackingServer {
         })
     }
 
-    fn request(&self, method: Method, url: &str) -> reqwest::RequestBuilder {
+    pub(super) fn request(&self, method: Method, url: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method, url);
         match (&self.basic, &self.bearer) {
             (Some((user, password)), _) => request.basic_auth(user, password.as_deref()),
@@ -69,7 +65,11 @@ impl TrackingServer {
     }
 
     /// Sends until the server has answered; refusals are [`Refused`].
-    async fn send(&self, what: &str, make: impl Fn() -> reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+    pub(super) async fn send(
+        &self,
+        what: &str,
+        make: impl Fn() -> reqwest::RequestBuilder,
+    ) -> anyhow::Result<reqwest::Response> {
         let mut wait = Duration::from_millis(200);
         for attempt in 1.. {
             let problem = match make().send().await {
@@ -95,109 +95,23 @@ impl TrackingServer {
         unreachable!("the last attempt returns")
     }
 
-    async fn call(&self, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
+    pub(super) async fn call(&self, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
         let url = format!("{}{API}/{path}", self.base);
         let text = self.send(path, || self.request(method.clone(), &url).json(&body)).await?.text().await?;
         if text.is_empty() { Ok(json!({})) } else { Ok(serde_json::from_str(&text)?) }
     }
 
-    async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+    pub(super) async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
         self.call(Method::POST, path, body).await
     }
 
-    async fn get(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
         let url = format!("{}{API}/{path}", self.base);
         Ok(self.send(path, || self.request(Method::GET, &url).query(query)).await?.json().await?)
     }
 
-    pub(crate) async fn start_run(
-        &self,
-        experiment: &str,
-        name: &str,
-        user: &str,
-        now_ms: i64,
-        tags: &[Tag],
-    ) -> anyhow::Result<String> {
-        let by_name = [("experiment_name", experiment)];
-        let id = match self.get("experiments/get-by-name", &by_name).await {
-            Ok(found) => text(&found["experiment"]["experiment_id"]),
-            Err(error) if is(&error, "RESOURCE_DOES_NOT_EXIST") => {
-                match self.post("experiments/create", json!({ "name": experiment })).await {
-                    Ok(created) => text(&created["experiment_id"]),
-                    // Somebody else was quicker.
-                    Err(error) if is(&error, "RESOURCE_ALREADY_EXISTS") => {
-                        text(&self.get("experiments/get-by-name", &by_name).await?["experiment"]["experiment_id"])
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            Err(error) => return Err(error),
-        };
-        let run = json!({ "experiment_id": id, "run_name": name, "user_id": user, "start_time": now_ms, "tags": pairs(tags) });
-        Ok(text(&self.post("runs/create", run).await?["run"]["info"]["run_id"]))
-    }
-
-    pub(crate) async fn log(&self, run_id: &str, metrics: &[Metric], params: &[Tag]) -> anyhow::Result<()> {
-        for params in params.chunks(100) {
-            self.post("runs/log-batch", json!({ "run_id": run_id, "params": pairs(params) })).await?;
-        }
-        for metrics in metrics.chunks(1000) {
-            let metrics: Vec<Value> = metrics
-                .iter()
-                .map(|m| json!({ "key": m.key, "value": double(m.value), "timestamp": m.timestamp_ms, "step": m.step }))
-                .collect();
-            self.post("runs/log-batch", json!({ "run_id": run_id, "metrics": metrics })).await?;
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn put_model(
-        &self,
-        run_id: &str,
-        folder: &str,
-        files: Vec<(String, Vec<u8>)>,
-    ) -> anyhow::Result<Stored> {
-        let run = self.get("runs/get", &[("run_id", run_id)]).await?;
-        let info = &run["run"]["info"];
-        let new = json!({ "experiment_id": info["experiment_id"], "name": folder, "source_run_id": run_id });
-        let model = match self.post("logged-models", new).await {
-            Ok(created) => created["model"]["info"].clone(),
-            // MLflow 2: the model is a folder of the run.
-            Err(error) if is(&error, "ENDPOINT_NOT_FOUND") || is(&error, "NOT_FOUND") => {
-                let uri = format!("{}/{folder}", text(&info["artifact_uri"]).trim_end_matches('/'));
-                self.put_files(&uri, files).await?;
-                return Ok(Stored { source: uri.clone(), model_id: String::new(), shown: uri });
-            }
-            Err(error) => return Err(error),
-        };
-        let (id, uri) = (text(&model["model_id"]), text(&model["artifact_uri"]));
-        tolerate_repeat(
-            self.post("runs/outputs", json!({ "run_id": run_id, "models": [{ "model_id": id, "step": 0 }] })).await,
-        )?;
-        let path = format!("logged-models/{id}");
-        let uploaded = self.put_files(&uri, files).await;
-        let status = if uploaded.is_ok() { "LOGGED_MODEL_READY" } else { "LOGGED_MODEL_UPLOAD_FAILED" };
-        self.call(Method::PATCH, &path, json!({ "model_id": id, "status": status })).await?;
-        uploaded?;
-        Ok(Stored { source: format!("models:/{id}"), model_id: id, shown: uri })
-    }
-
-    async fn put_files(&self, uri: &str, files: Vec<(String, Vec<u8>)>) -> anyhow::Result<()> {
-        let place = self.place(uri)?;
-        for (name, bytes) in files {
-            match &place {
-                Place::Proxied(url) => {
-                    let url = format!("{url}/{}", encoded(&name));
-                    self.send("storing an artifact", || self.request(Method::PUT, &url).body(bytes.clone())).await?;
-                }
-                Place::Direct(artifacts, path) => artifacts.put_bytes(&path.join(&name)?, bytes).await?,
-            }
-        }
-        Ok(())
-    }
-
     /// Where an artifact URI is reached from here.
-    fn place(&self, uri: &str) -> anyhow::Result<Place> {
+    pub(super) fn place(&self, uri: &str) -> anyhow::Result<Place> {
         let proxied = |host: &str, path: &str| {
             let parts: Vec<String> = path.trim_matches('/').split('/').map(encoded).collect();
             Place::Proxied(format!("{host}/api/2.0/mlflow-artifacts/artifacts/{}", parts.join("/")))
@@ -220,34 +134,6 @@ impl TrackingServer {
             return Ok(Place::Direct(Artifacts::local(Path::new(path))?, ArtifactPath::new("")?));
         }
         bail!("artifacts at {uri} are out of reach: serin reads mlflow-artifacts:, s3:// and local paths")
-    }
-
-    pub(crate) async fn register(&self, model: &Registration, stored: &Stored) -> anyhow::Result<i64> {
-        match self.post("registered-models/create", json!({ "name": model.name })).await {
-            Err(error) if !is(&error, "RESOURCE_ALREADY_EXISTS") && !is(&error, "ALREADY_EXISTS") => return Err(error),
-            _ => {}
-        }
-        let mut new = json!({ "name": model.name, "source": stored.source, "run_id": model.run_id });
-        if !stored.model_id.is_empty() {
-            new["model_id"] = json!(stored.model_id);
-        }
-        let created = self.post("model-versions/create", new).await?;
-        let number = text(&created["model_version"]["version"]);
-        if let Some(stage) = model.stage {
-            let archive = matches!(stage, Stage::Staging | Stage::Production);
-            let body = json!({ "name": model.name, "version": number, "stage": stage.as_str(), "archive_existing_versions": archive });
-            self.post("model-versions/transition-stage", body).await?;
-        }
-        if let Some(alias) = &model.alias {
-            let body = json!({ "name": model.name, "alias": alias, "version": number });
-            self.post("registered-models/alias", body).await?;
-        }
-        number.parse().with_context(|| format!("the server registered version {number:?}"))
-    }
-
-    pub(crate) async fn finish_run(&self, run_id: &str, status: RunStatus, now_ms: i64) -> anyhow::Result<()> {
-        let body = json!({ "run_id": run_id, "run_uuid": run_id, "status": status.as_str(), "end_time": now_ms });
-        self.post("runs/update", body).await.map(drop)
     }
 
     pub(crate) async fn resolve(&self, uri: &ModelUri, cache: &Path) -> anyhow::Result<ResolvedModel> {
@@ -371,7 +257,7 @@ impl TrackingServer {
 }
 
 /// How artifacts are reached.
-enum Place {
+pub(super) enum Place {
     /// Through a tracking server: the URL of the folder.
     Proxied(String),
     /// The store itself.
@@ -392,32 +278,11 @@ fn refusal(status: StatusCode, body: &str) -> anyhow::Error {
     Refused { code, message }.into()
 }
 
-fn tolerate_repeat(answer: anyhow::Result<Value>) -> anyhow::Result<()> {
-    match answer {
-        Err(error) if format!("{error:#}").contains("UNIQUE") || is(&error, "ENDPOINT_NOT_FOUND") => Ok(()),
-        other => other.map(drop),
-    }
-}
-
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| if value.is_null() { String::new() } else { value.to_string() }, str::to_owned)
 }
 
-fn pairs(tags: &[Tag]) -> Value {
-    tags.iter().map(|tag| json!({ "key": tag.key, "value": tag.value })).collect()
-}
-
-fn double(value: f64) -> Value {
-    if value.is_nan() {
-        json!("NaN")
-    } else if value.is_infinite() {
-        json!(if value > 0.0 { "Infinity" } else { "-Infinity" })
-    } else {
-        json!(value)
-    }
-}
-
-fn encoded(part: &str) -> String {
+pub(super) fn encoded(part: &str) -> String {
     percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC)
         .to_string()
         .replace("%2E", ".")

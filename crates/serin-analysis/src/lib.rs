@@ -3,4 +3,5 @@
 pub mod classification;
 pub mod curves;
 pub mod profile;
+pub mod rollout;
 pub mod threshold;

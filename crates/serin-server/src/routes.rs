@@ -76,11 +76,7 @@ impl DataPlane {
 
 /// Every route of `serin serve`.
 pub fn data_plane(state: DataPlane) -> Router {
-    Router::new()
-        .merge(scoring::router(state.limits))
-        .merge(contract())
-        .layer(CatchPanicLayer::new())
-        .with_state(state)
+    Router::new().merge(scoring::router(state.limits)).merge(contract()).layer(CatchPanicLayer::new()).with_state(state)
 }
 
 /// The contract, and pages to read it and to try it.

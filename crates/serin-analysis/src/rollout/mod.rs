@@ -1,0 +1,8 @@
+//! Progressive delivery without clock, network or model: what a `canary.yaml` says, and what a look at a rollout does.
+
+pub mod canary;
+mod duration;
+mod engine;
+
+pub use duration::GoDuration;
+pub use engine::{Event, Judgement, Measured, Phase, Readiness, Rollout, Route, World, tick};

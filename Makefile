@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving fuzz clean
+.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving proof-delivery fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-search: setup ## searches over 100,000 runs on SQLite and PostgreSQL, besi
 bench-serving: setup ## our scoring server beside FastAPI, mlflow models serve and bare hyper, in one run
 	cargo build --quiet --release --locked -p serin --example serving_bench
 	@bash conformance/run.sh bench/serving.py
+
+proof-delivery: ## 10,000 simulated rollouts a line: false rollbacks, and how soon harm is seen
+	PROOF_RUNS=10000 cargo test --release --locked -p serin-analysis --test delivery_proof -- --nocapture --test-threads 1
 
 fuzz: ## feed the model reader and the scoring routes hostile bytes, 10 minutes each (installs cargo-fuzz)
 	@bash build/fuzz.sh

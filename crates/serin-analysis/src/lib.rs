@@ -2,6 +2,7 @@
 
 pub mod classification;
 pub mod curves;
+pub mod evidence;
 pub mod profile;
 pub mod rollout;
 pub mod threshold;

@@ -1,5 +1,5 @@
 //! The recorded behaviour of Flagger 1.44 (23 scenarios, one state a tick) against our engine.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code; the tables are what one looks at")]
 
 use serde_json::Value;
 use serin_analysis::rollout::canary::{Canary, HookType, Metric, Webhook};

@@ -1,0 +1,208 @@
+//! All evidence of a rollout at once: one error rate, three outcomes, one reason.
+
+use super::allocation::{Allocation, Events};
+use super::guard::{ln_e_share, ln_e_split};
+use super::paired::Paired;
+use crate::rollout::Judgement;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything that is counted; counts of several processes may be added.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Requests that both versions have scored.
+    pub paired: Paired,
+    /// Requests by weight (units of 1/10,000), the candidate's and the stable version's.
+    pub requests: BTreeMap<u32, Events>,
+    /// Answers that are no decision of the model: errors, fallbacks, scores that are no number.
+    pub errors: Allocation,
+    /// Answers slower than the bound.
+    pub slow: Allocation,
+    /// Alerts of the arms.
+    pub alerts: Allocation,
+}
+
+impl Counts {
+    /// Adds what another process counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.paired.merge(&other.paired);
+        for (weight, events) in &other.requests {
+            let sum = self.requests.entry(*weight).or_default();
+            sum.candidate += events.candidate;
+            sum.stable += events.stable;
+        }
+        self.errors.merge(&other.errors);
+        self.slow.merge(&other.slow);
+        self.alerts.merge(&other.alerts);
+    }
+
+    /// Requests that the candidate has answered.
+    #[must_use]
+    pub fn exposed(&self) -> u64 {
+        self.requests.values().map(|events| events.candidate).sum()
+    }
+}
+
+/// What is tolerated, and how sure a verdict must be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Probability that a harmless candidate is ever rolled back.
+    pub alpha: f64,
+    /// Probability that a harmful one is ever taken for proven harmless.
+    pub beta: f64,
+    /// Errors and slow answers may be so many times the stable version's.
+    pub error_ratio: f64,
+    /// Alerts may be between 1/this and this times the stable version's.
+    pub alert_ratio: f64,
+    /// Errors may be at most this share of the candidate's requests.
+    pub error_share: f64,
+    /// Decisions may differ on at most this share of the requests.
+    pub disagreement: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { alpha: 0.001, beta: 0.05, error_ratio: 1.25, alert_ratio: 1.5, error_share: 0.01, disagreement: 0.05 }
+    }
+}
+
+/// One kind of harm.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Component {
+    /// Which.
+    pub name: &'static str,
+    /// Its share of the error rate; all add up to 1.
+    pub weight: f64,
+    /// ln of its e-value.
+    pub ln_e: f64,
+    /// What was found, for a person.
+    pub found: String,
+}
+
+/// What the evidence says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// All kinds of harm.
+    pub components: Vec<Component>,
+    /// ln of the weighted sum of the e-values; harm is proven from ln(1/α) up.
+    pub ln_e: f64,
+    /// ln of the e-value against "its alert rate is out of bounds"; harmlessness is proven from ln(1/β) up.
+    pub ln_e_alike: f64,
+    /// FAIL, PASS or HOLD, with the reason.
+    pub judgement: Judgement,
+}
+
+/// Judges counts. PASS needs proof that alerts stay within bounds and that the candidate scores what the stable version
+/// scores; nothing seen is HOLD.
+#[must_use]
+pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
+    let paired = &counts.paired;
+    let seen = paired.requests() + paired.unscored;
+    let percent = |share: f64| format!("{:.2} %", share * 100.0);
+    let ratio = paired.alert_ratio().map_or("no alerts yet".to_owned(), |ratio| format!("{ratio:.2} times the alerts"));
+    let arms =
+        |events: Events| format!("{} on the candidate, {} on the stable version", events.candidate, events.stable);
+    let differ = paired.raised + paired.lowered;
+    let split: Vec<(f64, u64, u64)> = counts
+        .requests
+        .iter()
+        .map(|(weight, events)| (f64::from(*weight) / 1e4, events.candidate, events.candidate + events.stable))
+        .collect();
+    let exposed = counts.exposed();
+    let errors = counts.errors.events();
+    let component = |name, weight, ln_e, found| Component { name, weight, ln_e, found };
+    let two_sided = |above: f64, below: f64| super::mixture([above, below].into_iter());
+    let components = vec![
+        component(
+            "unscored",
+            0.15,
+            ln_e_share(paired.unscored, seen, limits.error_share),
+            format!("{} of {seen} requests not scored", paired.unscored),
+        ),
+        component("more alerts", 0.15, paired.ln_e_more_alerts(limits.alert_ratio), ratio.clone()),
+        component("fewer alerts", 0.15, paired.ln_e_fewer_alerts(limits.alert_ratio), ratio),
+        component(
+            "disagreement",
+            0.1,
+            ln_e_share(differ, paired.requests(), limits.disagreement),
+            format!("{} of the decisions differ", percent(paired.disagreement().unwrap_or(0.0))),
+        ),
+        component("errors", 0.15, counts.errors.ln_e_above(limits.error_ratio), arms(errors)),
+        component(
+            "error share",
+            0.1,
+            ln_e_share(errors.candidate, exposed, limits.error_share),
+            format!("{} of {exposed} requests", errors.candidate),
+        ),
+        component("slow answers", 0.1, counts.slow.ln_e_above(limits.error_ratio), arms(counts.slow.events())),
+        component(
+            "alerts of the arms",
+            0.05,
+            two_sided(counts.alerts.ln_e_above(limits.alert_ratio), counts.alerts.ln_e_below(1.0 / limits.alert_ratio)),
+            arms(counts.alerts.events()),
+        ),
+        component("split", 0.05, ln_e_split(&split), format!("{exposed} requests went to the candidate")),
+    ];
+    let terms: Vec<f64> = components.iter().map(|component| component.weight.ln() + component.ln_e).collect();
+    let ln_e = super::mixture(terms.iter().copied()) + (terms.len() as f64).ln();
+    let ln_e_alike = paired.ln_e_alike(limits.alert_ratio);
+    let judgement = if ln_e >= -limits.alpha.ln() {
+        let worst = components.iter().max_by(|a, b| (a.weight.ln() + a.ln_e).total_cmp(&(b.weight.ln() + b.ln_e)));
+        let reason =
+            worst.map_or_else(String::new, |worst| format!("{}: {} (E {})", worst.name, worst.found, shown(ln_e)));
+        Judgement::Fail(reason)
+    } else if ln_e_alike >= -limits.beta.ln() {
+        Judgement::Pass
+    } else {
+        let most = limits.alert_ratio;
+        Judgement::Hold(format!(
+            "{} requests and {} alerts do not show yet that alerts stay within {:.2} to {most:.2} times the stable version's",
+            paired.requests(),
+            paired.both + paired.raised + paired.lowered,
+            1.0 / most
+        ))
+    };
+    Verdict { components, ln_e, ln_e_alike, judgement }
+}
+
+/// An e-value for people.
+fn shown(ln_e: f64) -> String {
+    if ln_e > 16.0 { format!("10^{:.0}", ln_e / std::f64::consts::LN_10) } else { format!("{:.0}", ln_e.exp()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_data_is_hold_and_weights_add_up() {
+        let verdict = judge(&Counts::default(), &Limits::default());
+        assert!(matches!(verdict.judgement, Judgement::Hold(_)) && verdict.ln_e.abs() < 1e-9);
+        let total: f64 = verdict.components.iter().map(|component| component.weight).sum();
+        assert!((total - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn each_harm_is_named() {
+        let quiet = Paired { both: 300, raised: 10, lowered: 12, neither: 50_000, unscored: 0 };
+        let judged = |counts: &Counts| judge(counts, &Limits::default()).judgement;
+        let good = Counts { paired: quiet, ..Counts::default() };
+        assert_eq!(judged(&good), Judgement::Pass);
+        let named = |counts: &Counts, name: &str| {
+            let Judgement::Fail(reason) = judged(counts) else { panic!("{name} is not seen") };
+            assert!(reason.starts_with(name), "{reason}");
+        };
+        named(&Counts { paired: Paired { raised: 400, ..quiet }, ..Counts::default() }, "more alerts");
+        named(&Counts { paired: Paired { both: 50, lowered: 262, ..quiet }, ..Counts::default() }, "fewer alerts");
+        named(&Counts { paired: Paired { unscored: 5_000, ..quiet }, ..Counts::default() }, "unscored");
+        let swapped = Paired { both: 300, raised: 4_000, lowered: 4_000, neither: 50_000, unscored: 0 };
+        named(&Counts { paired: swapped, ..Counts::default() }, "disagreement");
+        let mut failing = good.clone();
+        failing.errors.add(500, Events { candidate: 40, stable: 10 });
+        failing.requests.insert(500, Events { candidate: 5_000, stable: 95_000 });
+        named(&failing, "errors");
+        let mut skewed = good;
+        skewed.requests.insert(500, Events { candidate: 5_000, stable: 5_000 });
+        named(&skewed, "split");
+    }
+}

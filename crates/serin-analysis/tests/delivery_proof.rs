@@ -1,6 +1,6 @@
 //! The stated error rate, kept; and how soon harm is seen. `make proof-delivery` runs it with 10,000 rollouts a line and
 //! prints the tables; `PROOF_RUNS` sets the number.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code; the tables are what one looks at")]
+#![expect(clippy::print_stdout, reason = "test code; the tables are what one looks at")]
 
 use serin_analysis::evidence::allocation::{Allocation, Events};
 use serin_analysis::evidence::paired::{Paired, ln_e_discordant};

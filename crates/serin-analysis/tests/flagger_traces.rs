@@ -47,6 +47,10 @@ impl World for Scripted {
         self.candidate
     }
 
+    fn shadowed(&mut self) -> bool {
+        true
+    }
+
     fn call(&mut self, hook: &Webhook, _: Phase) -> Result<u16, String> {
         let status = self.next(&format!("h:{}", hook.name), "200");
         self.calls.push(format!("{}={status}", hook.name));
@@ -186,6 +190,9 @@ fn deviation_1_a_start_that_was_put_off_is_not_forgotten() {
         }
         fn candidate(&mut self) -> Readiness {
             Readiness::Ready
+        }
+        fn shadowed(&mut self) -> bool {
+            true
         }
         fn call(&mut self, hook: &Webhook, phase: Phase) -> Result<u16, String> {
             self.0.call(hook, phase)

@@ -6,19 +6,20 @@ use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
 use crate::metrics::Metrics;
+use crate::rollout::{Release, Split};
 use crate::scoring::decide::DecisionKeeping;
 use crate::scoring::fallback::FallbackPolicy;
 use crate::scoring::models::Models;
 use crate::scoring::shadow::Shadow;
 use crate::webhooks::{self, Webhooks};
-use crate::{about, artifacts, registry, scoring, tracking};
+use crate::{about, artifacts, registry, rollout, scoring, tracking};
 #[cfg(not(feature = "docs"))]
 use axum::Json;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, post};
 use serin_store::{Change, DecisionIds, Store, User};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -53,6 +54,10 @@ pub struct DataPlane {
     pub ids: Arc<DecisionIds>,
     /// Candidates that score what was decided.
     pub shadow: Option<Arc<Shadow>>,
+    /// Who gets the first model's traffic while a version is released.
+    pub split: Option<Arc<Split>>,
+    /// The task that moves it.
+    pub release: Option<Release>,
     /// What decides where a model cannot, or not in time.
     pub fallback: Arc<FallbackPolicy>,
     /// Time for a request, from its head to its decisions.
@@ -76,7 +81,13 @@ impl DataPlane {
 
 /// Every route of `serin serve`.
 pub fn data_plane(state: DataPlane) -> Router {
-    Router::new().merge(scoring::router(state.limits)).merge(contract()).layer(CatchPanicLayer::new()).with_state(state)
+    Router::new()
+        .merge(scoring::router(state.limits))
+        .route("/v1/rollout", get(rollout::handlers::status))
+        .route("/v1/rollout/{action}", post(rollout::handlers::control))
+        .merge(contract())
+        .layer(CatchPanicLayer::new())
+        .with_state(state)
 }
 
 /// The contract, and pages to read it and to try it.

@@ -2,7 +2,7 @@
 //! transaction of the change itself.
 
 use crate::sql::{Connection, args};
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, Tag};
 
 /// Who changes the registry, when and why.
 #[derive(Debug, Clone)]
@@ -52,6 +52,20 @@ pub(crate) async fn record(
 }
 
 impl Store {
+    /// Writes down how a version fared: `phase` is where its rollout ended. The version's tag `serin.rollout` says so, too.
+    ///
+    /// # Errors
+    /// When there is no such version, or the database fails.
+    pub async fn note_rollout(&self, model: &str, version: i64, phase: &str, change: Change) -> Result<(), StoreError> {
+        let (model, phase) = (model.to_owned(), phase.to_owned());
+        let tag = Tag::new("serin.rollout", format!("{phase}: {}", change.reason));
+        self.set_model_version_tag(&model, version, tag).await?;
+        self.write(move |connection| {
+            Box::pin(async move { record(connection, &model, Some(version), "rollout", &phase, &change).await })
+        })
+        .await
+    }
+
     /// The ledger of a model, newest first: `limit` rows after `offset`. A deleted model keeps its ledger.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub use artifacts::{ArtifactEntry, ArtifactFile, ArtifactPath, Artifacts};
 pub use collect::Collected;
 pub use db::{DatabaseUri, Store};
 pub use decision_log::{
-    DecidingModel, DecisionFiles, DecisionIds, DecisionLog, DecisionSegment, Erased, Fallback, LogLimits,
+    Assigned, DecidingModel, DecisionFiles, DecisionIds, DecisionLog, DecisionSegment, Erased, Fallback, LogLimits,
     LoggedDecision, LoggedShadow, NewDecision, NewShadow, Record, Recovered,
 };
 pub use entities::{LifecycleStage, Tag, ViewType};

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use serin_store::{
-    DecidingModel, DecisionFiles, DecisionIds, DecisionLog, Fallback, LogLimits, NewDecision, Recovered,
+    Assigned, DecidingModel, DecisionFiles, DecisionIds, DecisionLog, Fallback, LogLimits, NewDecision, Recovered,
 };
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -41,6 +41,7 @@ fn append(log: &DecisionLog, model: &Arc<DecidingModel>, names: &[&str]) -> Vec<
             score: 0.75,
             alert: true,
             fallback: None,
+            assigned: Some(Assigned { weight: 2500, candidate: true }),
             latency_ns: 12,
         })
         .collect();
@@ -188,6 +189,7 @@ fn an_entity_is_erased_from_what_is_sealed() {
         score: 0.5,
         alert: false,
         fallback: Some(Fallback::ALL[i]),
+        assigned: None,
         latency_ns: 0,
     };
     log.append(&live, &[decision(0, "ana"), decision(1, "bob")]).unwrap();
@@ -227,6 +229,7 @@ fn thirty_features_take_at_most_200_bytes() {
             score: 0.5,
             alert: false,
             fallback: None,
+            assigned: None,
             latency_ns: 0,
         };
         log.append(&wide, &[decision]).unwrap();
@@ -261,6 +264,7 @@ fn a_clock_that_jumps_loses_and_hides_nothing() {
             score: 0.5,
             alert: false,
             fallback: None,
+            assigned: None,
             latency_ns: 0,
         };
         log.append(&live, &[decision]).unwrap();

@@ -43,10 +43,10 @@ impl Paired {
         (stable > 0).then(|| (self.both + self.raised) as f64 / stable as f64)
     }
 
-    /// Share of requests on which they differ.
+    /// Of the requests on which either alerts, the share on which only one does (Jaccard's distance of the alerts).
     #[must_use]
     pub fn disagreement(&self) -> Option<f64> {
-        let n = self.requests();
+        let n = self.both + self.raised + self.lowered;
         (n > 0).then(|| (self.raised + self.lowered) as f64 / n as f64)
     }
 

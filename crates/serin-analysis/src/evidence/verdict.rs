@@ -56,13 +56,13 @@ pub struct Limits {
     pub alert_ratio: f64,
     /// Errors may be at most this share of the candidate's requests.
     pub error_share: f64,
-    /// Decisions may differ on at most this share of the requests.
+    /// Of the requests on which either alerts, at most this share may be alerts of one alone.
     pub disagreement: f64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { alpha: 0.001, beta: 0.05, error_ratio: 1.25, alert_ratio: 1.5, error_share: 0.01, disagreement: 0.05 }
+        Self { alpha: 0.001, beta: 0.05, error_ratio: 1.25, alert_ratio: 1.5, error_share: 0.01, disagreement: 0.7 }
     }
 }
 
@@ -124,8 +124,8 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
         component(
             "disagreement",
             0.1,
-            ln_e_share(differ, paired.requests(), limits.disagreement),
-            format!("{} of the decisions differ", percent(paired.disagreement().unwrap_or(0.0))),
+            ln_e_share(differ, paired.both + differ, limits.disagreement),
+            format!("{} of the alerts are one version's alone", percent(paired.disagreement().unwrap_or(0.0))),
         ),
         component("errors", 0.15, counts.errors.ln_e_above(limits.error_ratio), arms(errors)),
         component(
@@ -195,7 +195,7 @@ mod tests {
         named(&Counts { paired: Paired { raised: 400, ..quiet }, ..Counts::default() }, "more alerts");
         named(&Counts { paired: Paired { both: 50, lowered: 262, ..quiet }, ..Counts::default() }, "fewer alerts");
         named(&Counts { paired: Paired { unscored: 5_000, ..quiet }, ..Counts::default() }, "unscored");
-        let swapped = Paired { both: 300, raised: 4_000, lowered: 4_000, neither: 50_000, unscored: 0 };
+        let swapped = Paired { both: 30, raised: 400, lowered: 400, neither: 50_000, unscored: 0 };
         named(&Counts { paired: swapped, ..Counts::default() }, "disagreement");
         let mut failing = good.clone();
         failing.errors.add(500, Events { candidate: 40, stable: 10 });

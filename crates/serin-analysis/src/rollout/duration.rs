@@ -9,7 +9,7 @@ pub struct GoDuration(i64);
 impl GoDuration {
     /// Of milliseconds.
     #[must_use]
-    pub fn from_milliseconds(milliseconds: i64) -> Self {
+    pub const fn from_milliseconds(milliseconds: i64) -> Self {
         Self(milliseconds)
     }
 

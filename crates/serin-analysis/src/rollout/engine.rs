@@ -78,6 +78,15 @@ impl Rollout {
         }
     }
 
+    /// Whether it has begun and not ended.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Progressing | Phase::Waiting | Phase::WaitingPromotion | Phase::Promoting | Phase::Finalising
+        )
+    }
+
     fn reset(&mut self, phase: Phase) {
         self.phase = phase;
         (self.canary_weight, self.failed_checks, self.iterations) = (0, 0, 0);
@@ -135,6 +144,8 @@ pub trait World {
     fn stable(&mut self) -> Readiness;
     /// The candidate.
     fn candidate(&mut self) -> Readiness;
+    /// Whether the candidate has scored in the shadow for as long as it must before it gets traffic.
+    fn shadowed(&mut self) -> bool;
     /// Calls a webhook with the phase that it is to hear and returns the HTTP status, or why there is none.
     fn call(&mut self, hook: &Webhook, phase: Phase) -> Result<u16, String>;
     /// Takes a measurement of the candidate.
@@ -150,6 +161,21 @@ pub trait World {
 /// A webhook has said yes: Flagger takes 200 to 202.
 fn is_yes(answer: &Result<u16, String>) -> bool {
     matches!(answer, Ok(status) if *status <= 202)
+}
+
+/// Rolls back at once, as a person says.
+pub fn abort(rollout: &mut Rollout, canary: &Canary, world: &mut impl World, reason: &str) {
+    if rollout.is_under_way() {
+        rollout.last_applied = world.revision();
+        Tick { rollout, canary, world }.roll_back(reason);
+    }
+}
+
+/// Promotes at once, as a person says, whatever gates and evidence say.
+pub fn promote(rollout: &mut Rollout, canary: &Canary, world: &mut impl World) {
+    if matches!(rollout.phase, Phase::Progressing | Phase::WaitingPromotion) && world.candidate() == Readiness::Ready {
+        Tick { rollout, canary, world }.promote();
+    }
 }
 
 struct Tick<'a, W> {
@@ -194,10 +220,7 @@ impl<W: World> Tick<'_, W> {
 
     fn run(mut self) {
         let revision = self.world.revision();
-        let under_way = matches!(
-            self.rollout.phase,
-            Phase::Progressing | Phase::Waiting | Phase::WaitingPromotion | Phase::Promoting | Phase::Finalising
-        );
+        let under_way = self.rollout.is_under_way();
         // Deviation 6: what is promoted already starts nothing, however it comes back.
         let changed = revision != self.rollout.last_applied && revision != self.rollout.last_promoted;
         if !under_way && !changed {
@@ -324,6 +347,9 @@ impl<W: World> Tick<'_, W> {
     fn look(&mut self) {
         let beginning = self.rollout.route == Route::default() && self.rollout.iterations == 0;
         if beginning {
+            if !self.world.shadowed() {
+                return;
+            }
             // Deviation 4: announced once, and what has passed is not asked again while a gate is waited for. In the
             // eyes of Flagger's hooks the phase is always Progressing here.
             if !self.rollout.started {

@@ -3,6 +3,8 @@
 pub mod canary;
 mod duration;
 mod engine;
+mod extension;
 
 pub use duration::GoDuration;
-pub use engine::{Event, Judgement, Measured, Phase, Readiness, Rollout, Route, World, tick};
+pub use engine::{Event, Judgement, Measured, Phase, Readiness, Rollout, Route, World, abort, promote, tick};
+pub use extension::{Extension, OnHold};

@@ -25,6 +25,8 @@ use utoipa::OpenApi;
         crate::scoring::inference::model_version_ready,
         crate::scoring::inference::infer,
         crate::scoring::inference::infer_version,
+        crate::rollout::handlers::status,
+        crate::rollout::handlers::control,
     ),
     components(schemas(
         crate::scoring::wire::PredictRequest,

@@ -3,9 +3,10 @@
 use super::fallback::{Answering, Due, Standing};
 use super::live_model::LiveModel;
 use crate::http::error::ApiError;
+use crate::rollout::Step;
 use crate::routes::DataPlane;
 use serin_scoring::Decision;
-use serin_store::{DecisionLog, Fallback, NewDecision};
+use serin_store::{Assigned, DecidingModel, DecisionLog, Fallback, NewDecision};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,11 +47,18 @@ pub(super) struct Decided {
     pub(super) decisions: Vec<Decision>,
     /// What decided in the model's place, row by row; empty where it decided all.
     pub(super) fallbacks: Vec<Option<Fallback>>,
+    /// The release under way, and which rows its candidate decided.
+    released: Option<(Arc<Step>, Vec<bool>)>,
 }
 
 impl Decided {
     pub(super) fn fallback(&self, row: usize) -> Option<Fallback> {
         self.fallbacks.get(row).copied().flatten()
+    }
+
+    /// Who decided a row, where the release's candidate did.
+    pub(super) fn candidate(&self, row: usize) -> Option<&Step> {
+        self.released.as_ref().filter(|(_, candidate)| candidate[row]).map(|(step, _)| &**step)
     }
 }
 
@@ -73,7 +81,14 @@ pub(super) fn decide(
     let (decisions, fallbacks) = decisions(state, answering, features, timing.due)?;
     let now_ms = (state.clock)();
     let ids: Vec<[u8; 16]> = decisions.iter().map(|_| state.ids.next(now_ms)).collect();
-    let decided = Decided { ids, decisions, fallbacks };
+    let stable = decisions;
+    let mut decided = Decided { ids, decisions: stable.clone(), fallbacks, released: None };
+    if let Some(step) = state.split.as_ref().and_then(|split| split.step())
+        && answering.standing == Standing::Live
+        && Arc::ptr_eq(&step.stable, model)
+    {
+        release(&mut decided, step, features, subjects, timing.start);
+    }
     if let Some(keeping) = &state.decisions {
         record(state, keeping, model, features, subjects, &decided, timing.start)?;
     }
@@ -82,7 +97,7 @@ pub(super) fn decide(
         && decided.fallbacks.is_empty()
         && state.models.default_slot().live().is_some_and(|first| Arc::ptr_eq(&first, model))
     {
-        shadow.offer(model, features, &decided.ids, &decided.decisions);
+        shadow.offer(model, features, &decided.ids, &stable);
     }
     let alerts = decided.decisions.iter().filter(|decision| decision.alert).count() as u64;
     state.metrics.record_decisions(alerts, decided.decisions.len() as u64 - alerts);
@@ -142,6 +157,35 @@ fn decisions(
     Ok((decisions, fallbacks))
 }
 
+/// Lets the candidate of a release decide on its share. Where it has no number to say, the stable version's stands.
+fn release(decided: &mut Decided, step: Arc<Step>, features: &[f32], subjects: &[Subject<'_>], start: Instant) {
+    let package = &step.candidate.package;
+    let rows = decided.decisions.len();
+    let width = features.len() / rows.max(1);
+    let mut by_candidate = vec![false; rows];
+    let mut mapped = Vec::new();
+    for (row, features) in features.chunks_exact(width.max(1)).enumerate() {
+        let subject = subjects.get(row).map_or("", |subject| subject.transaction_id);
+        let mine = step.is_candidates(subject, &decided.ids[row]);
+        let mut error = decided.fallback(row).is_some() || decided.decisions[row].score.is_nan();
+        if mine {
+            step.mapped(features, &mut mapped);
+            let score = package.forest.score(&mapped);
+            error = score.is_nan();
+            if !error {
+                decided.decisions[row] = Decision::new(score, package.threshold);
+                by_candidate[row] = true;
+                if let Some(fallback) = decided.fallbacks.get_mut(row) {
+                    *fallback = None;
+                }
+            }
+        }
+        let took = (rows == 1).then(|| start.elapsed());
+        step.count(mine, decided.decisions[row].alert, error, took);
+    }
+    decided.released = Some((step, by_candidate));
+}
+
 fn record(
     state: &DataPlane,
     keeping: &DecisionKeeping,
@@ -152,29 +196,51 @@ fn record(
     start: Instant,
 ) -> Result<(), ApiError> {
     let latency_ns = u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX);
-    let rows = features.chunks_exact(model.package.signature.columns.len());
-    let made: Vec<NewDecision<'_>> = decided
-        .decisions
-        .iter()
-        .zip(&decided.ids)
-        .zip(rows)
-        .enumerate()
-        .map(|(i, ((decision, id), features))| {
-            let subject = subjects.get(i).copied().unwrap_or_default();
-            NewDecision {
-                id: *id,
-                transaction_id: subject.transaction_id,
-                entity: subject.entity,
-                event_time_ms: subject.event_time_ms,
-                features,
-                score: decision.score,
-                alert: decision.alert,
-                fallback: decided.fallback(i),
-                latency_ns,
-            }
-        })
-        .collect();
-    if let Err(error) = keeping.log.append(&model.deciding, &made) {
+    let rows: Vec<&[f32]> = features.chunks_exact(model.package.signature.columns.len()).collect();
+    let new = |i: usize, features, assigned| {
+        let subject = subjects.get(i).copied().unwrap_or_default();
+        NewDecision {
+            id: decided.ids[i],
+            transaction_id: subject.transaction_id,
+            entity: subject.entity,
+            event_time_ms: subject.event_time_ms,
+            features,
+            score: decided.decisions[i].score,
+            alert: decided.decisions[i].alert,
+            fallback: decided.fallback(i),
+            assigned,
+            latency_ns,
+        }
+    };
+    let Some((step, _)) = &decided.released else {
+        let made: Vec<NewDecision<'_>> = rows.iter().enumerate().map(|(i, row)| new(i, *row, None)).collect();
+        return append(state, keeping, &model.deciding, &made);
+    };
+    // Each version's decisions under its own name, and its own columns.
+    let (mut mine, mut mapped) = (Vec::new(), Vec::new());
+    for (i, row) in rows.iter().enumerate().filter(|(i, _)| decided.candidate(*i).is_some()) {
+        let mut columns = Vec::new();
+        step.mapped(row, &mut columns);
+        mine.push(i);
+        mapped.push(columns);
+    }
+    let assigned = |candidate| Some(Assigned { weight: step.weight(), candidate });
+    let made: Vec<NewDecision<'_>> = mine.iter().zip(&mapped).map(|(i, row)| new(*i, row, assigned(true))).collect();
+    if !made.is_empty() {
+        append(state, keeping, &step.candidate.deciding, &made)?;
+    }
+    let stable = rows.iter().enumerate().filter(|(i, _)| decided.candidate(*i).is_none());
+    let made: Vec<NewDecision<'_>> = stable.map(|(i, row)| new(i, *row, assigned(false))).collect();
+    if made.is_empty() { Ok(()) } else { append(state, keeping, &model.deciding, &made) }
+}
+
+fn append(
+    state: &DataPlane,
+    keeping: &DecisionKeeping,
+    model: &Arc<DecidingModel>,
+    made: &[NewDecision<'_>],
+) -> Result<(), ApiError> {
+    if let Err(error) = keeping.log.append(model, made) {
         state.metrics.record_unlogged(made.len() as u64, keeping.when_full);
         if keeping.when_full == WhenFull::Refuse {
             tracing::error!("decisions cannot be logged, so none is given: {error}");

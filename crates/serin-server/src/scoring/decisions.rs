@@ -212,29 +212,39 @@ fn answer(
     }
     let features = cells.finish()?;
     let decided = decide(state, &answering, &features, &subjects, timing)?;
-    let reasons_of = |features: &[f32], alert: bool| match request.explain {
+    let reasons_of = |model: &LiveModel, features: &[f32], alert: bool| match request.explain {
         Explain::All => reasons(model, features, request.max_reasons).map(Some),
         Explain::Alerts if alert => reasons(model, features, request.max_reasons).map(Some),
         Explain::Alerts | Explain::None => Ok(None),
     };
     let rows = features.chunks_exact(model.package.signature.columns.len());
     let explained = rows.zip(&decided.decisions).enumerate().map(|(i, (row, decision))| match decided.fallback(i) {
-        None | Some(Fallback::LastGood) => reasons_of(row, decision.alert),
+        None | Some(Fallback::LastGood) => match decided.candidate(i) {
+            None => reasons_of(model, row, decision.alert),
+            Some(step) => {
+                let mut columns = Vec::new();
+                step.mapped(row, &mut columns);
+                reasons_of(&step.candidate, &columns, decision.alert)
+            }
+        },
         // The model has not said it, so its columns explain nothing.
         Some(_) => Ok(None),
     });
     let explained = explained.collect::<Result<Vec<_>, ApiError>>()?;
     let made = decided.decisions.iter().zip(&decided.ids).zip(&subjects).zip(explained).enumerate();
-    let decisions = made.map(|(i, (((decision, id), subject), reasons))| DecisionMade {
-        fallback: decided.fallback(i).map(Fallback::name),
-        reasons,
-        decision_id: uuid::Uuid::from_bytes(*id).to_string(),
-        transaction_id: subject.transaction_id.to_owned(),
-        score: Some(decision.score).filter(|score| !score.is_nan()),
-        action: if decision.alert { Action::Alert } else { Action::Pass },
-        threshold: model.package.threshold,
-        model_name: model.name.clone(),
-        model_version: model.version.clone(),
+    let decisions = made.map(|(i, (((decision, id), subject), reasons))| {
+        let by = decided.candidate(i).map_or(model, |step| &step.candidate);
+        DecisionMade {
+            fallback: decided.fallback(i).map(Fallback::name),
+            reasons,
+            decision_id: uuid::Uuid::from_bytes(*id).to_string(),
+            transaction_id: subject.transaction_id.to_owned(),
+            score: Some(decision.score).filter(|score| !score.is_nan()),
+            action: if decision.alert { Action::Alert } else { Action::Pass },
+            threshold: by.package.threshold,
+            model_name: by.name.clone(),
+            model_version: by.version.clone(),
+        }
     });
     Ok(DecisionsResponse { decisions: decisions.collect() })
 }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use serde::Serialize;
 use serin_store::ResolvedModel;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use utoipa::ToSchema;
 
 /// Holds the live model of one name. Readers never wait.
@@ -22,6 +22,7 @@ pub struct ModelSlot {
     refused: ArcSwapOption<Refused>,
     loads: AtomicU64,
     refusals: AtomicU64,
+    resting: AtomicBool,
 }
 
 /// Why a newer model does not answer.
@@ -47,6 +48,7 @@ impl ModelSlot {
             refused: ArcSwapOption::empty(),
             loads: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
+            resting: AtomicBool::new(false),
         }
     }
 
@@ -87,6 +89,17 @@ impl ModelSlot {
         Ok(model)
     }
 
+    /// Lets its model go: nobody asks it until the next one is loaded.
+    pub fn rest(&self) {
+        self.resting.store(true, Ordering::Relaxed);
+        self.live.store(None);
+        self.refused.store(None);
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn can_answer(&self, fallback: &FallbackPolicy) -> bool {
         Answering::of(self, fallback).is_ok()
     }
@@ -105,6 +118,7 @@ impl ModelSlot {
         self.loads.fetch_add(1, Ordering::Relaxed);
         self.refused.store(None);
         self.live.store(Some(Arc::clone(&model)));
+        self.resting.store(false, Ordering::Relaxed);
         Ok(model)
     }
 }

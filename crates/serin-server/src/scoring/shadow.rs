@@ -123,6 +123,7 @@ fn score(shadow: &Weak<Shadow>, log: Option<&DecisionLog>) {
             for (slot, compared) in &shadow.candidates {
                 match slot.live() {
                     Some(candidate) => compare(&candidate, batch, compared, &mut positions, log),
+                    None if slot.is_resting() => {}
                     None => {
                         compared.unscored.fetch_add(rows as u64, Ordering::Relaxed);
                     }

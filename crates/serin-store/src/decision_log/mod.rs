@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use reader::{DecisionFiles, DecisionSegment, Erased};
 pub use record::{
-    Fallback, LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record,
+    Assigned, Fallback, LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record,
 };
 
 /// How often age and retention are looked at.

@@ -3,7 +3,7 @@
 //! A segment is [`MAGIC`] and frames: `length u32 · CRC-32 u32 of the payload · payload`. A payload begins with its
 //! kind:
 //!
-//! - 1, a decision: `flags u8 · model u16 · id 16 · score u32 · latency_ns u32 · [event_time_ms i64] · length u8 ·
+//! - 1, a decision: `flags u8 · model u16 · id 16 · score u32 · latency_ns u32 · [weight u16] · [event_time_ms i64] · length u8 ·
 //!   transaction id · length u8 · entity · features f32…`
 //! - 2, a model: `number u16 · threshold u32 · width u16 · sha256 32 · length u16 · name · length u16 · version`,
 //!   before its first decision;
@@ -24,6 +24,19 @@ const EVENT_TIME: u8 = 2;
 /// Two bits above it hold the position of the fallback in [`Fallback::ALL`].
 const BY_FALLBACK: u8 = 4;
 const FALLBACK_SHIFT: u8 = 3;
+
+/// The decision belongs to a release: its weight follows the latency.
+const ASSIGNED: u8 = 32;
+const CANDIDATE: u8 = 64;
+
+/// The share of a release, and whose the decision was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned {
+    /// The candidate's share of the traffic at that time, in units of 1/10,000.
+    pub weight: u16,
+    /// The candidate decided; the stable version otherwise.
+    pub candidate: bool,
+}
 
 /// What decided where the model did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +101,8 @@ pub struct NewDecision<'a> {
     pub alert: bool,
     /// What decided in the model's place.
     pub fallback: Option<Fallback>,
+    /// The release it was a part of.
+    pub assigned: Option<Assigned>,
     /// Nanoseconds from the request's head to the decision.
     pub latency_ns: u32,
 }
@@ -144,6 +159,8 @@ pub struct LoggedDecision<'a> {
     pub alert: bool,
     /// What decided in the model's place; the score is the model's only without it, or by the last good one.
     pub fallback: Option<Fallback>,
+    /// The release it was a part of.
+    pub assigned: Option<Assigned>,
     /// Nanoseconds.
     pub latency_ns: u32,
     /// The features' bytes.
@@ -198,11 +215,16 @@ pub(super) fn put_decision(out: &mut Vec<u8>, model: u16, decision: &NewDecision
         let alert = if decision.alert { ALERT } else { 0 };
         let timed = if decision.event_time_ms.is_some() { EVENT_TIME } else { 0 };
         let fallback = decision.fallback.map_or(0, |by| BY_FALLBACK | ((by as u8) << FALLBACK_SHIFT));
-        out.extend_from_slice(&[DECISION, alert | timed | fallback]);
+        let assigned =
+            decision.assigned.map_or(0, |assigned| ASSIGNED | if assigned.candidate { CANDIDATE } else { 0 });
+        out.extend_from_slice(&[DECISION, alert | timed | fallback | assigned]);
         out.extend_from_slice(&model.to_le_bytes());
         out.extend_from_slice(&decision.id);
         out.extend_from_slice(&decision.score.to_bits().to_le_bytes());
         out.extend_from_slice(&decision.latency_ns.to_le_bytes());
+        if let Some(assigned) = decision.assigned {
+            out.extend_from_slice(&assigned.weight.to_le_bytes());
+        }
         if let Some(time) = decision.event_time_ms {
             out.extend_from_slice(&time.to_le_bytes());
         }
@@ -316,6 +338,10 @@ impl<'a> Frames<'a> {
         let id = rest.array()?;
         let score = f32::from_bits(u32::from_le_bytes(rest.array()?));
         let latency_ns = u32::from_le_bytes(rest.array()?);
+        let assigned = match flags & ASSIGNED {
+            0 => None,
+            _ => Some(Assigned { weight: u16::from_le_bytes(rest.array()?), candidate: flags & CANDIDATE != 0 }),
+        };
         let event_time_ms = if flags & EVENT_TIME == 0 { None } else { Some(i64::from_le_bytes(rest.array()?)) };
         let [length] = rest.array()?;
         let transaction_id = rest.text(usize::from(length))?;
@@ -333,6 +359,7 @@ impl<'a> Frames<'a> {
             score,
             alert,
             fallback,
+            assigned,
             latency_ns,
             features,
         })

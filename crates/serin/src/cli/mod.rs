@@ -1,11 +1,13 @@
 //! Every command and option.
 
+mod rollout;
 mod serving;
 
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub(crate) use rollout::{Rollout, RolloutAction, Scoring};
 pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve};
 #[cfg(feature = "train")]
 pub(crate) use serving::{LogOptions, Reasons};
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     User(User),
     /// Answer POST /predict with a registered model
     Serve(Serve),
+    /// Release a version step by step: start, look, promote, abort; explain what a canary.yaml does
+    Rollout(Rollout),
     /// Show logged decisions, re-score them to the same bits or with another model, erase them by entity
     Replay(Replay),
     /// Write logged decisions as Parquet, for DuckDB, pandas and Spark

@@ -14,6 +14,15 @@ pub(crate) struct Serve {
     /// A candidate that scores everything the first model decides, off the response path; once for each
     #[arg(long, value_name = "URI")]
     pub(crate) shadow: Vec<String>,
+    /// Release versions by these rules: a file of Flagger's Canary objects; the first model must be an alias or a stage
+    #[arg(long, value_name = "FILE", env = "SERIN_CANARY")]
+    pub(crate) canary: Option<PathBuf>,
+    /// Version to release [default: models:/NAME@challenger of the first model]
+    #[arg(long, value_name = "URI", requires = "canary")]
+    pub(crate) candidate: Option<String>,
+    /// Allow looks closer together than Flagger's 10 seconds, for demonstrations and tests
+    #[arg(long, requires = "canary")]
+    pub(crate) fast_canary: bool,
     #[command(flatten)]
     pub(crate) state: State,
     /// Address to listen on

@@ -60,6 +60,9 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     let serving = Serve {
         model: vec!["models:/fraud_detection/Production".into()],
         shadow: Vec::new(),
+        canary: None,
+        candidate: None,
+        fast_canary: false,
         log: LogOptions::default(),
         fallback: FallbackOptions::default(),
         tls_cert: None,

@@ -16,6 +16,7 @@ mod load;
 #[cfg(feature = "train")]
 mod progress;
 mod replay;
+mod rollout;
 mod serve;
 #[cfg(feature = "server")]
 mod server;
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         #[cfg(feature = "server")]
         Command::User(args) => runtime()?.block_on(user::run(&args)),
         Command::Serve(args) => runtime()?.block_on(serve::run(&args)),
+        Command::Rollout(args) => runtime()?.block_on(rollout::run(&args)),
         Command::Replay(args) => runtime()?.block_on(replay::run(&args)),
         #[cfg(feature = "train")]
         Command::Export(args) => runtime()?.block_on(export::run(&args)),
@@ -63,7 +65,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Epoch milliseconds now: the only clock; everything below is told the time.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 

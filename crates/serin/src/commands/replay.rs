@@ -140,6 +140,9 @@ fn shown(decision: &LoggedDecision<'_>) -> Value {
         "threshold": shortest(decision.model.threshold),
         "action": action(decision.alert),
         "fallback": decision.fallback.map(Fallback::name),
+        "release": decision.assigned.map(|assigned| json!({
+            "candidate_weight": f64::from(assigned.weight) / 1e4, "arm": if assigned.candidate { "candidate" } else { "stable" },
+        })),
         "latency_us": f64::from(decision.latency_ns) / 1e3,
     })
 }

@@ -2,14 +2,14 @@
 
 use super::last_good::LastGood;
 use super::listening::{DRAIN, bind, shutdown_signal};
-use super::say;
+use super::{rollout, say};
 use crate::cli::{FallbackOptions, LogFull, Serve};
 use crate::registry::Registry;
 use anyhow::Context;
 use serin_scoring::Rules;
 use serin_server::{
     ApiKeys, Connections, DataPlane, DecisionKeeping, FallbackPolicy, Limits, LiveModel, LoadError, ModelSlot, Models,
-    Shadow, Step, Tls, WhenFull, Workers,
+    Release, Releasing, Shadow, Split, Step, Tls, WhenFull, Workers,
 };
 use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;
@@ -83,11 +83,38 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
     let models = Models::new(slots[..answering].to_vec()).map_err(anyhow::Error::msg).context("--model")?;
     let folder = log_folder(args, registry.is_some());
     let decisions = folder.as_deref().map(|folder| open_log(args, folder)).transpose()?;
-    let shadow = match &slots[answering..] {
+    let released = args.canary.as_deref().map(|file| released(args, file, &uris[0])).transpose()?;
+    let mut candidates = slots[answering..].to_vec();
+    candidates.extend(released.as_ref().map(|(_, slot, _)| Arc::clone(slot)));
+    let shadow = match &candidates[..] {
         [] => None,
-        candidates => {
-            Some(Shadow::start(candidates.to_vec(), decisions.as_ref().map(|keeping| Arc::clone(&keeping.log)))?)
+        _ => Some(Shadow::start(candidates, decisions.as_ref().map(|keeping| Arc::clone(&keeping.log)))?),
+    };
+    let (split, release) = match (released, &shadow, &registry) {
+        (Some((rules, candidate, uri)), Some(shadow), Some(registry)) => {
+            let split = Arc::new(Split::default());
+            let name = slots[0].name().to_owned();
+            let releasing = Releasing {
+                canary: rules.canary,
+                templates: rules.templates,
+                providers: rules.providers,
+                shortest_ms: if args.fast_canary { 50 } else { 10_000 },
+                stable: Arc::clone(&slots[0]),
+                candidate,
+                shadow: Arc::clone(shadow),
+                split: Arc::clone(&split),
+                registrar: Arc::new(rollout::Watched {
+                    registry: registry.clone(),
+                    live: uris[0].clone(),
+                    candidate: uri,
+                    name: name.clone(),
+                }),
+                file: args.state.state.join("rollout").join(format!("{}.json", name.replace(['/', '\\', ':'], "_"))),
+                clock: super::now_ms,
+            };
+            (Some(split), Some(Release::start(releasing).map_err(anyhow::Error::msg).context("--canary")?))
         }
+        _ => (None, None),
     };
     let keys = match &args.api_key_file {
         None => None,
@@ -103,6 +130,8 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         decisions,
         ids: Arc::default(),
         shadow,
+        split,
+        release,
         fallback,
         deadline: args.fallback.deadline.map(|seconds| Duration::from_secs_f64(seconds.clamp(1e-6, 3600.0))),
         keys,
@@ -219,6 +248,27 @@ async fn renew(tls: Arc<Tls>, every: Duration) {
             Err(error) => tracing::error!("a changed certificate is not used, the one before stays: {error}"),
         }
     }
+}
+
+/// Rules of a release, where its candidates are loaded, and which version that is.
+fn released(args: &Serve, file: &Path, live: &ModelUri) -> anyhow::Result<(rollout::Rules, Arc<ModelSlot>, ModelUri)> {
+    let rules = rollout::read(file)?;
+    let ignored = rules.canary.ignored();
+    if !ignored.is_empty() {
+        tracing::info!("{}: without effect outside a cluster: {}", file.display(), ignored.join(", "));
+    }
+    let (ModelUri::Alias(name, _) | ModelUri::Stage(name, _)) = live else {
+        anyhow::bail!(
+            "--canary moves an alias or a stage: serve models:/NAME@champion or models:/NAME/Production, not {live}"
+        );
+    };
+    let candidate = match &args.candidate {
+        Some(uri) => uri.parse().map_err(anyhow::Error::msg).context("--candidate")?,
+        None => ModelUri::Alias(name.clone(), "challenger".to_owned()),
+    };
+    let slot = Arc::new(ModelSlot::new(name.clone(), candidate.to_string()));
+    slot.rest();
+    Ok((rules, slot, candidate))
 }
 
 /// What requests call the model.

@@ -1,5 +1,6 @@
 //! Where a command keeps its runs and models: the state folder, or a tracking server over HTTP.
 
+mod releasing;
 mod remote;
 #[cfg(feature = "train")]
 mod remote_writing;

@@ -27,9 +27,13 @@ pub(crate) struct TrackingServer {
 /// An answer that is no success.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {message}")]
-pub(super) struct Refused {
-    pub(super) code: String,
+struct Refused {
+    code: String,
     message: String,
+}
+
+pub(super) fn is(error: &anyhow::Error, code: &str) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == code)
 }
 
 impl TrackingServer {

@@ -1,6 +1,6 @@
 //! What `serin train` writes to a tracking server.
 
-use super::remote::{Place, Refused, TrackingServer, encoded, text};
+use super::remote::{Place, TrackingServer, encoded, is, text};
 use super::writing::{Registration, Stored};
 use anyhow::Context;
 use reqwest::Method;
@@ -142,8 +142,4 @@ fn double(value: f64) -> Value {
     } else {
         json!(value)
     }
-}
-
-fn is(error: &anyhow::Error, code: &str) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == code)
 }

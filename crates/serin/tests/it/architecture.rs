@@ -11,6 +11,7 @@ const ARROWS: [&str; 17] = [
     "serin -> serin-store",
     "serin -> serin-training",
     "serin-dataset -> serin-scoring",
+    "serin-server -> serin-analysis",
     "serin-server -> serin-scoring",
     "serin-server -> serin-store",
     "serin-training -> serin-analysis",

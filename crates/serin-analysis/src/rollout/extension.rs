@@ -1,0 +1,103 @@
+//! What serin adds to a Canary, as annotations, so that Flagger reads the same file.
+
+use super::GoDuration;
+use super::canary::Canary;
+use crate::evidence::Limits;
+
+const PREFIX: &str = "serin.dev/";
+
+/// What becomes of a candidate about which too little is known after so long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnHold {
+    /// It is rolled back.
+    Rollback,
+    /// It is promoted.
+    Promote,
+    /// A person decides.
+    #[default]
+    Wait,
+}
+
+/// Annotations below `serin.dev/`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extension {
+    /// `evidence: off` leaves the verdict to metrics and webhooks, as Flagger does.
+    pub evidence: bool,
+    /// `alpha`, `tolerance` (alert ratio) and the like.
+    pub limits: Limits,
+    /// `min-shadow`: time in the shadow before the first request, milliseconds.
+    pub min_shadow_ms: i64,
+    /// `max-hold`: time that a promotion waits for proof, milliseconds.
+    pub max_hold_ms: Option<i64>,
+    /// `on-hold`: what then.
+    pub on_hold: OnHold,
+    /// `slow`: answers above it are slow, milliseconds.
+    pub slow_ms: i64,
+}
+
+impl Default for Extension {
+    fn default() -> Self {
+        Self {
+            evidence: true,
+            limits: Limits::default(),
+            min_shadow_ms: 60_000,
+            max_hold_ms: None,
+            on_hold: OnHold::Wait,
+            slow_ms: 50,
+        }
+    }
+}
+
+impl Extension {
+    /// Reads the annotations of a canary.
+    ///
+    /// # Errors
+    /// With the annotation that is unknown or says nothing that it could.
+    pub fn of(canary: &Canary) -> Result<Self, String> {
+        let mut found = Self::default();
+        for (name, value) in &canary.metadata.annotations {
+            let Some(key) = name.strip_prefix(PREFIX) else { continue };
+            let wrong = |expected: &str| format!("metadata.annotations.{name}: {value:?} is not {expected}");
+            let number = |least: f64, most: f64, expected: &str| {
+                value
+                    .parse()
+                    .ok()
+                    .filter(|number: &f64| *number > least && *number < most)
+                    .ok_or_else(|| wrong(expected))
+            };
+            let time =
+                || GoDuration::parse(value).map(GoDuration::milliseconds).map_err(|_| wrong("a duration such as 5m"));
+            match key {
+                "evidence" => {
+                    found.evidence = match value.as_str() {
+                        "on" => true,
+                        "off" => false,
+                        _ => return Err(wrong("on or off")),
+                    }
+                }
+                "alpha" => found.limits.alpha = number(0.0, 0.5, "a probability below 0.5")?,
+                "beta" => found.limits.beta = number(0.0, 0.5, "a probability below 0.5")?,
+                "tolerance" => found.limits.alert_ratio = number(1.0, 100.0, "a ratio above 1")?,
+                "max-disagreement" => found.limits.disagreement = number(0.0, 0.9, "a share below 0.9")?,
+                "max-errors" => found.limits.error_share = number(0.0, 0.9, "a share below 0.9")?,
+                "min-shadow" => found.min_shadow_ms = time()?,
+                "max-hold" => found.max_hold_ms = Some(time()?),
+                "slow" => found.slow_ms = time()?,
+                "on-hold" => {
+                    found.on_hold = match value.as_str() {
+                        "rollback" => OnHold::Rollback,
+                        "promote" => OnHold::Promote,
+                        "wait" => OnHold::Wait,
+                        _ => return Err(wrong("rollback, promote or wait")),
+                    }
+                }
+                _ => {
+                    return Err(format!(
+                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, max-disagreement, max-errors, min-shadow, max-hold, on-hold and slow"
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+}

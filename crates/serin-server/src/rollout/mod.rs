@@ -1,0 +1,11 @@
+//! Progressive delivery in the data plane: the split of traffic, the task that moves it, and how people look at it.
+
+pub(crate) mod handlers;
+mod messages;
+mod release;
+mod split;
+mod world;
+
+pub use release::{Control, Registrar, Release, Releasing};
+pub use split::Split;
+pub(crate) use split::Step;

@@ -1,0 +1,536 @@
+//! The task of a data plane that releases versions: looks, moves the split, keeps its state.
+//!
+//! Everything that outlives the process is in one file, written whole after every look; what was counted since is lost
+//! with the process, and nothing else.
+
+use super::split::{BOUNDS_MS, Split, Step, WHOLE};
+use super::world::Clients;
+use crate::scoring::live_model::LiveModel;
+use crate::scoring::models::ModelSlot;
+use crate::scoring::shadow::{Compared, Shadow};
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serin_analysis::evidence::allocation::Events;
+use serin_analysis::evidence::paired::Paired;
+use serin_analysis::evidence::{Counts, Verdict, judge};
+use serin_analysis::rollout::canary::{AlertProvider, Canary, MetricTemplate, Severity};
+use serin_analysis::rollout::{self, Extension, Judgement, Phase, Rollout};
+use serin_store::ResolvedModel;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Between two looks at the evidence; harm that is proven is not left to the next look of the rollout.
+const LOOK: Duration = Duration::from_millis(200);
+/// Entries of the history that are kept.
+const HISTORY: usize = 500;
+
+/// The registry, as a release needs it.
+pub trait Registrar: Send + Sync + 'static {
+    /// The version that should be live, brought to this machine; none where nothing is named.
+    fn candidate(&self) -> BoxFuture<'_, Result<Option<ResolvedModel>, String>>;
+    /// Makes it the live version, unless it is already.
+    fn promote(&self, version: i64, reason: String) -> BoxFuture<'_, Result<(), String>>;
+    /// Writes down how a version fared.
+    fn note(&self, version: i64, phase: &'static str, reason: String) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// What a release is made of.
+pub struct Releasing {
+    /// The rules.
+    pub canary: Canary,
+    /// Queries that they name.
+    pub templates: Vec<MetricTemplate>,
+    /// Where alerts go.
+    pub providers: Vec<AlertProvider>,
+    /// Least time between looks, milliseconds.
+    pub shortest_ms: i64,
+    /// The live version.
+    pub stable: Arc<ModelSlot>,
+    /// Where candidates are loaded.
+    pub candidate: Arc<ModelSlot>,
+    /// Scores all traffic with the candidate; its slot must be among its candidates.
+    pub shadow: Arc<Shadow>,
+    /// What the response path reads.
+    pub split: Arc<Split>,
+    /// The registry.
+    pub registrar: Arc<dyn Registrar>,
+    /// Where the state is kept.
+    pub file: PathBuf,
+    /// Epoch milliseconds now.
+    pub clock: fn() -> i64,
+}
+
+impl std::fmt::Debug for Releasing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Releasing").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// What a person may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Whatever gates and evidence say.
+    Promote,
+    /// Roll back.
+    Abort,
+    /// Stay.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+/// One line of the history.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) at_ms: i64,
+    pub(super) severity: Severity,
+    pub(super) message: String,
+}
+
+/// What outlives the process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Saved {
+    pub(super) rollout: Rollout,
+    pub(super) counts: Counts,
+    /// Of the split: another one for every rollout, so that nobody is the candidate's for ever.
+    pub(super) salt: u64,
+    pub(super) paused: bool,
+    pub(super) began_ms: i64,
+    pub(super) shadow_since_ms: Option<i64>,
+    pub(super) hold_since_ms: Option<i64>,
+    /// Version that was made live in the registry.
+    pub(super) promoted: Option<String>,
+    pub(super) history: Vec<Entry>,
+}
+
+/// A release under way, as handlers see it.
+#[derive(Debug, Clone)]
+pub struct Release {
+    commands: mpsc::UnboundedSender<Control>,
+    shown: Arc<Mutex<serde_json::Value>>,
+}
+
+impl Release {
+    /// Starts the task.
+    ///
+    /// # Errors
+    /// When the file of the state is not what it should be, or the annotations of the canary are not.
+    pub fn start(releasing: Releasing) -> Result<Self, String> {
+        let extension = Extension::of(&releasing.canary)?;
+        let saved = match std::fs::read(&releasing.file) {
+            Ok(bytes) => Some(
+                serde_json::from_slice(&bytes)
+                    .map_err(|error| format!("{}: {error}; move it away to start anew", releasing.file.display()))?,
+            ),
+            Err(_) => None,
+        };
+        let (commands, received) = mpsc::unbounded_channel();
+        let shown = Arc::new(Mutex::new(serde_json::Value::Null));
+        let task = Task {
+            extension,
+            clients: Clients::new()?,
+            saved,
+            wanted: None,
+            steps: Vec::new(),
+            baseline: Paired::default(),
+            refused: None,
+            latency: [0; BOUNDS_MS.len() + 1],
+            measured: Events::default(),
+            shown: Arc::clone(&shown),
+            releasing,
+        };
+        // Hooks and queries are waited for, so it has a thread of its own.
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name("rollout".to_owned())
+            .spawn(move || task.run(&runtime, received))
+            .map_err(|error| error.to_string())?;
+        Ok(Self { commands, shown })
+    }
+
+    /// Says something to it.
+    pub(super) fn control(&self, control: Control) {
+        // The thread ends only with the process.
+        let _ = self.commands.send(control);
+    }
+
+    /// As JSON.
+    pub(super) fn shown(&self) -> serde_json::Value {
+        lock(&self.shown).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread's own.
+pub(super) struct Task {
+    pub(super) releasing: Releasing,
+    pub(super) extension: Extension,
+    pub(super) clients: Clients,
+    saved: Option<Saved>,
+    /// What the registry last said.
+    pub(super) wanted: Option<ResolvedModel>,
+    /// Splits of this process whose counts are not yet in the state: requests under way may still count there.
+    steps: Vec<Arc<Step>>,
+    /// What the shadow had counted when this candidate was loaded, or was last added to the state.
+    baseline: Paired,
+    /// Version that cannot be loaded, and why.
+    pub(super) refused: Option<(String, String)>,
+    /// What the built-in metrics have looked at.
+    pub(super) latency: [u64; BOUNDS_MS.len() + 1],
+    pub(super) measured: Events,
+    shown: Arc<Mutex<serde_json::Value>>,
+}
+
+impl Task {
+    fn run(mut self, runtime: &tokio::runtime::Handle, mut commands: mpsc::UnboundedReceiver<Control>) {
+        let mut next_ms = 0;
+        loop {
+            let command = runtime.block_on(async { tokio::time::timeout(LOOK, commands.recv()).await });
+            let command = match command {
+                Ok(None) => return,
+                Ok(command) => command,
+                Err(_) => None,
+            };
+            let now_ms = (self.releasing.clock)();
+            // A clock that is set back must not stop it for years.
+            let interval = self.releasing.canary.spec.analysis.interval_ms(self.releasing.shortest_ms);
+            let due = now_ms >= next_ms || next_ms - now_ms > interval;
+            if due {
+                match runtime.block_on(self.releasing.registrar.candidate()) {
+                    Ok(wanted) => self.wanted = wanted,
+                    Err(error) => tracing::warn!("the registry cannot be asked for a candidate: {error}"),
+                }
+            }
+            let Some(mut saved) = self.take_saved(now_ms) else { continue };
+            self.load(&mut saved, now_ms);
+            self.gather(&mut saved);
+            let before = (saved.rollout.clone(), saved.paused);
+            let harm = matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion)
+                && matches!(self.judge(&saved).judgement, Judgement::Fail(_));
+            if let Some(command) = command {
+                self.obey(command, &mut saved, runtime);
+            } else if (due && !saved.paused) || harm {
+                self.look(&mut saved, runtime);
+            }
+            if due {
+                next_ms = now_ms + interval;
+            }
+            self.finish_promotion(&mut saved, runtime);
+            self.route(&mut saved);
+            if due || before != (saved.rollout.clone(), saved.paused) {
+                self.save(&saved);
+            }
+            self.show(&saved);
+            self.saved = Some(saved);
+        }
+    }
+
+    /// The state, begun when the first version is live.
+    fn take_saved(&mut self, now_ms: i64) -> Option<Saved> {
+        let live = self.releasing.stable.live();
+        match self.saved.take() {
+            Some(mut saved) => {
+                // Moved by hand, while nothing was released.
+                if let Some(live) = live.filter(|_| !saved.rollout.is_under_way()) {
+                    saved.rollout.last_promoted.clone_from(&live.version);
+                }
+                Some(saved)
+            }
+            None => Some(Saved {
+                rollout: Rollout::initialized(&live?.version),
+                counts: Counts::default(),
+                salt: 0,
+                paused: false,
+                began_ms: now_ms,
+                shadow_since_ms: None,
+                hold_since_ms: None,
+                promoted: None,
+                history: Vec::new(),
+            }),
+        }
+    }
+
+    /// Loads the candidate that is wanted, lets go of one that is not.
+    fn load(&mut self, saved: &mut Saved, now_ms: i64) {
+        let slot = &self.releasing.candidate;
+        if !saved.rollout.candidate_wanted {
+            if slot.live().is_some() {
+                slot.rest();
+            }
+            return;
+        }
+        let version = &saved.rollout.last_applied;
+        if slot.live().is_some_and(|loaded| loaded.version == *version)
+            || self.refused.as_ref().is_some_and(|(refused, _)| refused == version)
+        {
+            return;
+        }
+        let Some(wanted) = self.wanted.as_ref().filter(|wanted| version_of(wanted) == *version) else { return };
+        match slot.switch_to(wanted, now_ms) {
+            Ok(loaded) => {
+                tracing::info!(version = loaded.version, "candidate loaded");
+                self.baseline = self.compared();
+                saved.shadow_since_ms.get_or_insert(now_ms);
+                self.refused = None;
+            }
+            Err(error) => {
+                let message = format!("version {version} is refused: {error}");
+                self.refused = Some((version.clone(), error.to_string()));
+                Self::remember(saved, Entry { at_ms: now_ms, severity: Severity::Error, message });
+            }
+        }
+    }
+
+    /// What the shadow has counted of the candidate's slot so far.
+    fn compared(&self) -> Paired {
+        let read = |compared: &Compared| {
+            let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let (all, alerts) = (count(&compared.decisions), count(&compared.alerts));
+            let (raised, lowered) = (count(&compared.pass_to_alert), count(&compared.alert_to_pass));
+            let nan = count(&compared.not_a_number);
+            Paired {
+                both: alerts.saturating_sub(raised),
+                raised,
+                lowered,
+                neither: all.saturating_sub(alerts + lowered + nan),
+                unscored: count(&compared.unscored) + nan,
+            }
+        };
+        let found = self.releasing.shadow.candidates();
+        found
+            .iter()
+            .find(|(slot, _)| Arc::ptr_eq(slot, &self.releasing.candidate))
+            .map_or_else(Paired::default, |(_, compared)| read(compared))
+    }
+
+    /// Adds what was counted since the last time to the state.
+    fn gather(&mut self, saved: &mut Saved) {
+        if !matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion) {
+            return;
+        }
+        if self.releasing.candidate.live().is_some() {
+            let now = self.compared();
+            let since = |now: u64, before: u64| now.saturating_sub(before);
+            saved.counts.paired.merge(&Paired {
+                both: since(now.both, self.baseline.both),
+                raised: since(now.raised, self.baseline.raised),
+                lowered: since(now.lowered, self.baseline.lowered),
+                neither: since(now.neither, self.baseline.neither),
+                unscored: since(now.unscored, self.baseline.unscored),
+            });
+            self.baseline = now;
+        }
+        for step in &self.steps {
+            let [candidate, stable] = &step.arms;
+            let taken = |of: fn(&super::split::Arm) -> &std::sync::atomic::AtomicU64| Events {
+                candidate: of(candidate).swap(0, Ordering::Relaxed),
+                stable: of(stable).swap(0, Ordering::Relaxed),
+            };
+            let requests = taken(|arm| &arm.requests);
+            let sum = saved.counts.requests.entry(step.weight).or_default();
+            sum.candidate += requests.candidate;
+            sum.stable += requests.stable;
+            saved.counts.errors.add(step.weight, taken(|arm| &arm.errors));
+            saved.counts.slow.add(step.weight, taken(|arm| &arm.slow));
+            saved.counts.alerts.add(step.weight, taken(|arm| &arm.alerts));
+            for (sum, bucket) in self.latency.iter_mut().zip(&step.latency) {
+                *sum += bucket.swap(0, Ordering::Relaxed);
+            }
+        }
+        // The last one is in use; one that is not referred to any more cannot count.
+        let current = self.steps.last().cloned();
+        self.steps.retain(|step| {
+            current.as_ref().is_some_and(|current| Arc::ptr_eq(current, step)) || Arc::strong_count(step) > 1
+        });
+    }
+
+    pub(super) fn judge(&self, saved: &Saved) -> Verdict {
+        judge(&saved.counts, &self.extension.limits)
+    }
+
+    fn look(&mut self, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
+        let canary = self.releasing.canary.clone();
+        let before = saved.rollout.phase;
+        let applied = saved.rollout.last_applied.clone();
+        let mut rollout = saved.rollout.clone();
+        rollout::tick(&mut rollout, &canary, &mut super::world::Asked { task: self, saved, runtime });
+        self.settle(saved, rollout, before, &applied, runtime);
+    }
+
+    fn obey(&mut self, command: Control, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
+        let canary = self.releasing.canary.clone();
+        let (before, applied) = (saved.rollout.phase, saved.rollout.last_applied.clone());
+        let mut rollout = saved.rollout.clone();
+        let mut world = super::world::Asked { task: self, saved, runtime };
+        match command {
+            Control::Promote => rollout::promote(&mut rollout, &canary, &mut world),
+            Control::Abort => rollout::abort(&mut rollout, &canary, &mut world, "aborted by hand"),
+            Control::Pause | Control::Resume => saved.paused = command == Control::Pause,
+        }
+        self.settle(saved, rollout, before, &applied, runtime);
+    }
+
+    /// What follows from a change of phase.
+    fn settle(
+        &mut self,
+        saved: &mut Saved,
+        rollout: Rollout,
+        before: Phase,
+        applied: &str,
+        runtime: &tokio::runtime::Handle,
+    ) {
+        let begun =
+            rollout.phase == Phase::Progressing && (before != Phase::Progressing || rollout.last_applied != applied);
+        saved.rollout = rollout;
+        let now_ms = (self.releasing.clock)();
+        if begun && before != Phase::WaitingPromotion || saved.rollout.last_applied != applied {
+            saved.counts = Counts::default();
+            saved.salt = u64::from_le_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into().unwrap_or_default());
+            (saved.shadow_since_ms, saved.hold_since_ms, saved.promoted) = (None, None, None);
+            saved.began_ms = now_ms;
+            self.refused = None;
+            self.steps.clear();
+        }
+        match saved.rollout.phase {
+            Phase::WaitingPromotion => {
+                saved.hold_since_ms.get_or_insert(now_ms);
+            }
+            Phase::Succeeded | Phase::Failed if before != saved.rollout.phase => {
+                let reason = saved.history.last().map_or_else(String::new, |entry| entry.message.clone());
+                let phase = if saved.rollout.phase == Phase::Failed { "failed" } else { "succeeded" };
+                if let Ok(version) = saved.rollout.last_applied.parse() {
+                    // What the registry does not take now it learns from nobody later; the file and the log have it.
+                    if let Err(error) = runtime.block_on(self.releasing.registrar.note(version, phase, reason)) {
+                        tracing::warn!("the registry has no note of the rollout's end: {error}");
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes the candidate live in the registry, again and again until that is done.
+    fn finish_promotion(&mut self, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
+        let version = saved.rollout.last_applied.clone();
+        if saved.rollout.phase != Phase::Promoting || saved.promoted.as_deref() == Some(&version) {
+            return;
+        }
+        let Ok(number) = version.parse() else { return };
+        let verdict = self.judge(saved);
+        let reason = format!(
+            "rollout: {} requests in the shadow, {} on the candidate, E {:.3}",
+            saved.counts.paired.requests(),
+            saved.counts.exposed(),
+            verdict.ln_e.exp()
+        );
+        match runtime.block_on(self.releasing.registrar.promote(number, reason)) {
+            Ok(()) => saved.promoted = Some(version),
+            Err(error) => tracing::warn!("version {number} cannot be made live, and will be tried again: {error}"),
+        }
+    }
+
+    /// Sets what the response path reads.
+    fn route(&mut self, saved: &mut Saved) {
+        let moving = matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion | Phase::Promoting);
+        let weight = if moving { (saved.rollout.route.candidate * (WHOLE / 100)).min(WHOLE) } else { 0 };
+        let (stable, candidate) = (self.releasing.stable.live(), self.releasing.candidate.live());
+        let (Some(stable), Some(candidate)) = (stable, candidate.filter(|_| weight > 0)) else {
+            return self.releasing.split.set(None);
+        };
+        let same = |step: &Arc<Step>| {
+            step.weight == weight && Arc::ptr_eq(&step.stable, &stable) && Arc::ptr_eq(&step.candidate, &candidate)
+        };
+        if self.releasing.split.step().as_ref().is_some_and(same) {
+            return;
+        }
+        let slow = Duration::from_millis(self.extension.slow_ms.unsigned_abs());
+        match Step::new(stable, candidate, weight, saved.salt, slow) {
+            Ok(step) => {
+                let step = Arc::new(step);
+                self.steps.push(Arc::clone(&step));
+                self.releasing.split.set(Some(step));
+            }
+            Err(reason) => {
+                self.releasing.split.set(None);
+                self.refused = Some((saved.rollout.last_applied.clone(), reason));
+                self.releasing.candidate.rest();
+            }
+        }
+    }
+
+    fn save(&self, saved: &Saved) {
+        let file = &self.releasing.file;
+        let fresh = file.with_extension("partial");
+        let written = serde_json::to_vec_pretty(saved).map_err(std::io::Error::other).and_then(|bytes| {
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::write(&fresh, bytes)?;
+            std::fs::rename(&fresh, file)
+        });
+        if let Err(error) = written {
+            tracing::error!("{}: the state of the rollout cannot be kept: {error}", file.display());
+        }
+    }
+
+    fn show(&self, saved: &Saved) {
+        let verdict = self.judge(saved);
+        let loaded = |model: Option<Arc<LiveModel>>| model.map(|model| model.version.clone());
+        let (judgement, reason) = match &verdict.judgement {
+            Judgement::Fail(reason) => ("FAIL", reason.as_str()),
+            Judgement::Pass => ("PASS", ""),
+            Judgement::Hold(reason) => ("HOLD", reason.as_str()),
+        };
+        let exp = |ln: f64| ln.min(700.0).exp();
+        let components: Vec<_> = verdict
+            .components
+            .iter()
+            .map(|part| {
+                serde_json::json!({ "name": part.name, "weight": part.weight, "e": exp(part.ln_e), "found": part.found })
+            })
+            .collect();
+        let paired = &saved.counts.paired;
+        let shown = serde_json::json!({
+            "model": self.releasing.stable.name(),
+            "phase": saved.rollout.phase,
+            "paused": saved.paused,
+            "stable_version": loaded(self.releasing.stable.live()),
+            "candidate_version": if saved.rollout.is_under_way() { Some(&saved.rollout.last_applied) } else { None },
+            "candidate_loaded": loaded(self.releasing.candidate.live()),
+            "refused": self.refused.as_ref().map(|(version, reason)| serde_json::json!({ "version": version, "reason": reason })),
+            "candidate_weight": f64::from(saved.rollout.route.candidate) / 100.0,
+            "failed_checks": saved.rollout.failed_checks,
+            "iterations": saved.rollout.iterations,
+            "began_at_ms": saved.began_ms,
+            "shadow": {
+                "requests": paired.requests(), "both_alert": paired.both, "only_candidate_alerts": paired.raised,
+                "only_stable_alerts": paired.lowered, "unscored": paired.unscored, "alert_ratio": paired.alert_ratio(),
+                "disagreement": paired.disagreement(),
+            },
+            "exposed_requests": saved.counts.exposed(),
+            "evidence": {
+                "judgement": judgement, "reason": reason, "e": exp(verdict.ln_e), "rollback_from": 1.0 / self.extension.limits.alpha,
+                "e_alike": exp(verdict.ln_e_alike), "promotion_from": 1.0 / self.extension.limits.beta, "components": components,
+            },
+            "history": saved.history,
+        });
+        *lock(&self.shown) = shown;
+    }
+
+    pub(super) fn remember(saved: &mut Saved, entry: Entry) {
+        saved.history.push(entry);
+        if saved.history.len() > HISTORY {
+            saved.history.remove(0);
+        }
+    }
+}
+
+pub(super) fn version_of(model: &ResolvedModel) -> String {
+    model.version.map_or_else(String::new, |version| version.to_string())
+}

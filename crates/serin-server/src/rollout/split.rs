@@ -1,0 +1,125 @@
+//! Which version decides on a transaction while one is released, and what each of them did.
+
+use crate::scoring::live_model::LiveModel;
+use arc_swap::ArcSwapOption;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Weights are counted in these: all of the traffic.
+pub(crate) const WHOLE: u32 = 10_000;
+/// Upper bounds of the candidate's latency buckets, milliseconds; the last is open.
+pub(super) const BOUNDS_MS: [f64; 10] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 250.0, 1000.0];
+
+/// What one arm did at one weight.
+#[derive(Debug, Default)]
+pub(super) struct Arm {
+    pub(super) requests: AtomicU64,
+    pub(super) errors: AtomicU64,
+    pub(super) slow: AtomicU64,
+    pub(super) alerts: AtomicU64,
+}
+
+/// The split at one weight. A change of the weight is another one of these, so what is counted belongs to the weight
+/// under which it happened.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) candidate: Arc<LiveModel>,
+    /// The version whose rows are split.
+    pub(crate) stable: Arc<LiveModel>,
+    /// Where the candidate's columns stand in the stable version's rows.
+    positions: Vec<usize>,
+    pub(super) weight: u32,
+    salt: u64,
+    /// Answers slower than this are slow.
+    slow: Duration,
+    /// The candidate's and the stable version's.
+    pub(super) arms: [Arm; 2],
+    pub(super) latency: [AtomicU64; BOUNDS_MS.len() + 1],
+}
+
+impl Step {
+    /// None when the candidate needs a column that the stable version's rows do not have.
+    pub(super) fn new(
+        stable: Arc<LiveModel>,
+        candidate: Arc<LiveModel>,
+        weight: u32,
+        salt: u64,
+        slow: Duration,
+    ) -> Result<Self, String> {
+        let positions = candidate.package.signature.positions_in(&stable.package.signature);
+        let positions = positions.map_err(|name| {
+            format!(
+                "version {} needs a column {name:?}, which requests to version {} lack",
+                candidate.version, stable.version
+            )
+        })?;
+        Ok(Self {
+            candidate,
+            stable,
+            positions,
+            weight,
+            salt,
+            slow,
+            arms: Default::default(),
+            latency: Default::default(),
+        })
+    }
+
+    /// Whether a transaction is the candidate's: by a hash of its id, so that one that is sent again keeps its arm.
+    pub(crate) fn is_candidates(&self, transaction_id: &str, decision_id: &[u8; 16]) -> bool {
+        let id = if transaction_id.is_empty() { &decision_id[..] } else { transaction_id.as_bytes() };
+        let digest = Sha256::new().chain_update(self.salt.to_le_bytes()).chain_update(id).finalize();
+        let draw = u64::from_le_bytes([
+            digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
+        ]);
+        // The upper bits, without a bias that could be measured.
+        (u128::from(draw) * u128::from(WHOLE)) >> 64 < u128::from(self.weight)
+    }
+
+    /// The candidate's share of the traffic.
+    pub(crate) fn weight(&self) -> u16 {
+        self.weight.min(WHOLE) as u16
+    }
+
+    /// A row of the stable version as the candidate's columns.
+    pub(crate) fn mapped(&self, row: &[f32], into: &mut Vec<f32>) {
+        into.clear();
+        into.extend(self.positions.iter().map(|position| row[*position]));
+    }
+
+    /// Counts a decision. `took` is there for requests of one row only: the rows of a larger one are slow together, so
+    /// they would be no independent events.
+    pub(crate) fn count(&self, candidate: bool, alert: bool, error: bool, took: Option<Duration>) {
+        let arm = &self.arms[usize::from(!candidate)];
+        let add = |counter: &AtomicU64, happened: bool| {
+            if happened {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        add(&arm.requests, true);
+        add(&arm.errors, error);
+        add(&arm.alerts, alert);
+        add(&arm.slow, took.is_some_and(|took| took > self.slow));
+        if let Some(took) = took.filter(|_| candidate) {
+            let milliseconds = took.as_secs_f64() * 1e3;
+            let bucket = BOUNDS_MS.iter().position(|bound| milliseconds <= *bound).unwrap_or(BOUNDS_MS.len());
+            add(&self.latency[bucket], true);
+        }
+    }
+}
+
+/// The split of the first model's traffic, as the response path reads it: nothing while nothing is released.
+#[derive(Debug, Default)]
+pub struct Split(ArcSwapOption<Step>);
+
+impl Split {
+    pub(crate) fn step(&self) -> Option<Arc<Step>> {
+        self.0.load_full()
+    }
+
+    pub(super) fn set(&self, step: Option<Arc<Step>>) {
+        self.0.store(step);
+    }
+}

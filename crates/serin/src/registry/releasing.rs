@@ -1,0 +1,78 @@
+//! What a rollout asks and changes in the registry: who is live, who should be.
+
+use super::Registry;
+use super::remote::is;
+use serde_json::json;
+#[cfg(feature = "server")]
+use serin_store::{Change, StoreError};
+use serin_store::{ModelUri, ResolvedModel, Stage};
+
+impl Registry {
+    /// As [`Self::resolve`]; none where no version is named so.
+    pub(crate) async fn find(&self, uri: &ModelUri) -> anyhow::Result<Option<ResolvedModel>> {
+        match self.resolve(uri).await {
+            Ok(found) => Ok(Some(found)),
+            #[cfg(feature = "server")]
+            Err(error) if matches!(error.downcast_ref(), Some(StoreError::NotFound(_))) => Ok(None),
+            Err(error)
+                if ["RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"].iter().any(|code| is(&error, code)) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Points an alias or a stage at a version, unless it is there already.
+    pub(crate) async fn point(&self, uri: &ModelUri, version: i64, actor: &str, reason: &str) -> anyhow::Result<()> {
+        if self.find(uri).await?.is_some_and(|found| found.version == Some(version)) {
+            return Ok(());
+        }
+        tracing::info!(actor, reason, "{uri} moves to version {version}");
+        match (self, uri) {
+            #[cfg(feature = "server")]
+            (Self::Embedded { store, .. }, ModelUri::Alias(name, alias)) => {
+                Ok(store.set_alias(name, alias, version, change(actor, reason)).await?)
+            }
+            #[cfg(feature = "server")]
+            (Self::Embedded { store, .. }, ModelUri::Stage(name, stage)) => {
+                let archive = matches!(stage, Stage::Staging | Stage::Production);
+                store.move_to_stage(name, version, *stage, archive, change(actor, reason)).await?;
+                Ok(())
+            }
+            (Self::Remote { server, .. }, ModelUri::Alias(name, alias)) => {
+                let body = json!({ "name": name, "alias": alias, "version": version.to_string() });
+                server.post("registered-models/alias", body).await.map(drop)
+            }
+            (Self::Remote { server, .. }, ModelUri::Stage(name, stage)) => {
+                let archive = matches!(stage, Stage::Staging | Stage::Production);
+                let body = json!({ "name": name, "version": version.to_string(), "stage": stage.as_str(), "archive_existing_versions": archive });
+                server.post("model-versions/transition-stage", body).await.map(drop)
+            }
+            _ => anyhow::bail!(
+                "{uri} cannot be moved: name an alias (models:/NAME@champion) or a stage (models:/NAME/Production)"
+            ),
+        }
+    }
+
+    /// Writes down how a version fared in a rollout.
+    pub(crate) async fn note(&self, name: &str, version: i64, phase: &str, reason: &str) -> anyhow::Result<()> {
+        match self {
+            #[cfg(feature = "server")]
+            Self::Embedded { store, .. } => {
+                Ok(store.note_rollout(name, version, phase, change("serin rollout", reason)).await?)
+            }
+            Self::Remote { server, .. } => {
+                let value = format!("{phase}: {reason}");
+                let body =
+                    json!({ "name": name, "version": version.to_string(), "key": "serin.rollout", "value": value });
+                server.post("model-versions/set-tag", body).await.map(drop)
+            }
+        }
+    }
+}
+
+#[cfg(feature = "server")]
+fn change(actor: &str, reason: &str) -> Change {
+    Change { actor: actor.to_owned(), reason: reason.to_owned(), at_ms: crate::commands::now_ms() }
+}

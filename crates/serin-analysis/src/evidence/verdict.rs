@@ -62,7 +62,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { alpha: 0.001, beta: 0.05, error_ratio: 1.25, alert_ratio: 1.5, error_share: 0.01, disagreement: 0.7 }
+        Self { alpha: 0.001, beta: 0.05, error_ratio: 1.25, alert_ratio: 1.5, error_share: 0.01, disagreement: 0.5 }
     }
 }
 
@@ -147,9 +147,14 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
     let ln_e = super::mixture(terms.iter().copied()) + (terms.len() as f64).ln();
     let ln_e_alike = paired.ln_e_alike(limits.alert_ratio);
     let judgement = if ln_e >= -limits.alpha.ln() {
-        let worst = components.iter().max_by(|a, b| (a.weight.ln() + a.ln_e).total_cmp(&(b.weight.ln() + b.ln_e)));
-        let reason =
-            worst.map_or_else(String::new, |worst| format!("{}: {} (E {})", worst.name, worst.found, shown(ln_e)));
+        // Each that is proven by itself, the more telling ones first; together they may be more than any one.
+        let term = |part: &&Component| part.weight.ln() + part.ln_e;
+        let mut proven: Vec<&Component> = components.iter().filter(|part| term(part) >= -limits.alpha.ln()).collect();
+        if proven.is_empty() {
+            proven.extend(components.iter().max_by(|a, b| term(a).total_cmp(&term(b))));
+        }
+        let named = |part: &&Component| format!("{}: {}", part.name, part.found);
+        let reason = proven.iter().map(named).collect::<Vec<_>>().join("; ") + &format!(" (E {})", shown(ln_e));
         Judgement::Fail(reason)
     } else if ln_e_alike >= -limits.beta.ln() {
         Judgement::Pass

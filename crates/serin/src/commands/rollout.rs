@@ -141,9 +141,10 @@ fn line(shown: &Value) -> String {
     let evidence = &shown["evidence"];
     let text = |value: &Value| value.as_str().map_or_else(|| "none".to_owned(), str::to_owned);
     format!(
-        "{} {}: stable {}, candidate {}, weight {:.0} %, {} in the shadow, {} on the candidate, {} (E {:.2} of {:.0}; alike {:.1} of {:.0}) {}",
+        "{} {}{}: stable {}, candidate {}, weight {:.0} %, {} in the shadow, {} on the candidate, {} (E {:.2} of {:.0}; alike {:.1} of {:.0}) {}",
         text(&shown["model"]),
         text(&shown["phase"]),
+        if shown["paused"] == true { " (paused)" } else { "" },
         text(&shown["stable_version"]),
         text(&shown["candidate_version"]),
         shown["candidate_weight"].as_f64().unwrap_or(0.0) * 100.0,

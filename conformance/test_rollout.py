@@ -1,0 +1,278 @@
+"""Releases on a running server under live traffic: honest retrains pass, faults are stopped, crashes change nothing.
+
+`RETRAINS` sets how many harmless retrains are released (3 without it); `make proof-delivery` takes 50.
+"""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from servers import CLEAN, SERIN, Server, free_port, running, serin_server
+
+ROLES = {"TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_TIME_SECONDS", "TX_TIME_DAYS", "TX_FRAUD", "TX_FRAUD_SCENARIO"}
+CANARY = """
+apiVersion: flagger.app/v1beta1
+kind: Canary
+metadata:
+  name: fraud-detection
+  annotations: {serin.dev/min-shadow: 300ms}
+spec:
+  targetRef: {name: fraud-detection}
+  analysis:
+    interval: 200ms
+    threshold: 3
+    stepWeights: [5, 10, 25, 50]
+    metrics: [{name: request-success-rate, thresholdRange: {min: 99}}]
+    webhooks:
+      - {name: event, type: event, url: "http://127.0.0.1:9/nobody"}
+---
+apiVersion: flagger.app/v1beta1
+kind: MetricTemplate
+metadata: {name: unused}
+spec: {provider: {type: prometheus, address: "http://127.0.0.1:9"}, query: "up"}
+"""
+
+
+def run(*arguments, ok=True):
+    done = subprocess.run([SERIN, *map(str, arguments)], capture_output=True, text=True, env=CLEAN)
+    assert (done.returncode == 0) == ok, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+class Shop:
+    """Payments, versions of a model on them, and a server that decides on them all the time."""
+
+    def __init__(self, folder: Path, remote=None):
+        self.folder, self.state, self.remote = folder, folder / "state", remote
+        self.registry = ["--state", str(self.state)] + (["--tracking-uri", remote] if remote else [])
+        data = folder / "payments.parquet"
+        run("simulate", "--out", data, "--customers", 800, "--terminals", 1600, "--days", 60, "--seed", 5)
+        self.frame = pd.read_parquet(data)
+        self.features = [name for name in self.frame.columns if name not in ROLES]
+        self.version = 0
+        self.canary = folder / "canary.yaml"
+        self.canary.write_text(CANARY)
+        self.train(self.frame, "--alias", "champion")
+        self.asked, self.live = 0, True
+        late = self.frame[self.frame.TX_DATETIME > self.frame.TX_DATETIME.max() - pd.Timedelta(days=14)]
+        self.rows = late[self.features].astype(float).to_numpy()
+        port = free_port()
+        command = [SERIN, "serve", "-m", "models:/fraud_detection@champion", "--canary", str(self.canary), "--fast-canary", "--poll", "0.1", "--port", str(port), *self.registry]
+        self.server = Server(command, port, folder)
+        self.url = self.server.url
+        self.traffic = threading.Thread(target=self.send)
+        self.traffic.start()
+
+    def train(self, frame, *more):
+        self.version += 1
+        file = self.folder / "training.parquet"
+        frame.to_parquet(file)
+        rule = [] if "--threshold" in more else ["--alert-rate", "0.01"]
+        run("train", file, "--label", "TX_FRAUD", "--time", "TX_DATETIME", "--features", ",".join(self.features), "--rounds", 50, *self.registry, *rule, *more)
+        return self.version
+
+    def send(self):
+        """Payments in any order, 250 a request, until it is over; a server that is away is waited for."""
+        rng = np.random.default_rng(3)
+        connection = None
+        while self.live:
+            body = json.dumps({"data": self.rows[rng.integers(len(self.rows), size=250)].tolist()})
+            try:
+                connection = connection or http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+                connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                answered = json.loads(answer.read())
+                assert answer.status == 200 and len(answered["predictions"]) == 250
+                self.asked += 250
+            except (OSError, http.client.HTTPException):
+                connection = None
+                time.sleep(0.02)
+
+    def status(self):
+        with urllib.request.urlopen(f"{self.url}/v1/rollout", timeout=10) as got:
+            return json.loads(got.read())
+
+    def wait(self, reached, seconds=90):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                shown = self.status()
+                if shown and reached(shown):
+                    return shown
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"{shown}\n{self.server.log.read_text()[-3000:]}")
+
+    def release(self, version):
+        """Starts it and waits for its end; what the shadow saw, what customers saw, why."""
+        run("rollout", "start", "--to", version, *self.registry)
+        before = self.asked
+        shown = self.wait(lambda s: s["phase"] in ("Succeeded", "Failed") and self.tag(version))
+        return shown["phase"], shown["history"][-1]["message"], shown["exposed_requests"], self.asked - before
+
+    def history(self):
+        import sqlite3
+
+        database = sqlite3.connect(f"file:{self.state / 'serin.db'}?mode=ro", uri=True)
+        try:
+            return database.execute("SELECT version, change, target, actor, reason FROM serin_ledger ORDER BY at, id").fetchall()
+        finally:
+            database.close()
+
+    def tag(self, version):
+        return [row for row in self.history() if row[0] == version and row[1] == "rollout"]
+
+    def stop(self):
+        self.live = False
+        self.traffic.join()
+        self.server.stop()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    shop = Shop(tmp_path_factory.mktemp("shop"))
+    yield shop
+    shop.stop()
+
+
+def faults(shop):
+    rng, frame, features = np.random.default_rng(1), shop.frame, shop.features
+    money = [name for name in features if "AMOUNT" in name]
+
+    def changed(**columns):
+        return frame.assign(**columns)
+
+    yield "amount in cents", lambda: shop.train(changed(**{name: frame[name] * 100 for name in money})), "fewer alerts|disagreement"
+    swapped = ["TX_AMOUNT", "CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW"]
+    yield "two columns swapped", lambda: shop.train(changed(**dict(zip(swapped, [frame[name] for name in reversed(swapped)])))), "fewer alerts|disagreement"
+    stale = frame.sort_values("TX_DATETIME").groupby("CUSTOMER_ID").TX_AMOUNT.shift(1)
+    yield "a stale feature", lambda: shop.train(changed(TX_AMOUNT=stale.reindex(frame.index).fillna(frame.TX_AMOUNT))), "disagreement|alerts"
+    yield "a feature gone NaN", lambda: shop.train(changed(TX_AMOUNT=np.nan)), "disagreement"
+    yield "another data set", lambda: shop.train(changed(TX_FRAUD=rng.permutation(frame.TX_FRAUD.to_numpy()))), "disagreement|alerts"
+    yield "wrong threshold", lambda: shop.train(frame, "--threshold", "0.02"), "more alerts"
+
+    def truncated():
+        version = shop.train(frame)
+        newest = max((shop.state / "artifacts").rglob("model.ubj"), key=lambda path: path.stat().st_mtime)
+        newest.write_bytes(newest.read_bytes()[:-1000])
+        return version
+
+    yield "truncated model file", truncated, "cannot be loaded"
+
+
+def test_faults_are_stopped_before_a_tenth_of_the_traffic_and_named(shop):
+    import re
+
+    for name, make, reason in faults(shop):
+        phase, message, exposed, asked = shop.release(make())
+        print(f"{name:22} {phase} after {asked} requests, {exposed} of them decided by it: {message}")
+        assert phase == "Failed" and re.search(reason, message), (name, phase, message)
+        assert exposed < 0.1 * asked, (name, exposed, asked)
+        assert shop.status()["stable_version"] == "1"
+
+
+def test_honest_retrains_are_promoted_and_the_ledger_says_why(shop):
+    stopped = []
+    retrains = int(os.environ.get("RETRAINS", "3"))
+    for number in range(retrains):
+        version = shop.train(shop.frame.sample(frac=0.8, random_state=number).sort_values("TX_DATETIME"))
+        phase, message, exposed, asked = shop.release(version)
+        print(f"retrain {number}: {phase} after {asked} requests, {exposed} decided by it: {message}")
+        if phase == "Failed":
+            stopped.append((number, message))
+            continue
+        moved = [row for row in shop.history() if row[0] == version and row[1:3] == ("alias", "champion")]
+        assert len(moved) == 1 and moved[0][3] == "serin rollout" and "requests in the shadow" in moved[0][4], moved
+        assert shop.wait(lambda s: s["stable_version"] == str(version))
+    assert len(stopped) <= max(retrains // 50, 0), stopped
+
+
+def test_a_killed_server_resumes_in_every_phase_and_promotes_once(shop):
+    """Killed while it looks at 5 and at 25 %, and while it promotes."""
+    version = shop.train(shop.frame.sample(frac=0.8, random_state=100).sort_values("TX_DATETIME"))
+    run("rollout", "start", "--to", version, *shop.registry)
+    for reached in (lambda s: s["candidate_version"] == str(version) and s["candidate_loaded"] == str(version),
+                    lambda s: s["candidate_weight"] >= 0.05, lambda s: s["candidate_weight"] >= 0.25, lambda s: s["phase"] in ("Promoting", "Finalising", "Succeeded")):
+        before = shop.wait(reached)
+        shop.server.stop(signal.SIGKILL)
+        shop.server.start()
+        after = shop.wait(lambda s: True)
+        assert after["shadow"]["requests"] >= before["shadow"]["requests"] * 0.5 or after["phase"] != before["phase"], "evidence is kept"
+    shop.wait(lambda s: s["phase"] == "Succeeded" and s["stable_version"] == str(version))
+    moved = [row for row in shop.history() if row[0] == version and row[1:3] == ("alias", "champion")]
+    assert len(moved) == 1, moved
+
+
+def test_people_pause_abort_and_promote(shop):
+    def say(action):
+        run("rollout", action, "--server", shop.url)
+
+    stable = shop.status()["stable_version"]
+    version = shop.train(shop.frame.sample(frac=0.8, random_state=200).sort_values("TX_DATETIME"))
+    run("rollout", "start", "--to", version, *shop.registry)
+    shop.wait(lambda s: s["candidate_weight"] >= 0.05)
+    say("pause")
+    paused = shop.wait(lambda s: s["paused"])
+    time.sleep(1)
+    assert shop.status()["candidate_weight"] == paused["candidate_weight"]
+    assert f"(paused): stable {stable}, candidate {version}" in run("rollout", "status", "--server", shop.url)
+    say("abort")
+    shop.wait(lambda s: s["phase"] == "Failed" and s["candidate_weight"] == 0)
+    assert shop.status()["stable_version"] == stable and "by hand" in shop.status()["history"][-1]["message"]
+    say("resume")
+    run("rollout", "start", "--to", version + 99, *shop.registry, ok=False)
+    again = shop.train(shop.frame, "--threshold", "0.9")
+    run("rollout", "start", "--to", again, *shop.registry)
+    shop.wait(lambda s: s["candidate_loaded"] == str(again))
+    say("promote")
+    shop.wait(lambda s: s["phase"] == "Succeeded" and s["stable_version"] == str(again))
+    assert "answers 404" in run("rollout", "status", "--server", shop.url + "/nothing", ok=False)
+
+
+def test_a_registry_that_goes_away_delays_and_breaks_nothing(tmp_path):
+    server = serin_server(tmp_path)
+    with running(server):
+        shop = Shop(tmp_path, remote=server.url)
+        try:
+            version = shop.train(shop.frame.sample(frac=0.8, random_state=300).sort_values("TX_DATETIME"))
+            run("rollout", "start", "--to", version, *shop.registry)
+            shop.wait(lambda s: s["candidate_weight"] >= 0.05)
+            server.stop()
+            time.sleep(4)
+            away = shop.status()
+            assert away["stable_version"] == "1" and away["phase"] in ("Progressing", "WaitingPromotion", "Promoting")
+            server.start()
+            shop.wait(lambda s: s["phase"] == "Succeeded" and s["stable_version"] == str(version))
+            moved = [row for row in shop.history() if row[0] == version and row[1:3] == ("alias", "champion")]
+            assert len(moved) == 1, moved
+        finally:
+            shop.stop()
+
+
+def test_a_canary_yaml_is_read_strictly_and_explained(tmp_path):
+    file = tmp_path / "canary.yaml"
+    file.write_text(CANARY)
+    explained = run("rollout", "explain", file, "--rps", 200)
+    assert "5 %, 10 %, 25 %, 50 %" in explained and "10 times the alerts" in explained
+    for wrong, words in [
+        (CANARY.replace("threshold: 3", "treshold: 3"), "treshold"),
+        (CANARY.replace("stepWeights: [5, 10, 25, 50]", "stepWeights: [5, 10]\n    iterations: 3"), "iterations and stepWeights"),
+        (CANARY.replace("min-shadow", "min-shadows"), "min-shadows"),
+        (CANARY.replace("{min: 99}", "{minimum: 99}"), "minimum"),
+        (CANARY.replace("request-success-rate, thresholdRange", "other, thresholdRange"), "neither built in"),
+        (CANARY.replace("type: event", "type: events"), "events"),
+        ("kind: [", "canary.yaml"),
+        ("", "0 Canary objects"),
+    ]:
+        file.write_text(wrong)
+        assert words in run("rollout", "explain", file, ok=False)

@@ -4,6 +4,7 @@ pub mod canary;
 mod duration;
 mod engine;
 mod extension;
+mod objects;
 
 pub use duration::GoDuration;
 pub use engine::{Event, Judgement, Measured, Phase, Readiness, Rollout, Route, World, abort, promote, tick};

@@ -4,6 +4,7 @@ pub(crate) mod handlers;
 mod messages;
 mod release;
 mod split;
+mod state;
 mod world;
 
 pub use release::{Control, Registrar, Release, Releasing};

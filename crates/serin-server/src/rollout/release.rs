@@ -4,12 +4,11 @@
 //! with the process, and nothing else.
 
 use super::split::{BOUNDS_MS, Split, Step, WHOLE};
+use super::state::Saved;
 use super::world::Clients;
-use crate::scoring::live_model::LiveModel;
 use crate::scoring::models::ModelSlot;
 use crate::scoring::shadow::{Compared, Shadow};
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use serin_analysis::evidence::allocation::Events;
 use serin_analysis::evidence::paired::Paired;
 use serin_analysis::evidence::{Counts, Verdict, judge};
@@ -24,8 +23,6 @@ use tokio::sync::mpsc;
 
 /// Between two looks at the evidence; harm that is proven is not left to the next look of the rollout.
 const LOOK: Duration = Duration::from_millis(200);
-/// Entries of the history that are kept.
-const HISTORY: usize = 500;
 
 /// The registry, as a release needs it.
 pub trait Registrar: Send + Sync + 'static {
@@ -82,30 +79,6 @@ pub enum Control {
     Resume,
 }
 
-/// One line of the history.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub(super) at_ms: i64,
-    pub(super) severity: Severity,
-    pub(super) message: String,
-}
-
-/// What outlives the process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Saved {
-    pub(super) rollout: Rollout,
-    pub(super) counts: Counts,
-    /// Of the split: another one for every rollout, so that nobody is the candidate's for ever.
-    pub(super) salt: u64,
-    pub(super) paused: bool,
-    pub(super) began_ms: i64,
-    pub(super) shadow_since_ms: Option<i64>,
-    pub(super) hold_since_ms: Option<i64>,
-    /// Version that was made live in the registry.
-    pub(super) promoted: Option<String>,
-    pub(super) history: Vec<Entry>,
-}
-
 /// A release under way, as handlers see it.
 #[derive(Debug, Clone)]
 pub struct Release {
@@ -120,13 +93,7 @@ impl Release {
     /// When the file of the state is not what it should be, or the annotations of the canary are not.
     pub fn start(releasing: Releasing) -> Result<Self, String> {
         let extension = Extension::of(&releasing.canary)?;
-        let saved = match std::fs::read(&releasing.file) {
-            Ok(bytes) => Some(
-                serde_json::from_slice(&bytes)
-                    .map_err(|error| format!("{}: {error}; move it away to start anew", releasing.file.display()))?,
-            ),
-            Err(_) => None,
-        };
+        let saved = Saved::read(&releasing.file)?;
         let (commands, received) = mpsc::unbounded_channel();
         let shown = Arc::new(Mutex::new(serde_json::Value::Null));
         let task = Task {
@@ -224,9 +191,9 @@ impl Task {
             self.finish_promotion(&mut saved, runtime);
             self.route(&mut saved);
             if due || before != (saved.rollout.clone(), saved.paused) {
-                self.save(&saved);
+                saved.write(&self.releasing.file);
             }
-            self.show(&saved);
+            *lock(&self.shown) = self.shown(&saved);
             self.saved = Some(saved);
         }
     }
@@ -242,17 +209,7 @@ impl Task {
                 }
                 Some(saved)
             }
-            None => Some(Saved {
-                rollout: Rollout::initialized(&live?.version),
-                counts: Counts::default(),
-                salt: 0,
-                paused: false,
-                began_ms: now_ms,
-                shadow_since_ms: None,
-                hold_since_ms: None,
-                promoted: None,
-                history: Vec::new(),
-            }),
+            None => Some(Saved::begun(&live?.version, now_ms)),
         }
     }
 
@@ -282,7 +239,7 @@ impl Task {
             Err(error) => {
                 let message = format!("version {version} is refused: {error}");
                 self.refused = Some((version.clone(), error.to_string()));
-                Self::remember(saved, Entry { at_ms: now_ms, severity: Severity::Error, message });
+                saved.remember(now_ms, Severity::Error, message);
             }
         }
     }
@@ -461,72 +418,6 @@ impl Task {
                 self.refused = Some((saved.rollout.last_applied.clone(), reason));
                 self.releasing.candidate.rest();
             }
-        }
-    }
-
-    fn save(&self, saved: &Saved) {
-        let file = &self.releasing.file;
-        let fresh = file.with_extension("partial");
-        let written = serde_json::to_vec_pretty(saved).map_err(std::io::Error::other).and_then(|bytes| {
-            if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            std::fs::write(&fresh, bytes)?;
-            std::fs::rename(&fresh, file)
-        });
-        if let Err(error) = written {
-            tracing::error!("{}: the state of the rollout cannot be kept: {error}", file.display());
-        }
-    }
-
-    fn show(&self, saved: &Saved) {
-        let verdict = self.judge(saved);
-        let loaded = |model: Option<Arc<LiveModel>>| model.map(|model| model.version.clone());
-        let (judgement, reason) = match &verdict.judgement {
-            Judgement::Fail(reason) => ("FAIL", reason.as_str()),
-            Judgement::Pass => ("PASS", ""),
-            Judgement::Hold(reason) => ("HOLD", reason.as_str()),
-        };
-        let exp = |ln: f64| ln.min(700.0).exp();
-        let components: Vec<_> = verdict
-            .components
-            .iter()
-            .map(|part| {
-                serde_json::json!({ "name": part.name, "weight": part.weight, "e": exp(part.ln_e), "found": part.found })
-            })
-            .collect();
-        let paired = &saved.counts.paired;
-        let shown = serde_json::json!({
-            "model": self.releasing.stable.name(),
-            "phase": saved.rollout.phase,
-            "paused": saved.paused,
-            "stable_version": loaded(self.releasing.stable.live()),
-            "candidate_version": if saved.rollout.is_under_way() { Some(&saved.rollout.last_applied) } else { None },
-            "candidate_loaded": loaded(self.releasing.candidate.live()),
-            "refused": self.refused.as_ref().map(|(version, reason)| serde_json::json!({ "version": version, "reason": reason })),
-            "candidate_weight": f64::from(saved.rollout.route.candidate) / 100.0,
-            "failed_checks": saved.rollout.failed_checks,
-            "iterations": saved.rollout.iterations,
-            "began_at_ms": saved.began_ms,
-            "shadow": {
-                "requests": paired.requests(), "both_alert": paired.both, "only_candidate_alerts": paired.raised,
-                "only_stable_alerts": paired.lowered, "unscored": paired.unscored, "alert_ratio": paired.alert_ratio(),
-                "disagreement": paired.disagreement(),
-            },
-            "exposed_requests": saved.counts.exposed(),
-            "evidence": {
-                "judgement": judgement, "reason": reason, "e": exp(verdict.ln_e), "rollback_from": 1.0 / self.extension.limits.alpha,
-                "e_alike": exp(verdict.ln_e_alike), "promotion_from": 1.0 / self.extension.limits.beta, "components": components,
-            },
-            "history": saved.history,
-        });
-        *lock(&self.shown) = shown;
-    }
-
-    pub(super) fn remember(saved: &mut Saved, entry: Entry) {
-        saved.history.push(entry);
-        if saved.history.len() > HISTORY {
-            saved.history.remove(0);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What the rollout's engine asks, answered: models, webhooks, measurements, evidence, messages.
 
 use super::messages;
-use super::release::{Entry, Saved, Task, version_of};
+use super::release::{Task, version_of};
 use super::split::BOUNDS_MS;
+use super::state::Saved;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use serin_analysis::rollout::canary::{EVIDENCE, Metric, Webhook};
@@ -272,6 +273,6 @@ impl World for Asked<'_> {
             });
         }
         let at_ms = self.now_ms();
-        Task::remember(self.saved, Entry { at_ms, severity: event.severity, message: event.message });
+        self.saved.remember(at_ms, event.severity, event.message);
     }
 }

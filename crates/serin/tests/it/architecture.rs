@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-const ARROWS: [&str; 17] = [
+const ARROWS: [&str; 18] = [
     "serin -> serin-analysis",
     "serin -> serin-dataset",
     "serin -> serin-scoring",

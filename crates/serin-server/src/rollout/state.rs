@@ -1,0 +1,131 @@
+//! What of a rollout outlives the process, and how it is shown.
+
+use super::release::Task;
+use crate::scoring::live_model::LiveModel;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use serin_analysis::evidence::Counts;
+use serin_analysis::rollout::canary::Severity;
+use serin_analysis::rollout::{Judgement, Rollout};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Entries of the history that are kept.
+const HISTORY: usize = 500;
+
+/// One line of the history.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) at_ms: i64,
+    pub(super) severity: Severity,
+    pub(super) message: String,
+}
+
+/// What outlives the process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Saved {
+    pub(super) rollout: Rollout,
+    pub(super) counts: Counts,
+    /// Of the split: another one for every rollout, so that nobody is the candidate's for ever.
+    pub(super) salt: u64,
+    pub(super) paused: bool,
+    pub(super) began_ms: i64,
+    pub(super) shadow_since_ms: Option<i64>,
+    pub(super) hold_since_ms: Option<i64>,
+    /// Version that was made live in the registry.
+    pub(super) promoted: Option<String>,
+    pub(super) history: Vec<Entry>,
+}
+
+impl Saved {
+    pub(super) fn begun(version: &str, now_ms: i64) -> Self {
+        Self {
+            rollout: Rollout::initialized(version),
+            counts: Counts::default(),
+            salt: 0,
+            paused: false,
+            began_ms: now_ms,
+            shadow_since_ms: None,
+            hold_since_ms: None,
+            promoted: None,
+            history: Vec::new(),
+        }
+    }
+
+    /// None where there is no file yet.
+    pub(super) fn read(file: &Path) -> Result<Option<Self>, String> {
+        let bytes = match std::fs::read(file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("{}: {error}", file.display())),
+        };
+        let wrong = |error| format!("{}: {error}; move it away to start anew", file.display());
+        serde_json::from_slice(&bytes).map(Some).map_err(wrong)
+    }
+
+    /// Whole or not at all. A disk that is full must not stop the rollout: it is said in the log.
+    pub(super) fn write(&self, file: &Path) {
+        let fresh = file.with_extension("partial");
+        let written = serde_json::to_vec_pretty(self).map_err(std::io::Error::other).and_then(|bytes| {
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::write(&fresh, bytes)?;
+            std::fs::rename(&fresh, file)
+        });
+        if let Err(error) = written {
+            tracing::error!("{}: the state of the rollout cannot be kept: {error}", file.display());
+        }
+    }
+
+    pub(super) fn remember(&mut self, at_ms: i64, severity: Severity, message: String) {
+        self.history.push(Entry { at_ms, severity, message });
+        if self.history.len() > HISTORY {
+            self.history.remove(0);
+        }
+    }
+}
+
+impl Task {
+    /// As `GET /v1/rollout` answers it.
+    pub(super) fn shown(&self, saved: &Saved) -> Value {
+        let verdict = self.judge(saved);
+        let loaded = |model: Option<Arc<LiveModel>>| model.map(|model| model.version.clone());
+        let (judgement, reason) = match &verdict.judgement {
+            Judgement::Fail(reason) => ("FAIL", reason.as_str()),
+            Judgement::Pass => ("PASS", ""),
+            Judgement::Hold(reason) => ("HOLD", reason.as_str()),
+        };
+        let exp = |ln: f64| ln.min(700.0).exp();
+        let components: Vec<_> = verdict
+            .components
+            .iter()
+            .map(|part| json!({ "name": part.name, "weight": part.weight, "e": exp(part.ln_e), "found": part.found }))
+            .collect();
+        let paired = &saved.counts.paired;
+        json!({
+            "model": self.releasing.stable.name(),
+            "phase": saved.rollout.phase,
+            "paused": saved.paused,
+            "stable_version": loaded(self.releasing.stable.live()),
+            "candidate_version": if saved.rollout.is_under_way() { Some(&saved.rollout.last_applied) } else { None },
+            "candidate_loaded": loaded(self.releasing.candidate.live()),
+            "refused": self.refused.as_ref().map(|(version, reason)| json!({ "version": version, "reason": reason })),
+            "candidate_weight": f64::from(saved.rollout.route.candidate) / 100.0,
+            "failed_checks": saved.rollout.failed_checks,
+            "iterations": saved.rollout.iterations,
+            "began_at_ms": saved.began_ms,
+            "shadow": {
+                "requests": paired.requests(), "both_alert": paired.both, "only_candidate_alerts": paired.raised,
+                "only_stable_alerts": paired.lowered, "unscored": paired.unscored, "alert_ratio": paired.alert_ratio(),
+                "disagreement": paired.disagreement(),
+            },
+            "exposed_requests": saved.counts.exposed(),
+            "evidence": {
+                "judgement": judgement, "reason": reason, "e": exp(verdict.ln_e), "rollback_from": 1.0 / self.extension.limits.alpha,
+                "e_alike": exp(verdict.ln_e_alike), "promotion_from": 1.0 / self.extension.limits.beta, "components": components,
+            },
+            "history": saved.history,
+        })
+    }
+}

@@ -66,7 +66,11 @@ class Shop:
         late = self.frame[self.frame.TX_DATETIME > self.frame.TX_DATETIME.max() - pd.Timedelta(days=14)]
         self.rows = late[self.features].astype(float).to_numpy()
         port = free_port()
-        command = [SERIN, "serve", "-m", "models:/fraud_detection@champion", "--canary", str(self.canary), "--fast-canary", "--poll", "0.1", "--port", str(port), *self.registry]
+        options = ["-m", "models:/fraud_detection@champion", "--canary", str(self.canary), "--fast-canary", "--poll", "0.1"]
+        if remote:
+            command = [SERIN, "serve", *options, "--port", str(port), *self.registry]
+        else:
+            command = [SERIN, "up", "--state", str(self.state), "--port", str(free_port()), "--scoring-port", str(port), "--", *options]
         self.server = Server(command, port, folder)
         self.url = self.server.url
         self.traffic = threading.Thread(target=self.send)

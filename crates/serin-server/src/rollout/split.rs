@@ -70,12 +70,7 @@ impl Step {
     /// Whether a transaction is the candidate's: by a hash of its id, so that one that is sent again keeps its arm.
     pub(crate) fn is_candidates(&self, transaction_id: &str, decision_id: &[u8; 16]) -> bool {
         let id = if transaction_id.is_empty() { &decision_id[..] } else { transaction_id.as_bytes() };
-        let digest = Sha256::new().chain_update(self.salt.to_le_bytes()).chain_update(id).finalize();
-        let draw = u64::from_le_bytes([
-            digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
-        ]);
-        // The upper bits, without a bias that could be measured.
-        (u128::from(draw) * u128::from(WHOLE)) >> 64 < u128::from(self.weight)
+        is_drawn(self.salt, id, self.weight)
     }
 
     /// The candidate's share of the traffic.
@@ -110,6 +105,14 @@ impl Step {
     }
 }
 
+/// Whether an id is among the share of `weight`: independent of every other id and of every other salt.
+fn is_drawn(salt: u64, id: &[u8], weight: u32) -> bool {
+    let digest = Sha256::new().chain_update(salt.to_le_bytes()).chain_update(id).finalize();
+    let draw = digest[..8].iter().fold(0_u64, |draw, byte| (draw << 8) | u64::from(*byte));
+    // The upper bits of a product: no remainder, so no bias that could be measured.
+    (u128::from(draw) * u128::from(WHOLE)) >> 64 < u128::from(weight)
+}
+
 /// The split of the first model's traffic, as the response path reads it: nothing while nothing is released.
 #[derive(Debug, Default)]
 pub struct Split(ArcSwapOption<Step>);
@@ -121,5 +124,27 @@ impl Split {
 
     pub(super) fn set(&self, step: Option<Arc<Step>>) {
         self.0.store(step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_exact_to_chance_and_another_salt_draws_anew() {
+        let drawn =
+            |salt, weight| (0..100_000).filter(|id: &u32| is_drawn(salt, &id.to_le_bytes(), weight)).count() as f64;
+        for weight in [1, 500, 2500, 5000, 9999] {
+            let p = f64::from(weight) / 1e4;
+            let deviation = (1e5 * p * (1.0 - p)).sqrt();
+            assert!((drawn(7, weight) - 1e5 * p).abs() < 5.0 * deviation, "{weight}");
+        }
+        assert_eq!((drawn(7, 0), drawn(7, WHOLE)), (0.0, 1e5));
+        let both = (0..100_000)
+            .filter(|id: &u32| is_drawn(1, &id.to_le_bytes(), 5000) && is_drawn(2, &id.to_le_bytes(), 5000));
+        assert!((both.count() as f64 - 25_000.0).abs() < 700.0, "two rollouts share nothing");
+        // Who is in at a lower weight stays in at a higher one.
+        assert!((0..10_000_u32).all(|id| !is_drawn(3, &id.to_le_bytes(), 500) || is_drawn(3, &id.to_le_bytes(), 2500)));
     }
 }

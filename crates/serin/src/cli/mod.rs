@@ -29,6 +29,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Everything in one process: the tracking server and registry on :5000, the scoring server on :8000
+    #[cfg(feature = "server")]
+    Up(Up),
     /// Track runs and register models: an MLflow server that any MLflow client talks to
     Server(Server),
     /// Back up, check, migrate the database; empty the trash
@@ -51,6 +54,29 @@ pub(crate) enum Command {
     Simulate(Simulate),
     /// The whole way in a minute: simulate, train, register, serve, send traffic
     Demo(Demo),
+}
+
+#[cfg(feature = "server")]
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Options of the scoring server go behind --:\n  serin up -- --canary canary.yaml --fallback last-good,decline"
+)]
+pub(crate) struct Up {
+    /// State folder of both
+    #[arg(long, env = "SERIN_STATE", default_value = "serin-state")]
+    pub(crate) state: PathBuf,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port of the tracking server
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) port: u16,
+    /// Port of the scoring server
+    #[arg(long, default_value_t = 8000)]
+    pub(crate) scoring_port: u16,
+    /// Options of `serin serve`
+    #[arg(last = true, value_name = "SERVE OPTIONS")]
+    pub(crate) serving: Vec<String>,
 }
 
 /// Where runs and models are kept.

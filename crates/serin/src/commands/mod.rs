@@ -25,6 +25,8 @@ mod simulate;
 #[cfg(feature = "train")]
 mod train;
 #[cfg(feature = "server")]
+mod up;
+#[cfg(feature = "server")]
 mod user;
 
 use crate::cli::Command;
@@ -34,6 +36,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        #[cfg(feature = "server")]
+        Command::Up(args) => runtime()?.block_on(up::run(&args)),
         #[cfg(feature = "server")]
         Command::Server(args) => runtime()?.block_on(server::run(&args)),
         #[cfg(feature = "server")]

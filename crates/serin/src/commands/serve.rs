@@ -22,7 +22,7 @@ pub(crate) const DECISIONS: &str = "decisions";
 
 pub(crate) async fn run(args: &Serve) -> anyhow::Result<()> {
     let serving = start(args).await?;
-    say(format_args!("serving {} on {}://{} (API: /docs)", args.model.join(", "), serving.scheme, serving.address));
+    say(format_args!("serving {} on {serving} (API: /docs)", args.model.join(", ")));
     shutdown_signal().await;
     serving.stop().await;
     Ok(())
@@ -34,6 +34,12 @@ pub(crate) struct Serving {
     scheme: &'static str,
     workers: Workers,
     followers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl std::fmt::Display for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.address)
+    }
 }
 
 impl Serving {

@@ -11,6 +11,14 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpListener;
 
 pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
+    let listening = start(args).await?;
+    shutdown_signal().await;
+    listening.stop().await;
+    Ok(())
+}
+
+/// A tracking server that answers.
+pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
     let store = open(&args.backend, args.no_serve_artifacts).await?;
     store.ensure_default_experiment(super::now_ms()).await?;
     if args.auth && !store.has_users().await? {
@@ -33,9 +41,7 @@ pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
     say(format_args!(
         "tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
     ));
-    shutdown_signal().await;
-    listening.stop().await;
-    Ok(())
+    Ok(listening)
 }
 
 fn webhook_policy(args: &Server) -> anyhow::Result<WebhookPolicy> {
@@ -69,7 +75,7 @@ pub(crate) async fn open(args: &Backend, direct: bool) -> anyhow::Result<Store> 
 }
 
 /// A server that answers; see [`Listening::stop`].
-struct Listening {
+pub(crate) struct Listening {
     address: SocketAddr,
     stop: tokio::sync::watch::Sender<bool>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -90,7 +96,7 @@ impl Listening {
     }
 
     /// Takes no new connections, lets requests under way end, and returns.
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let _ = self.stop.send(true);
         if tokio::time::timeout(DRAIN, self.server).await.is_err() {
             tracing::warn!("connections were still open {} s after the stop; closing them", DRAIN.as_secs());

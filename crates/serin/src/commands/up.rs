@@ -1,0 +1,37 @@
+//! `serin up`: the tracking server and the scoring server in one process, on one state folder.
+
+use super::listening::shutdown_signal;
+use super::{say, serve, server};
+use crate::cli::{Cli, Command, Up};
+use clap::Parser;
+
+pub(crate) async fn run(args: &Up) -> anyhow::Result<()> {
+    let (host, state) = (args.host.to_string(), args.state.display().to_string());
+    let parsed = |command: &str, port: u16, more: &[String]| {
+        let own =
+            ["serin", command, "--host", &host, "--state", &state, "--port", &port.to_string()].map(str::to_owned);
+        // A mistake in what stands behind -- is answered as `serin serve` would answer it.
+        Cli::parse_from(own.iter().chain(more)).command
+    };
+    let Command::Server(server_options) = parsed("server", args.port, &[]) else {
+        unreachable!("the command is named")
+    };
+    let tracking = server::start(&server_options).await?;
+    let mut more = args.serving.clone();
+    for (option, value) in [("--wait-for-model", None), ("--poll", Some("0.2"))] {
+        if !more.iter().any(|given| given == option) {
+            more.extend([Some(option), value].into_iter().flatten().map(str::to_owned));
+        }
+    }
+    let Command::Serve(mut serving) = parsed("serve", args.scoring_port, &more) else {
+        unreachable!("the command is named")
+    };
+    // The registry is this process's own, whatever the environment says.
+    serving.state.tracking_uri = None;
+    let scoring = serve::start(&serving).await?;
+    say(format_args!("scoring {} on {scoring} (API: /docs)", serving.model.join(", ")));
+    shutdown_signal().await;
+    scoring.stop().await;
+    tracking.stop().await;
+    Ok(())
+}

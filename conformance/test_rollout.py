@@ -4,12 +4,14 @@
 """
 
 import http.client
+import http.server
 import json
 import os
 import signal
 import subprocess
 import threading
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def run(*arguments, ok=True):
 class Shop:
     """Payments, versions of a model on them, and a server that decides on them all the time."""
 
-    def __init__(self, folder: Path, remote=None):
+    def __init__(self, folder: Path, remote=None, canary=CANARY):
         self.folder, self.state, self.remote = folder, folder / "state", remote
         self.registry = ["--state", str(self.state)] + (["--tracking-uri", remote] if remote else [])
         data = folder / "payments.parquet"
@@ -60,7 +62,7 @@ class Shop:
         self.features = [name for name in self.frame.columns if name not in ROLES]
         self.version = 0
         self.canary = folder / "canary.yaml"
-        self.canary.write_text(CANARY)
+        self.canary.write_text(canary)
         self.train(self.frame, "--alias", "champion")
         self.asked, self.live = 0, True
         late = self.frame[self.frame.TX_DATETIME > self.frame.TX_DATETIME.max() - pd.Timedelta(days=14)]
@@ -261,6 +263,122 @@ def test_a_registry_that_goes_away_delays_and_breaks_nothing(tmp_path):
             assert len(moved) == 1, moved
         finally:
             shop.stop()
+
+
+class Bystander:
+    """Webhooks, a Prometheus and a chat: answers by path, and remembers what it was told."""
+
+    def __init__(self):
+        self.answers, self.told = {}, []
+        told, answers = self.told, self.answers
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                told.append((self.path, json.loads(self.rfile.read(int(self.headers["content-length"])))))
+                self.send_response(answers.get(self.path, 200))
+                self.end_headers()
+
+            def do_GET(self):
+                query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)["query"][0]
+                told.append(("/prometheus", query))
+                value = answers.get("/prometheus", "0.1")
+                result = [] if value is None else [{"metric": {}, "value": [1, value]}]
+                body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def calls(self, path):
+        return [body for told, body in list(self.told) if told == path]
+
+
+def test_webhooks_queries_and_alerts_keep_flaggers_contract(tmp_path):
+    others = Bystander()
+    kinds = ["confirm-rollout", "pre-rollout", "rollout", "confirm-traffic-increase", "confirm-promotion", "post-rollout", "rollback", "event"]
+    hooks = "".join(f"      - {{name: {kind}, type: {kind}, url: '{others.url}/{kind}', metadata: {{team: risk}}}}\n" for kind in kinds)
+    canary = f"""
+apiVersion: flagger.app/v1beta1
+kind: Canary
+metadata: {{name: fraud-detection, namespace: shop, annotations: {{serin.dev/min-shadow: 200ms}}}}
+spec:
+  targetRef: {{name: api}}
+  service: {{port: 8000}}
+  analysis:
+    interval: 150ms
+    threshold: 2
+    stepWeight: 30
+    maxWeight: 50
+    metrics:
+      - name: drift
+        interval: 30s
+        thresholdRange: {{max: 0.25}}
+        templateRef: {{name: drift}}
+        templateVariables: {{column: amount}}
+      - {{name: proof, thresholdRange: {{max: 1}}, templateRef: {{name: evidence}}}}
+    webhooks:
+{hooks}
+    alerts: [{{name: chat, severity: error, providerRef: {{name: chat}}}}]
+---
+apiVersion: flagger.app/v1beta1
+kind: MetricTemplate
+metadata: {{name: drift}}
+spec:
+  provider: {{type: prometheus, address: "{others.url}"}}
+  query: |
+    drift{{target="{{{{ target }}}}", column="{{{{ variables.column }}}}"}}
+      [{{{{ interval }}}}]
+---
+apiVersion: flagger.app/v1beta1
+kind: AlertProvider
+metadata: {{name: chat}}
+spec: {{type: slack, channel: risk, address: "{others.url}/slack"}}
+"""
+    others.answers.update({"/confirm-rollout": 403, "/rollback": 403, "/prometheus": "0.9"})
+    shop = Shop(tmp_path, canary=canary)
+    try:
+        version = shop.train(shop.frame.sample(frac=0.8, random_state=1).sort_values("TX_DATETIME"))
+        run("rollout", "start", "--to", version, *shop.registry)
+        shop.wait(lambda s: s["phase"] == "Waiting")
+        others.answers["/confirm-rollout"] = 200
+        # The first steps pass unmeasured; then the query says too much, twice.
+        shop.wait(lambda s: s["phase"] == "Failed")
+        assert "2 checks failed" in shop.status()["history"][-1]["message"]
+        assert others.calls("/prometheus")[0] == 'drift{target="api", column="amount"} [30s]'
+        pre = others.calls("/pre-rollout")
+        assert len(pre) == 1 and {key: pre[0][key] for key in ("name", "namespace", "phase", "metadata")} == {
+            "name": "fraud-detection", "namespace": "shop", "phase": "Progressing", "metadata": {"team": "risk"}} and pre[0]["checksum"]
+        shop.wait(lambda s: others.calls("/post-rollout"))
+        assert [body["phase"] for body in others.calls("/post-rollout")] == ["Failed"]
+        alerts = others.calls("/slack")
+        assert len(alerts) == 1 and alerts[0]["channel"] == "risk" and "rolled back" in alerts[0]["attachments"][0]["text"], alerts
+
+        # No data holds; then it goes on to the gate of the promotion, where the rollback hook speaks.
+        others.answers.update({"/prometheus": None, "/confirm-promotion": 403})
+        version = shop.train(shop.frame.sample(frac=0.8, random_state=2).sort_values("TX_DATETIME"))
+        run("rollout", "start", "--to", version, *shop.registry)
+        held = shop.wait(lambda s: s["candidate_weight"] == 0.3 and "no data" in s["history"][-1]["message"])
+        assert held["failed_checks"] == 0
+        others.answers["/prometheus"] = "0.1"
+        shop.wait(lambda s: s["phase"] == "WaitingPromotion" and s["candidate_weight"] == 0.6)
+        others.answers["/rollback"] = 200
+        shop.wait(lambda s: s["phase"] == "Failed")
+        assert "rollback hook" in shop.status()["history"][-1]["message"] and shop.status()["stable_version"] == "1"
+
+        # And with every gate open it is promoted.
+        others.answers.update({"/rollback": 403, "/confirm-promotion": 200})
+        version = shop.train(shop.frame.sample(frac=0.8, random_state=3).sort_values("TX_DATETIME"))
+        assert shop.release(version)[0] == "Succeeded"
+        assert [body["phase"] for body in others.calls("/post-rollout")] == ["Failed", "Failed", "Succeeded"]
+        assert others.calls("/event") and len({body["checksum"] for body in others.calls("/pre-rollout")}) == 3
+    finally:
+        shop.stop()
 
 
 def test_a_canary_yaml_is_read_strictly_and_explained(tmp_path):

@@ -381,6 +381,29 @@ spec: {{type: slack, channel: risk, address: "{others.url}/slack"}}
         shop.stop()
 
 
+def test_a_sticky_split_keeps_a_card_on_its_arm_and_a_repeat_on_its_own_otherwise(tmp_path):
+    shop = Shop(tmp_path, canary=CANARY.replace("300ms}", "300ms, serin.dev/sticky: entity}").replace("[5, 10, 25, 50]", "[50]"))
+    try:
+        version = shop.train(shop.frame.sample(frac=0.8, random_state=1).sort_values("TX_DATETIME"))
+        run("rollout", "start", "--to", version, *shop.registry)
+        shop.wait(lambda s: s["candidate_weight"] == 0.5)
+        run("rollout", "pause", "--server", shop.url)
+        row = dict(zip(shop.features, shop.rows[0].tolist()))
+
+        def versions(pairs):
+            body = {"transactions": [{"transaction_id": t, "entity": e, "features": row} for t, e in pairs]}
+            request = urllib.request.Request(f"{shop.url}/v1/decisions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+            return [made["model_version"] for made in json.loads(urllib.request.urlopen(request).read())["decisions"]]
+
+        cards = [f"card-{i}" for i in range(200)]
+        first, again = versions([(f"a{card}", card) for card in cards]), versions([(f"b{card}", card) for card in cards])
+        assert first == again and 60 < first.count(str(version)) < 140 and set(first) == {"1", str(version)}
+        unnamed = [(f"t{i}", "") for i in range(200)]
+        assert versions(unnamed) == versions(unnamed), "without an entity a repeated transaction keeps its arm"
+    finally:
+        shop.stop()
+
+
 def test_a_canary_yaml_is_read_strictly_and_explained(tmp_path):
     file = tmp_path / "canary.yaml"
     file.write_text(CANARY)

@@ -31,6 +31,8 @@ pub struct Extension {
     pub max_hold_ms: Option<i64>,
     /// `on-hold`: what then.
     pub on_hold: OnHold,
+    /// `sticky: entity` keeps all transactions of an entity on one arm; each then counts once.
+    pub sticky: bool,
     /// `slow`: answers above it are slow, milliseconds.
     pub slow_ms: i64,
 }
@@ -43,6 +45,7 @@ impl Default for Extension {
             min_shadow_ms: 60_000,
             max_hold_ms: None,
             on_hold: OnHold::Wait,
+            sticky: false,
             slow_ms: 50,
         }
     }
@@ -75,6 +78,13 @@ impl Extension {
                         _ => return Err(wrong("on or off")),
                     }
                 }
+                "sticky" => {
+                    found.sticky = match value.as_str() {
+                        "entity" => true,
+                        "none" => false,
+                        _ => return Err(wrong("entity or none")),
+                    }
+                }
                 "alpha" => found.limits.alpha = number(0.0, 0.5, "a probability below 0.5")?,
                 "beta" => found.limits.beta = number(0.0, 0.5, "a probability below 0.5")?,
                 "tolerance" => found.limits.alert_ratio = number(1.0, 100.0, "a ratio above 1")?,
@@ -93,7 +103,7 @@ impl Extension {
                 }
                 _ => {
                     return Err(format!(
-                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, max-disagreement, max-errors, min-shadow, max-hold, on-hold and slow"
+                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, max-disagreement, max-errors, min-shadow, max-hold, on-hold, sticky and slow"
                     ));
                 }
             }

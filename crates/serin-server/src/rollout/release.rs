@@ -3,7 +3,7 @@
 //! Everything that outlives the process is in one file, written whole after every look; what was counted since is lost
 //! with the process, and nothing else.
 
-use super::split::{BOUNDS_MS, Split, Step, WHOLE};
+use super::split::{BOUNDS_MS, Counted, Split, Step, WHOLE};
 use super::state::Saved;
 use super::world::Clients;
 use crate::scoring::models::ModelSlot;
@@ -104,6 +104,7 @@ impl Release {
             steps: Vec::new(),
             baseline: Paired::default(),
             refused: None,
+            counted: Counted::default(),
             latency: [0; BOUNDS_MS.len() + 1],
             measured: Events::default(),
             shown: Arc::clone(&shown),
@@ -148,6 +149,7 @@ pub(super) struct Task {
     baseline: Paired,
     /// Version that cannot be loaded, and why.
     pub(super) refused: Option<(String, String)>,
+    counted: Counted,
     /// What the built-in metrics have looked at.
     pub(super) latency: [u64; BOUNDS_MS.len() + 1],
     pub(super) measured: Events,
@@ -353,6 +355,7 @@ impl Task {
             saved.began_ms = now_ms;
             self.refused = None;
             self.steps.clear();
+            self.counted = Counted::default();
         }
         match saved.rollout.phase {
             Phase::WaitingPromotion => {
@@ -406,8 +409,9 @@ impl Task {
         if self.releasing.split.step().as_ref().is_some_and(same) {
             return;
         }
+        let counted = self.extension.sticky.then(|| Arc::clone(&self.counted));
         let slow = Duration::from_millis(self.extension.slow_ms.unsigned_abs());
-        match Step::new(stable, candidate, weight, saved.salt, slow) {
+        match Step::new(stable, candidate, weight, saved.salt, slow, counted) {
             Ok(step) => {
                 let step = Arc::new(step);
                 self.steps.push(Arc::clone(&step));

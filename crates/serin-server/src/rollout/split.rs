@@ -3,14 +3,18 @@
 use crate::scoring::live_model::LiveModel;
 use arc_swap::ArcSwapOption;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Weights are counted in these: all of the traffic.
 pub(crate) const WHOLE: u32 = 10_000;
 /// Upper bounds of the candidate's latency buckets, milliseconds; the last is open.
 pub(super) const BOUNDS_MS: [f64; 10] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 250.0, 1000.0];
+
+/// What entities have counted as in this rollout, whatever the weight.
+pub(super) type Counted = Arc<Mutex<HashSet<(u8, u64)>>>;
 
 /// What one arm did at one weight.
 #[derive(Debug, Default)]
@@ -32,6 +36,8 @@ pub(crate) struct Step {
     positions: Vec<usize>,
     pub(super) weight: u32,
     salt: u64,
+    /// Entities that have counted, by what they counted as; there where the split is sticky.
+    counted: Option<Counted>,
     /// Answers slower than this are slow.
     slow: Duration,
     /// The candidate's and the stable version's.
@@ -47,6 +53,7 @@ impl Step {
         weight: u32,
         salt: u64,
         slow: Duration,
+        counted: Option<Counted>,
     ) -> Result<Self, String> {
         let positions = candidate.package.signature.positions_in(&stable.package.signature);
         let positions = positions.map_err(|name| {
@@ -62,13 +69,18 @@ impl Step {
             weight,
             salt,
             slow,
+            counted,
             arms: Default::default(),
             latency: Default::default(),
         })
     }
 
-    /// Whether a transaction is the candidate's: by a hash of its id, so that one that is sent again keeps its arm.
-    pub(crate) fn is_candidates(&self, transaction_id: &str, decision_id: &[u8; 16]) -> bool {
+    /// Whether a transaction is the candidate's: by a hash of its id, so that one that is sent again keeps its arm, or of
+    /// its entity where the split is sticky.
+    pub(crate) fn is_candidates(&self, transaction_id: &str, entity: &str, decision_id: &[u8; 16]) -> bool {
+        if self.counted.is_some() && !entity.is_empty() {
+            return is_drawn(self.salt, entity.as_bytes(), self.weight);
+        }
         let id = if transaction_id.is_empty() { &decision_id[..] } else { transaction_id.as_bytes() };
         is_drawn(self.salt, id, self.weight)
     }
@@ -76,6 +88,14 @@ impl Step {
     /// The candidate's share of the traffic.
     pub(crate) fn weight(&self) -> u16 {
         self.weight.min(WHOLE) as u16
+    }
+
+    /// Whether an entity does not count as this yet. Its transactions share an arm, so they are no independent events.
+    fn is_first(&self, kind: usize, entity: &str) -> bool {
+        let Some(counted) = self.counted.as_ref().filter(|_| !entity.is_empty()) else { return true };
+        let digest = Sha256::digest(entity.as_bytes());
+        let key = digest[..8].iter().fold(0_u64, |key, byte| (key << 8) | u64::from(*byte));
+        counted.lock().unwrap_or_else(PoisonError::into_inner).insert((kind as u8, key))
     }
 
     /// A row of the stable version as the candidate's columns.
@@ -86,17 +106,21 @@ impl Step {
 
     /// Counts a decision. `took` is there for requests of one row only: the rows of a larger one are slow together, so
     /// they would be no independent events.
-    pub(crate) fn count(&self, candidate: bool, alert: bool, error: bool, took: Option<Duration>) {
+    pub(crate) fn count(&self, candidate: bool, entity: &str, alert: bool, error: bool, took: Option<Duration>) {
         let arm = &self.arms[usize::from(!candidate)];
         let add = |counter: &AtomicU64, happened: bool| {
             if happened {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         };
-        add(&arm.requests, true);
-        add(&arm.errors, error);
-        add(&arm.alerts, alert);
-        add(&arm.slow, took.is_some_and(|took| took > self.slow));
+        let slow = took.is_some_and(|took| took > self.slow);
+        for (kind, (counter, happened)) in
+            [(&arm.requests, true), (&arm.errors, error), (&arm.alerts, alert), (&arm.slow, slow)]
+                .into_iter()
+                .enumerate()
+        {
+            add(counter, happened && self.is_first(kind, entity));
+        }
         if let Some(took) = took.filter(|_| candidate) {
             let milliseconds = took.as_secs_f64() * 1e3;
             let bucket = BOUNDS_MS.iter().position(|bound| milliseconds <= *bound).unwrap_or(BOUNDS_MS.len());

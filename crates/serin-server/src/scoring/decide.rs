@@ -165,8 +165,8 @@ fn release(decided: &mut Decided, step: Arc<Step>, features: &[f32], subjects: &
     let mut by_candidate = vec![false; rows];
     let mut mapped = Vec::new();
     for (row, features) in features.chunks_exact(width.max(1)).enumerate() {
-        let subject = subjects.get(row).map_or("", |subject| subject.transaction_id);
-        let mine = step.is_candidates(subject, &decided.ids[row]);
+        let subject = subjects.get(row).copied().unwrap_or_default();
+        let mine = step.is_candidates(subject.transaction_id, subject.entity, &decided.ids[row]);
         let mut error = decided.fallback(row).is_some() || decided.decisions[row].score.is_nan();
         if mine {
             step.mapped(features, &mut mapped);
@@ -181,7 +181,7 @@ fn release(decided: &mut Decided, step: Arc<Step>, features: &[f32], subjects: &
             }
         }
         let took = (rows == 1).then(|| start.elapsed());
-        step.count(mine, decided.decisions[row].alert, error, took);
+        step.count(mine, subject.entity, decided.decisions[row].alert, error, took);
     }
     decided.released = Some((step, by_candidate));
 }

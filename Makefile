@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving proof-delivery fuzz clean
+.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-drift proof-delivery fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench-serving: setup ## our scoring server beside FastAPI, mlflow models serve a
 	cargo build --quiet --release --locked -p serin --example serving_bench
 	@bash conformance/run.sh bench/serving.py
 
+bench-drift: setup ## drift of 50,000 x 30 beside Evidently, in one run
+	@bash conformance/run.sh bench/drift.py
+
 proof-delivery: ## 10,000 simulated rollouts a line: false rollbacks, and how soon harm is seen
 	PROOF_RUNS=10000 cargo test --release --locked -p serin-analysis --test delivery_proof -- --nocapture --test-threads 1
 
@@ -60,4 +63,4 @@ fuzz: ## feed the model reader and the scoring routes hostile bytes, 10 minutes 
 	@bash build/fuzz.sh
 
 clean: ## remove build outputs and the demo's state
-	cargo clean && rm -rf serin-demo serin-state .venv-conformance .venv-conformance-2
+	cargo clean && rm -rf serin-demo serin-state .venv-conformance .venv-conformance-2 .venv-conformance-evidently

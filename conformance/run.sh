@@ -24,6 +24,16 @@ if [ "$(cat "$old/requirements.sha" 2>/dev/null)" != "$wanted" ]; then
   "$old/bin/pip" -q install -r conformance/mlflow-2.txt 2> >(grep -v -e 'dependency resolver' -e 'nvidia-nccl' >&2)
   echo "$wanted" > "$old/requirements.sha"
 fi
+# Evidently cannot be imported beside pandas 3.
+evidently=.venv-conformance-evidently
+wanted=$(cksum < conformance/evidently.txt)
+if [ "$(cat "$evidently/requirements.sha" 2>/dev/null)" != "$wanted" ]; then
+  rm -rf "$evidently"
+  python3 -m venv "$evidently"
+  "$evidently/bin/pip" -q install -r conformance/evidently.txt
+  echo "$wanted" > "$evidently/requirements.sha"
+fi
+export EVIDENTLY_PYTHON="$PWD/$evidently/bin/python"
 export MLFLOW_2X_PYTHON="$PWD/$old/bin/python"
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 if [ $# -gt 0 ]; then

@@ -2,6 +2,7 @@
 
 pub mod classification;
 pub mod curves;
+pub mod drift;
 pub mod evidence;
 pub mod profile;
 pub mod rollout;

@@ -1,7 +1,7 @@
 //! CSV in (also .gz): types from the first rows, then line by line in chunks.
 
 use crate::DatasetError;
-use crate::dataset::{Builder, Cells, Wanted};
+use crate::dataset::{Cells, Collect, Wanted};
 use crate::timestamp::parse_timestamp;
 use serin_scoring::ColumnKind;
 use std::fs::File;
@@ -107,11 +107,15 @@ fn boolean(field: &str) -> Option<bool> {
     }
 }
 
-pub(crate) fn read(path: &Path, builder: &mut Builder, report: &mut dyn FnMut(usize, u64)) -> Result<(), DatasetError> {
+pub(crate) fn read(
+    path: &Path,
+    builder: &mut dyn Collect,
+    report: &mut dyn FnMut(usize, u64),
+) -> Result<(), DatasetError> {
     let (mut reader, bytes) = open(path)?;
     let names = reader.headers().map_err(|e| line_error(path, &e))?.clone();
-    let mut places = Vec::with_capacity(builder.wanted.len());
-    for wanted in &builder.wanted {
+    let mut places = Vec::with_capacity(builder.wanted().len());
+    for wanted in builder.wanted() {
         let place = names.iter().position(|name| name == wanted.name);
         places.push(place.ok_or_else(|| DatasetError::NoColumn {
             name: wanted.name.clone(),
@@ -119,7 +123,8 @@ pub(crate) fn read(path: &Path, builder: &mut Builder, report: &mut dyn FnMut(us
             suggestion: None,
         })?);
     }
-    let wanted = builder.wanted.clone();
+    let wanted = builder.wanted().to_vec();
+    let for_a_model = builder.is_for_a_model();
     let mut record = csv::StringRecord::new();
     let mut lines: Vec<u64> = Vec::with_capacity(ROWS_PER_CHUNK);
     let mut cells = empty(&wanted);
@@ -133,11 +138,11 @@ pub(crate) fn read(path: &Path, builder: &mut Builder, report: &mut dyn FnMut(us
                     path: path.into(),
                     line,
                     column: column.name.clone(),
-                    message: match builder.signature {
-                        Some(_) => {
+                    message: match for_a_model {
+                        true => {
                             format!("{field:?} is not {expected}, as this column was when the model was trained")
                         }
-                        None => format!(
+                        false => format!(
                             "{field:?} is not {expected}, as the first {INFERENCE_ROWS} rows of this column are"
                         ),
                     },

@@ -100,10 +100,22 @@ pub(crate) struct Wanted {
     pub(crate) kind: ColumnKind,
 }
 
+/// Takes what a file format delivers, chunk by chunk.
+pub(crate) trait Collect {
+    /// Columns to deliver, in this order.
+    fn wanted(&self) -> &[Wanted];
+    /// Whether their types are those of a model.
+    fn is_for_a_model(&self) -> bool;
+    /// So many rows will come.
+    fn reserve(&mut self, rows: usize);
+    /// A chunk; `line_of` names a row of the chunk in the file.
+    fn push(&mut self, columns: &[Cells], path: &Path, line_of: &dyn Fn(usize) -> u64) -> Result<(), DatasetError>;
+}
+
 /// Collects chunks into a [`Dataset`].
 #[derive(Debug)]
 pub(crate) struct Builder {
-    pub(crate) wanted: Vec<Wanted>,
+    wanted: Vec<Wanted>,
     feature_positions: Vec<usize>,
     label: usize,
     time: Option<usize>,
@@ -111,13 +123,93 @@ pub(crate) struct Builder {
     amount: Option<usize>,
     levels: Vec<HashMap<String, usize>>,
     /// Given: its encodings are closed.
-    pub(crate) signature: Option<Signature>,
+    signature: Option<Signature>,
     nullable: Vec<bool>,
     features: Vec<f32>,
     labels: Vec<f32>,
     times: Vec<i64>,
     entities: Vec<u64>,
     amounts: Vec<f64>,
+}
+
+impl Collect for Builder {
+    fn wanted(&self) -> &[Wanted] {
+        &self.wanted
+    }
+
+    fn is_for_a_model(&self) -> bool {
+        self.signature.is_some()
+    }
+
+    fn reserve(&mut self, rows: usize) {
+        self.features.reserve_exact(rows.saturating_mul(self.feature_positions.len()));
+        self.labels.reserve_exact(rows);
+        if self.time.is_some() {
+            self.times.reserve_exact(rows);
+        }
+        if self.entity.is_some() {
+            self.entities.reserve_exact(rows);
+        }
+        if self.amount.is_some() {
+            self.amounts.reserve_exact(rows);
+        }
+    }
+
+    fn push(&mut self, columns: &[Cells], path: &Path, line_of: &dyn Fn(usize) -> u64) -> Result<(), DatasetError> {
+        let rows = columns.first().map_or(0, Cells::len);
+        let width = self.feature_positions.len();
+        let start = self.features.len();
+        self.features.resize(start + rows * width, f32::NAN);
+        for (at, &position) in self.feature_positions.iter().enumerate() {
+            let levels = &mut self.levels[position];
+            let name = &self.wanted[position].name;
+            let mut missing = false;
+            for row in 0..rows {
+                let value = feature(&columns[position], row, levels, self.signature.is_none());
+                if value.is_infinite() {
+                    let message = "infinite, or too large for float32".to_owned();
+                    return Err(DatasetError::Cell {
+                        path: path.into(),
+                        line: line_of(row),
+                        column: name.clone(),
+                        message,
+                    });
+                }
+                missing |= value.is_nan();
+                self.features[start + row * width + at] = value;
+            }
+            self.nullable[position] |= missing;
+        }
+        let cell = |position: usize, row: usize, message: String| DatasetError::Cell {
+            path: path.into(),
+            line: line_of(row),
+            column: self.wanted[position].name.clone(),
+            message,
+        };
+        for row in 0..rows {
+            let label = number(&columns[self.label], row);
+            if label != 0.0 && label != 1.0 {
+                return Err(cell(self.label, row, format!("a label is 0 or 1, found {label}")));
+            }
+            self.labels.push(label as f32);
+            if let Some(position) = self.time {
+                let time = time(&columns[position], row);
+                self.times.push(time.ok_or_else(|| cell(position, row, "no timestamp that can be read".into()))?);
+            }
+            if let Some(position) = self.entity {
+                let key = entity(&columns[position], row);
+                self.entities.push(key.ok_or_else(|| cell(position, row, "an entity cannot be missing".into()))?);
+            }
+            if let Some(position) = self.amount {
+                let amount = number(&columns[position], row);
+                if !amount.is_finite() {
+                    return Err(cell(position, row, "an amount cannot be missing".into()));
+                }
+                self.amounts.push(amount);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Builder {
@@ -196,82 +288,6 @@ impl Builder {
             entities: Vec::new(),
             amounts: Vec::new(),
         })
-    }
-
-    pub(crate) fn reserve(&mut self, rows: usize) {
-        self.features.reserve_exact(rows.saturating_mul(self.feature_positions.len()));
-        self.labels.reserve_exact(rows);
-        if self.time.is_some() {
-            self.times.reserve_exact(rows);
-        }
-        if self.entity.is_some() {
-            self.entities.reserve_exact(rows);
-        }
-        if self.amount.is_some() {
-            self.amounts.reserve_exact(rows);
-        }
-    }
-
-    /// `columns` stand in the order of `wanted`; `line_of` names a row of the chunk in the file.
-    pub(crate) fn push(
-        &mut self,
-        columns: &[Cells],
-        path: &Path,
-        line_of: &dyn Fn(usize) -> u64,
-    ) -> Result<(), DatasetError> {
-        let rows = columns.first().map_or(0, Cells::len);
-        let width = self.feature_positions.len();
-        let start = self.features.len();
-        self.features.resize(start + rows * width, f32::NAN);
-        for (at, &position) in self.feature_positions.iter().enumerate() {
-            let levels = &mut self.levels[position];
-            let name = &self.wanted[position].name;
-            let mut missing = false;
-            for row in 0..rows {
-                let value = feature(&columns[position], row, levels, self.signature.is_none());
-                if value.is_infinite() {
-                    let message = "infinite, or too large for float32".to_owned();
-                    return Err(DatasetError::Cell {
-                        path: path.into(),
-                        line: line_of(row),
-                        column: name.clone(),
-                        message,
-                    });
-                }
-                missing |= value.is_nan();
-                self.features[start + row * width + at] = value;
-            }
-            self.nullable[position] |= missing;
-        }
-        let cell = |position: usize, row: usize, message: String| DatasetError::Cell {
-            path: path.into(),
-            line: line_of(row),
-            column: self.wanted[position].name.clone(),
-            message,
-        };
-        for row in 0..rows {
-            let label = number(&columns[self.label], row);
-            if label != 0.0 && label != 1.0 {
-                return Err(cell(self.label, row, format!("a label is 0 or 1, found {label}")));
-            }
-            self.labels.push(label as f32);
-            if let Some(position) = self.time {
-                let time = time(&columns[position], row);
-                self.times.push(time.ok_or_else(|| cell(position, row, "no timestamp that can be read".into()))?);
-            }
-            if let Some(position) = self.entity {
-                let key = entity(&columns[position], row);
-                self.entities.push(key.ok_or_else(|| cell(position, row, "an entity cannot be missing".into()))?);
-            }
-            if let Some(position) = self.amount {
-                let amount = number(&columns[position], row);
-                if !amount.is_finite() {
-                    return Err(cell(position, row, "an amount cannot be missing".into()));
-                }
-                self.amounts.push(amount);
-            }
-        }
-        Ok(())
     }
 
     pub(crate) fn finish(mut self) -> Dataset {

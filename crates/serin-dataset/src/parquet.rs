@@ -1,7 +1,7 @@
 //! Parquet in, by record batches of the columns that are needed.
 
 use crate::DatasetError;
-use crate::dataset::{Builder, Cells, Wanted};
+use crate::dataset::{Cells, Collect, Wanted};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType};
@@ -44,19 +44,23 @@ fn kind_of(data_type: &DataType) -> Option<ColumnKind> {
     }
 }
 
-pub(crate) fn read(path: &Path, builder: &mut Builder, report: &mut dyn FnMut(usize, u64)) -> Result<(), DatasetError> {
+pub(crate) fn read(
+    path: &Path,
+    builder: &mut dyn Collect,
+    report: &mut dyn FnMut(usize, u64),
+) -> Result<(), DatasetError> {
     let reader = open(path)?;
     let total = reader.metadata().file_metadata().num_rows().max(0) as usize;
     let size = std::fs::metadata(path).map_or(0, |meta| meta.len());
     let schema = reader.schema().clone();
-    let mut roots = Vec::with_capacity(builder.wanted.len());
-    for wanted in &builder.wanted {
+    let mut roots = Vec::with_capacity(builder.wanted().len());
+    for wanted in builder.wanted() {
         let Ok(index) = schema.index_of(&wanted.name) else {
             return Err(DatasetError::NoColumn { name: wanted.name.clone(), path: path.into(), suggestion: None });
         };
         let kind = kind_of(schema.field(index).data_type());
         if kind.as_ref().map(std::mem::discriminant) != Some(std::mem::discriminant(&wanted.kind)) {
-            let before = if builder.signature.is_some() { "when the model was trained" } else { "in the first file" };
+            let before = if builder.is_for_a_model() { "when the model was trained" } else { "in the first file" };
             let message = format!("column {:?} has another type than {before}", wanted.name);
             return Err(DatasetError::File { path: path.into(), message });
         }
@@ -69,8 +73,8 @@ pub(crate) fn read(path: &Path, builder: &mut Builder, report: &mut dyn FnMut(us
     let mut done = 0;
     for batch in reader {
         let batch = batch.map_err(|e| not_parquet(path, &e))?;
-        let mut cells = Vec::with_capacity(builder.wanted.len());
-        for wanted in &builder.wanted {
+        let mut cells = Vec::with_capacity(builder.wanted().len());
+        for wanted in builder.wanted() {
             let column = batch.column_by_name(&wanted.name);
             let column = column.ok_or_else(|| not_parquet(path, &format!("column {:?} vanished", wanted.name)))?;
             cells.push(to_cells(column).map_err(|e| not_parquet(path, &format!("column {:?}: {e}", wanted.name)))?);

@@ -1,8 +1,8 @@
 //! One entry for every format: expand the path, look at the first file, stream all of them.
 
-use crate::dataset::{Builder, Dataset, Roles};
+use crate::dataset::{Builder, Collect, Dataset, Roles, Wanted};
 use crate::{DatasetError, csv, parquet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Told after every chunk: rows so far, and the bytes read of all bytes.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, u64, u64);
@@ -12,6 +12,27 @@ pub type Progress<'a> = &'a mut dyn FnMut(usize, u64, u64);
 /// # Errors
 /// With file, line and column where a cell does not fit; files must agree in their columns.
 pub fn read(pattern: &str, roles: &Roles, progress: Progress<'_>) -> Result<Dataset, DatasetError> {
+    let builder = read_into(pattern, progress, |available, path| Builder::new(roles, available, path))?;
+    let dataset = builder.finish();
+    if dataset.rows() == 0 {
+        return Err(DatasetError::File { path: pattern.into(), message: "there are no rows".into() });
+    }
+    Ok(dataset)
+}
+
+/// Columns of the first of the files, and whether it is Parquet.
+pub(crate) fn columns_of(pattern: &str) -> Result<(Vec<Wanted>, bool), DatasetError> {
+    let first = &expand(pattern)?[0];
+    let parquet = is_parquet(first);
+    Ok((if parquet { parquet::columns(first)? } else { csv::columns(first)? }, parquet))
+}
+
+/// Streams the files into what `begin` makes for the columns of the first one.
+pub(crate) fn read_into<C: Collect>(
+    pattern: &str,
+    progress: Progress<'_>,
+    begin: impl FnOnce(&[Wanted], &Path) -> Result<C, DatasetError>,
+) -> Result<C, DatasetError> {
     let paths = expand(pattern)?;
     let mut total = 0;
     for path in &paths {
@@ -19,7 +40,7 @@ pub fn read(pattern: &str, roles: &Roles, progress: Progress<'_>) -> Result<Data
     }
     let first = &paths[0];
     let available = if is_parquet(first) { parquet::columns(first)? } else { csv::columns(first)? };
-    let mut builder = Builder::new(roles, &available, first)?;
+    let mut builder = begin(&available, first)?;
     let (mut rows, mut done) = (0, 0);
     for path in &paths {
         let size = std::fs::metadata(path).map_or(0, |meta| meta.len());
@@ -34,14 +55,10 @@ pub fn read(pattern: &str, roles: &Roles, progress: Progress<'_>) -> Result<Data
         }
         done += size;
     }
-    let dataset = builder.finish();
-    if dataset.rows() == 0 {
-        return Err(DatasetError::File { path: first.clone(), message: "there are no rows".into() });
-    }
-    Ok(dataset)
+    Ok(builder)
 }
 
-fn is_parquet(path: &std::path::Path) -> bool {
+pub(crate) fn is_parquet(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("parquet") || extension.eq_ignore_ascii_case("pq"))
 }

@@ -1,5 +1,6 @@
 //! Every command and option.
 
+mod drift;
 mod rollout;
 mod serving;
 
@@ -7,6 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub(crate) use drift::Drift;
+#[cfg(feature = "train")]
+pub(crate) use drift::FailOn;
 pub(crate) use rollout::{Rollout, RolloutAction, Scoring};
 pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve};
 #[cfg(feature = "train")]
@@ -50,6 +54,8 @@ pub(crate) enum Command {
     Train(Box<Train>),
     /// Score a labelled file with a model and print its metrics
     Evaluate(Evaluate),
+    /// Compare the columns of two files: which have drifted, by Evidently's tests
+    Drift(Drift),
     /// Generate transactions with known frauds (a stand-in for data you may not share)
     Simulate(Simulate),
     /// The whole way in a minute: simulate, train, register, serve, send traffic

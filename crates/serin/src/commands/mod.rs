@@ -5,6 +5,8 @@ mod db;
 #[cfg(feature = "train")]
 mod demo;
 #[cfg(feature = "train")]
+mod drift;
+#[cfg(feature = "train")]
 mod evaluate;
 #[cfg(feature = "train")]
 mod export;
@@ -54,6 +56,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         #[cfg(feature = "train")]
         Command::Evaluate(args) => runtime()?.block_on(evaluate::run(&args)),
         #[cfg(feature = "train")]
+        Command::Drift(args) => drift::run(&args),
+        #[cfg(feature = "train")]
         Command::Simulate(args) => simulate::run(&args),
         #[cfg(feature = "train")]
         Command::Demo(args) => runtime()?.block_on(demo::run(&args)),
@@ -71,6 +75,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// Epoch milliseconds now: the only clock; everything below is told the time.
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Ends the process with a status that means something other than failure.
+#[cfg(feature = "train")]
+#[expect(clippy::exit, reason = "the result is out and nothing is open")]
+fn leave(status: i32) -> ! {
+    std::process::exit(status)
 }
 
 /// A line of a command's result on standard output. A closed pipe ends the output, not the command.

@@ -1,6 +1,6 @@
 """Releases on a running server under live traffic: honest retrains pass, faults are stopped, crashes change nothing.
 
-`RETRAINS` sets how many harmless retrains are released (3 without it); `make proof-delivery` takes 50.
+`RETRAINS=50 make conformance` releases fifty harmless retrains instead of three.
 """
 
 import http.client
@@ -324,7 +324,9 @@ spec:
       - {{name: proof, thresholdRange: {{max: 1}}, templateRef: {{name: evidence}}}}
     webhooks:
 {hooks}
-    alerts: [{{name: chat, severity: error, providerRef: {{name: chat}}}}]
+    alerts:
+      - {{name: chat, severity: error, providerRef: {{name: chat}}}}
+      - {{name: page, severity: error, providerRef: {{name: page}}}}
 ---
 apiVersion: flagger.app/v1beta1
 kind: MetricTemplate
@@ -339,6 +341,11 @@ apiVersion: flagger.app/v1beta1
 kind: AlertProvider
 metadata: {{name: chat}}
 spec: {{type: slack, channel: risk, address: "{others.url}/slack"}}
+---
+apiVersion: flagger.app/v1beta1
+kind: AlertProvider
+metadata: {{name: page}}
+spec: {{type: alertmanager, address: "{others.url}/api/v2/alerts"}}
 """
     others.answers.update({"/confirm-rollout": 403, "/rollback": 403, "/prometheus": "0.9"})
     shop = Shop(tmp_path, canary=canary)
@@ -358,6 +365,9 @@ spec: {{type: slack, channel: risk, address: "{others.url}/slack"}}
         assert [body["phase"] for body in others.calls("/post-rollout")] == ["Failed"]
         alerts = others.calls("/slack")
         assert len(alerts) == 1 and alerts[0]["channel"] == "risk" and "rolled back" in alerts[0]["attachments"][0]["text"], alerts
+
+        [[page]] = others.calls("/api/v2/alerts")
+        assert page["labels"] == {"alertname": "SerinRollout", "severity": "error", "model": "fraud_detection", "version": str(version)}
 
         # No data holds; then it goes on to the gate of the promotion, where the rollback hook speaks.
         others.answers.update({"/prometheus": None, "/confirm-promotion": 403})

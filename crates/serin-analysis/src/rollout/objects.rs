@@ -100,4 +100,8 @@ pub enum AlertKind {
     Rocket,
     /// Google Chat.
     Gchat,
+    /// Plain JSON; a cluster's Flagger does not know it.
+    Generic,
+    /// Alertmanager's API (`…/api/v2/alerts`); a cluster's Flagger does not know it.
+    Alertmanager,
 }

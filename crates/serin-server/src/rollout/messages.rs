@@ -23,6 +23,13 @@ pub(super) fn message(kind: AlertKind, spec: &AlertSpec, model: &str, version: &
             "themeColor": if event.severity == Severity::Error { "FF0000" } else { "0076D7" },
             "sections": [{ "activityTitle": event.message, "activitySubtitle": title }],
         }),
+        AlertKind::Generic => {
+            json!({ "severity": event.severity, "model": model, "version": version, "message": event.message })
+        }
+        AlertKind::Alertmanager => json!([{
+            "labels": { "alertname": "SerinRollout", "severity": event.severity, "model": model, "version": version },
+            "annotations": { "summary": event.message },
+        }]),
         AlertKind::Gchat => json!({ "text": format!("*{title}*: {}", event.message) }),
     }
 }

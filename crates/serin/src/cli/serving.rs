@@ -17,7 +17,7 @@ pub(crate) struct Serve {
     /// Release versions by these rules: a file of Flagger's Canary objects; the first model must be an alias or a stage
     #[arg(long, value_name = "FILE", env = "SERIN_CANARY")]
     pub(crate) canary: Option<PathBuf>,
-    /// Version to release [default: models:/NAME@challenger of the first model]
+    /// Version to release; models:/NAME@challenger of the first model without it
     #[arg(long, value_name = "URI", requires = "canary")]
     pub(crate) candidate: Option<String>,
     /// Allow looks closer together than Flagger's 10 seconds, for demonstrations and tests

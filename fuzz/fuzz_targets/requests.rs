@@ -33,7 +33,6 @@ static SERVER: LazyLock<Router> = LazyLock::new(|| {
         decisions: None,
         ids: Arc::default(),
         shadow: None,
-        split: None,
         release: None,
         fallback: Arc::default(),
         deadline: None,

@@ -17,7 +17,7 @@ pub use http::guard::Allowed;
 pub use http::tls::Tls;
 pub use http::workers::{Connections, Workers};
 pub use metrics::Metrics;
-pub use rollout::{Control, Registrar, Release, Releasing, Split};
+pub use rollout::{Control, Registrar, Release, Releasing};
 pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};
 pub use scoring::decide::{DecisionKeeping, WhenFull};
 pub use scoring::fallback::{FallbackPolicy, Step};

@@ -6,7 +6,7 @@ use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
 use crate::metrics::Metrics;
-use crate::rollout::{Release, Split};
+use crate::rollout::Release;
 use crate::scoring::decide::DecisionKeeping;
 use crate::scoring::fallback::FallbackPolicy;
 use crate::scoring::models::Models;
@@ -54,9 +54,7 @@ pub struct DataPlane {
     pub ids: Arc<DecisionIds>,
     /// Candidates that score what was decided.
     pub shadow: Option<Arc<Shadow>>,
-    /// Who gets the first model's traffic while a version is released.
-    pub split: Option<Arc<Split>>,
-    /// The task that moves it.
+    /// Who gets the first model's traffic while a version is released, and the task that moves it.
     pub release: Option<Release>,
     /// What decides where a model cannot, or not in time.
     pub fallback: Arc<FallbackPolicy>,

@@ -1,12 +1,8 @@
 //! Tests on the order of numbers, and on their means. Sorted samples everywhere.
 
+use super::bins::by_value;
 use super::special::{bessel_k_times_exp, chi_square_sf, ln_gamma, normal_sf, student_two_sided};
 use std::collections::BTreeMap;
-
-/// Runs of equal values of both samples together: how many of each.
-fn runs(reference: &[f64], current: &[f64]) -> Vec<(u64, u64)> {
-    super::bins::by_value(reference, current)
-}
 
 /// Student's t with a pooled variance, two-sided.
 pub(super) fn t_test(reference: &[f64], current: &[f64]) -> f64 {
@@ -26,7 +22,7 @@ pub(super) fn mann_whitney(reference: &[f64], current: &[f64]) -> f64 {
     let (r, c) = (reference.len() as f64, current.len() as f64);
     let n = r + c;
     let (mut before, mut rank_sum, mut ties) = (0.0, 0.0, 0.0);
-    for (a, b) in runs(reference, current) {
+    for (a, b) in by_value(reference, current) {
         let t = (a + b) as f64;
         rank_sum += a as f64 * (before + (t + 1.0) / 2.0);
         ties += t.powi(3) - t;
@@ -70,7 +66,7 @@ pub(super) fn cramer_von_mises(reference: &[f64], current: &[f64]) -> f64 {
     let n = r + c;
     let (mut before, mut i, mut j) = (0.0, 0.0, 0.0);
     let (mut left, mut right) = (0.0, 0.0);
-    for (a, b) in runs(reference, current) {
+    for (a, b) in by_value(reference, current) {
         let rank = before + ((a + b) as f64 + 1.0) / 2.0;
         for _ in 0..a {
             i += 1.0;
@@ -157,7 +153,7 @@ pub(super) fn anderson_darling(reference: &[f64], current: &[f64]) -> f64 {
     let n = r + c;
     let mut statistic = 0.0;
     let (mut before, mut upto_r, mut upto_c) = (0.0, 0.0, 0.0);
-    for (a, b) in runs(reference, current) {
+    for (a, b) in by_value(reference, current) {
         let (a, b) = (a as f64, b as f64);
         let l = a + b;
         upto_r += a;

@@ -10,6 +10,7 @@
 use super::mixture;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 /// Alternatives of the mixture.
 const GRID: usize = 48;
@@ -25,6 +26,13 @@ pub struct Events {
     pub stable: u64,
 }
 
+impl AddAssign for Events {
+    fn add_assign(&mut self, other: Self) {
+        self.candidate += other.candidate;
+        self.stable += other.stable;
+    }
+}
+
 /// Events by weight; counts of several processes may be added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allocation {
@@ -37,9 +45,7 @@ impl Allocation {
     /// there is nothing to compare, and they are not counted.
     pub fn add(&mut self, weight: u32, events: Events) {
         if (1..10_000).contains(&weight) {
-            let sum = self.by_weight.entry(weight).or_default();
-            sum.candidate += events.candidate;
-            sum.stable += events.stable;
+            *self.by_weight.entry(weight).or_default() += events;
         }
     }
 
@@ -53,10 +59,9 @@ impl Allocation {
     /// Events of both arms so far.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.by_weight.values().fold(Events::default(), |sum, events| Events {
-            candidate: sum.candidate + events.candidate,
-            stable: sum.stable + events.stable,
-        })
+        let mut sum = Events::default();
+        self.by_weight.values().for_each(|events| sum += *events);
+        sum
     }
 
     /// ln E against "the candidate's rate is at most `r0` times the stable version's".

@@ -27,9 +27,7 @@ impl Counts {
     pub fn merge(&mut self, other: &Self) {
         self.paired.merge(&other.paired);
         for (weight, events) in &other.requests {
-            let sum = self.requests.entry(*weight).or_default();
-            sum.candidate += events.candidate;
-            sum.stable += events.stable;
+            *self.requests.entry(*weight).or_default() += *events;
         }
         self.errors.merge(&other.errors);
         self.slow.merge(&other.slow);

@@ -158,8 +158,9 @@ pub trait World {
     fn tell(&mut self, event: Event);
 }
 
-/// A webhook has said yes: Flagger takes 200 to 202.
-fn is_yes(answer: &Result<u16, String>) -> bool {
+/// Whether a webhook has said yes: Flagger takes 200 to 202.
+#[must_use]
+pub fn is_yes(answer: &Result<u16, String>) -> bool {
     matches!(answer, Ok(status) if *status <= 202)
 }
 
@@ -270,13 +271,18 @@ impl<W: World> Tick<'_, W> {
         }
     }
 
+    /// Which rollback hook says yes.
+    fn rollback_hook(&mut self) -> Option<String> {
+        let phase = self.rollout.phase;
+        let hook = self.hooks(HookType::Rollback).into_iter().find(|hook| is_yes(&self.world.call(hook, phase)))?;
+        Some(format!("the rollback hook {} says so", hook.name))
+    }
+
     /// A rollback hook says yes, or harm is proven.
     fn rollback_is_wanted(&mut self) -> bool {
-        for hook in self.hooks(HookType::Rollback) {
-            if is_yes(&self.world.call(&hook, self.rollout.phase)) {
-                self.roll_back(&format!("the rollback hook {} says so", hook.name));
-                return true;
-            }
+        if let Some(reason) = self.rollback_hook() {
+            self.roll_back(&reason);
+            return true;
         }
         if let Judgement::Fail(reason) = self.world.evidence() {
             self.roll_back(&reason);
@@ -287,13 +293,11 @@ impl<W: World> Tick<'_, W> {
 
     fn start(&mut self, revision: &str) {
         // Deviation 3: a rollback hook is heard while a gate is waited for, too.
-        if self.rollout.phase == Phase::Waiting {
-            for hook in self.hooks(HookType::Rollback) {
-                if is_yes(&self.world.call(&hook, Phase::Waiting)) {
-                    self.rollout.last_applied = revision.to_owned();
-                    return self.roll_back(&format!("the rollback hook {} says so", hook.name));
-                }
-            }
+        if self.rollout.phase == Phase::Waiting
+            && let Some(reason) = self.rollback_hook()
+        {
+            self.rollout.last_applied = revision.to_owned();
+            return self.roll_back(&reason);
         }
         let phase = self.rollout.phase;
         if let Some(by) = self.refused_by(HookType::ConfirmRollout, phase) {
@@ -479,10 +483,10 @@ impl<W: World> Tick<'_, W> {
 
     fn promote(&mut self) {
         self.rollout.phase = Phase::Promoting;
-        self.rollout.canary_weight = self.rollout.route.candidate * u32::from(!self.rollout.route.matched);
-        if self.canary.spec.analysis.strategy() != Strategy::Weights {
-            self.rollout.canary_weight = 0;
-        }
+        self.rollout.canary_weight = match self.canary.spec.analysis.strategy() {
+            Strategy::Weights => self.rollout.route.candidate,
+            Strategy::BlueGreen | Strategy::Ab => 0,
+        };
         self.world.promote();
         self.tell(Severity::Info, "promoting");
     }

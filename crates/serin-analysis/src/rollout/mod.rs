@@ -7,5 +7,5 @@ mod extension;
 mod objects;
 
 pub use duration::GoDuration;
-pub use engine::{Event, Judgement, Measured, Phase, Readiness, Rollout, Route, World, abort, promote, tick};
+pub use engine::{Event, Judgement, Measured, Phase, Readiness, Rollout, Route, World, abort, is_yes, promote, tick};
 pub use extension::{Extension, OnHold};

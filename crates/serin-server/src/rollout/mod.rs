@@ -8,5 +8,4 @@ mod state;
 mod world;
 
 pub use release::{Control, Registrar, Release, Releasing};
-pub use split::Split;
 pub(crate) use split::Step;

@@ -5,7 +5,7 @@
 
 use super::split::{BOUNDS_MS, Counted, Split, Step, WHOLE};
 use super::state::Saved;
-use super::world::Clients;
+use super::world::{Asked, Clients};
 use crate::scoring::models::ModelSlot;
 use crate::scoring::shadow::{Compared, Shadow};
 use futures_util::future::BoxFuture;
@@ -50,8 +50,6 @@ pub struct Releasing {
     pub candidate: Arc<ModelSlot>,
     /// Scores all traffic with the candidate; its slot must be among its candidates.
     pub shadow: Arc<Shadow>,
-    /// What the response path reads.
-    pub split: Arc<Split>,
     /// The registry.
     pub registrar: Arc<dyn Registrar>,
     /// Where the state is kept.
@@ -84,9 +82,15 @@ pub enum Control {
 pub struct Release {
     commands: mpsc::UnboundedSender<Control>,
     shown: Arc<Mutex<serde_json::Value>>,
+    split: Arc<Split>,
 }
 
 impl Release {
+    /// The split in force, as the response path reads it.
+    pub(crate) fn step(&self) -> Option<Arc<Step>> {
+        self.split.step()
+    }
+
     /// Starts the task.
     ///
     /// # Errors
@@ -96,7 +100,9 @@ impl Release {
         let saved = Saved::read(&releasing.file)?;
         let (commands, received) = mpsc::unbounded_channel();
         let shown = Arc::new(Mutex::new(serde_json::Value::Null));
+        let split = Arc::new(Split::default());
         let task = Task {
+            split: Arc::clone(&split),
             extension,
             clients: Clients::new()?,
             saved,
@@ -116,7 +122,7 @@ impl Release {
             .name("rollout".to_owned())
             .spawn(move || task.run(&runtime, received))
             .map_err(|error| error.to_string())?;
-        Ok(Self { commands, shown })
+        Ok(Self { commands, shown, split })
     }
 
     /// Says something to it.
@@ -140,6 +146,7 @@ pub(super) struct Task {
     pub(super) releasing: Releasing,
     pub(super) extension: Extension,
     pub(super) clients: Clients,
+    split: Arc<Split>,
     saved: Option<Saved>,
     /// What the registry last said.
     pub(super) wanted: Option<ResolvedModel>,
@@ -185,7 +192,7 @@ impl Task {
             if let Some(command) = command {
                 self.obey(command, &mut saved, runtime);
             } else if (due && !saved.paused) || harm {
-                self.look(&mut saved, runtime);
+                self.act(&mut saved, runtime, |rollout, canary, world| rollout::tick(rollout, canary, world));
             }
             if due {
                 next_ms = now_ms + interval;
@@ -291,10 +298,7 @@ impl Task {
                 candidate: of(candidate).swap(0, Ordering::Relaxed),
                 stable: of(stable).swap(0, Ordering::Relaxed),
             };
-            let requests = taken(|arm| &arm.requests);
-            let sum = saved.counts.requests.entry(step.weight).or_default();
-            sum.candidate += requests.candidate;
-            sum.stable += requests.stable;
+            *saved.counts.requests.entry(step.weight).or_default() += taken(|arm| &arm.requests);
             saved.counts.errors.add(step.weight, taken(|arm| &arm.errors));
             saved.counts.slow.add(step.weight, taken(|arm| &arm.slow));
             saved.counts.alerts.add(step.weight, taken(|arm| &arm.alerts));
@@ -313,42 +317,39 @@ impl Task {
         judge(&saved.counts, &self.extension.limits)
     }
 
-    fn look(&mut self, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
+    /// Lets something act on the rollout, and does what follows from it.
+    fn act(
+        &mut self,
+        saved: &mut Saved,
+        runtime: &tokio::runtime::Handle,
+        act: impl FnOnce(&mut Rollout, &Canary, &mut Asked<'_>),
+    ) {
         let canary = self.releasing.canary.clone();
-        let before = saved.rollout.phase;
-        let applied = saved.rollout.last_applied.clone();
-        let mut rollout = saved.rollout.clone();
-        rollout::tick(&mut rollout, &canary, &mut super::world::Asked { task: self, saved, runtime });
-        self.settle(saved, rollout, before, &applied, runtime);
+        let before = saved.rollout.clone();
+        let mut rollout = before.clone();
+        act(&mut rollout, &canary, &mut Asked { task: self, saved, runtime });
+        saved.rollout = rollout;
+        self.settle(saved, &before, runtime);
     }
 
     fn obey(&mut self, command: Control, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
-        let canary = self.releasing.canary.clone();
-        let (before, applied) = (saved.rollout.phase, saved.rollout.last_applied.clone());
-        let mut rollout = saved.rollout.clone();
-        let mut world = super::world::Asked { task: self, saved, runtime };
         match command {
-            Control::Promote => rollout::promote(&mut rollout, &canary, &mut world),
-            Control::Abort => rollout::abort(&mut rollout, &canary, &mut world, "aborted by hand"),
+            Control::Promote => self.act(saved, runtime, |rollout, canary, world| {
+                rollout::promote(rollout, canary, world);
+            }),
+            Control::Abort => self.act(saved, runtime, |rollout, canary, world| {
+                rollout::abort(rollout, canary, world, "aborted by hand");
+            }),
             Control::Pause | Control::Resume => saved.paused = command == Control::Pause,
         }
-        self.settle(saved, rollout, before, &applied, runtime);
     }
 
     /// What follows from a change of phase.
-    fn settle(
-        &mut self,
-        saved: &mut Saved,
-        rollout: Rollout,
-        before: Phase,
-        applied: &str,
-        runtime: &tokio::runtime::Handle,
-    ) {
-        let begun =
-            rollout.phase == Phase::Progressing && (before != Phase::Progressing || rollout.last_applied != applied);
-        saved.rollout = rollout;
+    fn settle(&mut self, saved: &mut Saved, before: &Rollout, runtime: &tokio::runtime::Handle) {
         let now_ms = (self.releasing.clock)();
-        if begun && before != Phase::WaitingPromotion || saved.rollout.last_applied != applied {
+        let begun = saved.rollout.phase == Phase::Progressing
+            && !matches!(before.phase, Phase::Progressing | Phase::WaitingPromotion);
+        if begun || saved.rollout.last_applied != before.last_applied {
             saved.counts = Counts::default();
             saved.salt = u64::from_le_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into().unwrap_or_default());
             (saved.shadow_since_ms, saved.hold_since_ms, saved.promoted) = (None, None, None);
@@ -361,7 +362,7 @@ impl Task {
             Phase::WaitingPromotion => {
                 saved.hold_since_ms.get_or_insert(now_ms);
             }
-            Phase::Succeeded | Phase::Failed if before != saved.rollout.phase => {
+            Phase::Succeeded | Phase::Failed if before.phase != saved.rollout.phase => {
                 let reason = saved.history.last().map_or_else(String::new, |entry| entry.message.clone());
                 let phase = if saved.rollout.phase == Phase::Failed { "failed" } else { "succeeded" };
                 if let Ok(version) = saved.rollout.last_applied.parse() {
@@ -401,12 +402,12 @@ impl Task {
         let weight = if moving { (saved.rollout.route.candidate * (WHOLE / 100)).min(WHOLE) } else { 0 };
         let (stable, candidate) = (self.releasing.stable.live(), self.releasing.candidate.live());
         let (Some(stable), Some(candidate)) = (stable, candidate.filter(|_| weight > 0)) else {
-            return self.releasing.split.set(None);
+            return self.split.set(None);
         };
         let same = |step: &Arc<Step>| {
             step.weight == weight && Arc::ptr_eq(&step.stable, &stable) && Arc::ptr_eq(&step.candidate, &candidate)
         };
-        if self.releasing.split.step().as_ref().is_some_and(same) {
+        if self.split.step().as_ref().is_some_and(same) {
             return;
         }
         let counted = self.extension.sticky.then(|| Arc::clone(&self.counted));
@@ -415,10 +416,10 @@ impl Task {
             Ok(step) => {
                 let step = Arc::new(step);
                 self.steps.push(Arc::clone(&step));
-                self.releasing.split.set(Some(step));
+                self.split.set(Some(step));
             }
             Err(reason) => {
-                self.releasing.split.set(None);
+                self.split.set(None);
                 self.refused = Some((saved.rollout.last_applied.clone(), reason));
                 self.releasing.candidate.rest();
             }

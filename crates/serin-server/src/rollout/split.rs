@@ -93,15 +93,13 @@ impl Step {
     /// Whether an entity does not count as this yet. Its transactions share an arm, so they are no independent events.
     fn is_first(&self, kind: usize, entity: &str) -> bool {
         let Some(counted) = self.counted.as_ref().filter(|_| !entity.is_empty()) else { return true };
-        let digest = Sha256::digest(entity.as_bytes());
-        let key = digest[..8].iter().fold(0_u64, |key, byte| (key << 8) | u64::from(*byte));
+        let key = hashed(Sha256::new().chain_update(entity));
         counted.lock().unwrap_or_else(PoisonError::into_inner).insert((kind as u8, key))
     }
 
     /// A row of the stable version as the candidate's columns.
-    pub(crate) fn mapped(&self, row: &[f32], into: &mut Vec<f32>) {
-        into.clear();
-        into.extend(self.positions.iter().map(|position| row[*position]));
+    pub(crate) fn mapped(&self, row: &[f32]) -> Vec<f32> {
+        self.positions.iter().map(|position| row[*position]).collect()
     }
 
     /// Counts a decision. `took` is there for requests of one row only: the rows of a larger one are slow together, so
@@ -131,18 +129,22 @@ impl Step {
 
 /// Whether an id is among the share of `weight`: independent of every other id and of every other salt.
 fn is_drawn(salt: u64, id: &[u8], weight: u32) -> bool {
-    let digest = Sha256::new().chain_update(salt.to_le_bytes()).chain_update(id).finalize();
-    let draw = digest[..8].iter().fold(0_u64, |draw, byte| (draw << 8) | u64::from(*byte));
+    let draw = hashed(Sha256::new().chain_update(salt.to_le_bytes()).chain_update(id));
     // The upper bits of a product: no remainder, so no bias that could be measured.
     (u128::from(draw) * u128::from(WHOLE)) >> 64 < u128::from(weight)
 }
 
+/// The first 64 bits of a hash.
+fn hashed(sha256: Sha256) -> u64 {
+    sha256.finalize()[..8].iter().fold(0, |hash, byte| (hash << 8) | u64::from(*byte))
+}
+
 /// The split of the first model's traffic, as the response path reads it: nothing while nothing is released.
 #[derive(Debug, Default)]
-pub struct Split(ArcSwapOption<Step>);
+pub(super) struct Split(ArcSwapOption<Step>);
 
 impl Split {
-    pub(crate) fn step(&self) -> Option<Arc<Step>> {
+    pub(super) fn step(&self) -> Option<Arc<Step>> {
         self.0.load_full()
     }
 

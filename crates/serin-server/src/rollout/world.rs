@@ -7,8 +7,8 @@ use super::state::Saved;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use serin_analysis::rollout::canary::{EVIDENCE, Metric, Webhook};
-use serin_analysis::rollout::{Event, GoDuration, Judgement, Measured, OnHold, Phase, Readiness, World};
-use sha2::{Digest, Sha256};
+use serin_analysis::rollout::{Event, GoDuration, Judgement, Measured, OnHold, Phase, Readiness, World, is_yes};
+use serin_scoring::sha256_hex;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -48,8 +48,8 @@ impl Asked<'_> {
 
     /// Identifies the revision to webhooks, whatever the process.
     fn checksum(&self) -> String {
-        let digest = Sha256::digest(format!("{} {}", self.task.releasing.stable.name(), self.wanted()));
-        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        let revision = format!("{} {}", self.task.releasing.stable.name(), self.wanted());
+        sha256_hex(revision.as_bytes())[..16].to_owned()
     }
 
     fn wanted(&self) -> String {
@@ -199,7 +199,7 @@ impl World for Asked<'_> {
             answer = self.runtime.block_on(async {
                 request.send().await.map(|response| response.status().as_u16()).map_err(|error| error.to_string())
             });
-            if matches!(answer, Ok(status) if status <= 202) {
+            if is_yes(&answer) {
                 break;
             }
         }

@@ -3,7 +3,7 @@
 use super::fallback::{Answering, Due, Standing};
 use super::live_model::LiveModel;
 use crate::http::error::ApiError;
-use crate::rollout::Step;
+use crate::rollout::{Release, Step};
 use crate::routes::DataPlane;
 use serin_scoring::Decision;
 use serin_store::{Assigned, DecidingModel, DecisionLog, Fallback, NewDecision};
@@ -47,8 +47,15 @@ pub(super) struct Decided {
     pub(super) decisions: Vec<Decision>,
     /// What decided in the model's place, row by row; empty where it decided all.
     pub(super) fallbacks: Vec<Option<Fallback>>,
-    /// The release under way, and which rows its candidate decided.
-    released: Option<(Arc<Step>, Vec<bool>)>,
+    released: Option<Released>,
+}
+
+/// A part in the release under way.
+#[derive(Debug)]
+struct Released {
+    step: Arc<Step>,
+    /// Row by row the candidate's columns, where it decided.
+    columns: Vec<Option<Vec<f32>>>,
 }
 
 impl Decided {
@@ -56,9 +63,10 @@ impl Decided {
         self.fallbacks.get(row).copied().flatten()
     }
 
-    /// Who decided a row, where the release's candidate did.
-    pub(super) fn candidate(&self, row: usize) -> Option<&Step> {
-        self.released.as_ref().filter(|(_, candidate)| candidate[row]).map(|(step, _)| &**step)
+    /// Who decided a row, where the release's candidate did, and on which columns.
+    pub(super) fn candidate(&self, row: usize) -> Option<(&LiveModel, &[f32])> {
+        let released = self.released.as_ref()?;
+        Some((&released.step.candidate, released.columns[row].as_deref()?))
     }
 }
 
@@ -81,12 +89,14 @@ pub(super) fn decide(
     let (decisions, fallbacks) = decisions(state, answering, features, timing.due)?;
     let now_ms = (state.clock)();
     let ids: Vec<[u8; 16]> = decisions.iter().map(|_| state.ids.next(now_ms)).collect();
-    let stable = decisions;
-    let mut decided = Decided { ids, decisions: stable.clone(), fallbacks, released: None };
-    if let Some(step) = state.split.as_ref().and_then(|split| split.step())
+    let mut decided = Decided { ids, decisions, fallbacks, released: None };
+    // What the stable version itself said, where it is not what is done.
+    let mut stable = None;
+    if let Some(step) = state.release.as_ref().and_then(Release::step)
         && answering.standing == Standing::Live
         && Arc::ptr_eq(&step.stable, model)
     {
+        stable = Some(decided.decisions.clone());
         release(&mut decided, step, features, subjects, timing.start);
     }
     if let Some(keeping) = &state.decisions {
@@ -97,7 +107,7 @@ pub(super) fn decide(
         && decided.fallbacks.is_empty()
         && state.models.default_slot().live().is_some_and(|first| Arc::ptr_eq(&first, model))
     {
-        shadow.offer(model, features, &decided.ids, &stable);
+        shadow.offer(model, features, &decided.ids, stable.as_ref().unwrap_or(&decided.decisions));
     }
     let alerts = decided.decisions.iter().filter(|decision| decision.alert).count() as u64;
     state.metrics.record_decisions(alerts, decided.decisions.len() as u64 - alerts);
@@ -162,19 +172,18 @@ fn release(decided: &mut Decided, step: Arc<Step>, features: &[f32], subjects: &
     let package = &step.candidate.package;
     let rows = decided.decisions.len();
     let width = features.len() / rows.max(1);
-    let mut by_candidate = vec![false; rows];
-    let mut mapped = Vec::new();
+    let mut columns = vec![None; rows];
     for (row, features) in features.chunks_exact(width.max(1)).enumerate() {
         let subject = subjects.get(row).copied().unwrap_or_default();
         let mine = step.is_candidates(subject.transaction_id, subject.entity, &decided.ids[row]);
         let mut error = decided.fallback(row).is_some() || decided.decisions[row].score.is_nan();
         if mine {
-            step.mapped(features, &mut mapped);
+            let mapped = step.mapped(features);
             let score = package.forest.score(&mapped);
             error = score.is_nan();
             if !error {
                 decided.decisions[row] = Decision::new(score, package.threshold);
-                by_candidate[row] = true;
+                columns[row] = Some(mapped);
                 if let Some(fallback) = decided.fallbacks.get_mut(row) {
                     *fallback = None;
                 }
@@ -183,7 +192,7 @@ fn release(decided: &mut Decided, step: Arc<Step>, features: &[f32], subjects: &
         let took = (rows == 1).then(|| start.elapsed());
         step.count(mine, subject.entity, decided.decisions[row].alert, error, took);
     }
-    decided.released = Some((step, by_candidate));
+    decided.released = Some(Released { step, columns });
 }
 
 fn record(
@@ -196,7 +205,7 @@ fn record(
     start: Instant,
 ) -> Result<(), ApiError> {
     let latency_ns = u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX);
-    let rows: Vec<&[f32]> = features.chunks_exact(model.package.signature.columns.len()).collect();
+    let rows = features.chunks_exact(model.package.signature.columns.len()).enumerate();
     let new = |i: usize, features, assigned| {
         let subject = subjects.get(i).copied().unwrap_or_default();
         NewDecision {
@@ -212,26 +221,25 @@ fn record(
             latency_ns,
         }
     };
-    let Some((step, _)) = &decided.released else {
-        let made: Vec<NewDecision<'_>> = rows.iter().enumerate().map(|(i, row)| new(i, *row, None)).collect();
+    let Some(Released { step, columns }) = &decided.released else {
+        let made: Vec<NewDecision<'_>> = rows.map(|(i, row)| new(i, row, None)).collect();
         return append(state, keeping, &model.deciding, &made);
     };
     // Each version's decisions under its own name, and its own columns.
-    let (mut mine, mut mapped) = (Vec::new(), Vec::new());
-    for (i, row) in rows.iter().enumerate().filter(|(i, _)| decided.candidate(*i).is_some()) {
-        let mut columns = Vec::new();
-        step.mapped(row, &mut columns);
-        mine.push(i);
-        mapped.push(columns);
+    let (mut mine, mut others) = (Vec::new(), Vec::new());
+    for (i, row) in rows {
+        let assigned = |candidate| Some(Assigned { weight: step.weight(), candidate });
+        match &columns[i] {
+            Some(columns) => mine.push(new(i, columns.as_slice(), assigned(true))),
+            None => others.push(new(i, row, assigned(false))),
+        }
     }
-    let assigned = |candidate| Some(Assigned { weight: step.weight(), candidate });
-    let made: Vec<NewDecision<'_>> = mine.iter().zip(&mapped).map(|(i, row)| new(*i, row, assigned(true))).collect();
-    if !made.is_empty() {
-        append(state, keeping, &step.candidate.deciding, &made)?;
+    for (model, made) in [(&step.candidate.deciding, mine), (&model.deciding, others)] {
+        if !made.is_empty() {
+            append(state, keeping, model, &made)?;
+        }
     }
-    let stable = rows.iter().enumerate().filter(|(i, _)| decided.candidate(*i).is_none());
-    let made: Vec<NewDecision<'_>> = stable.map(|(i, row)| new(i, *row, assigned(false))).collect();
-    if made.is_empty() { Ok(()) } else { append(state, keeping, &model.deciding, &made) }
+    Ok(())
 }
 
 fn append(

@@ -221,11 +221,7 @@ fn answer(
     let explained = rows.zip(&decided.decisions).enumerate().map(|(i, (row, decision))| match decided.fallback(i) {
         None | Some(Fallback::LastGood) => match decided.candidate(i) {
             None => reasons_of(model, row, decision.alert),
-            Some(step) => {
-                let mut columns = Vec::new();
-                step.mapped(row, &mut columns);
-                reasons_of(&step.candidate, &columns, decision.alert)
-            }
+            Some((candidate, columns)) => reasons_of(candidate, columns, decision.alert),
         },
         // The model has not said it, so its columns explain nothing.
         Some(_) => Ok(None),
@@ -233,7 +229,7 @@ fn answer(
     let explained = explained.collect::<Result<Vec<_>, ApiError>>()?;
     let made = decided.decisions.iter().zip(&decided.ids).zip(&subjects).zip(explained).enumerate();
     let decisions = made.map(|(i, (((decision, id), subject), reasons))| {
-        let by = decided.candidate(i).map_or(model, |step| &step.candidate);
+        let by = decided.candidate(i).map_or(&**model, |(candidate, _)| candidate);
         DecisionMade {
             fallback: decided.fallback(i).map(Fallback::name),
             reasons,

@@ -3,7 +3,7 @@
 //! A segment becomes a file for each model and hour in it, under the segment's name, so exporting it again replaces
 //! what it was.
 
-use super::replay::{files, load_logged, range};
+use super::replay::{files, hex, is_of_a_model, load_logged, range};
 use super::{progress, say};
 use crate::cli::{Export, Reasons, State};
 use crate::registry::s3_settings;
@@ -210,8 +210,7 @@ impl Decider {
             Reasons::All => true,
         };
         // What no model decided has no reasons that a model could give.
-        let of_a_model = matches!(decision.fallback, None | Some(Fallback::LastGood));
-        let model = self.model.as_ref().filter(|_| wanted && of_a_model);
+        let model = self.model.as_ref().filter(|_| wanted && is_of_a_model(decision.fallback));
         let strongest = model.and_then(|model| model.strongest(&features, REASONS).ok()).unwrap_or_default();
         let strongest = strongest.iter().map(|(position, part)| (self.names[*position].as_str(), *part));
         writer.push(&DecisionRow {
@@ -242,6 +241,6 @@ fn file_of(decision: &LoggedDecision<'_>, segment: &str) -> String {
         .map_or_else(|_| "unknown".to_owned(), |time| time.strftime("%Y-%m-%dT%H").to_string());
     let version = if model.version.is_empty() { "none" } else { &model.version };
     // Two files can have been one name's one version, as after a registry was made anew.
-    let sha256: String = model.sha256[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&model.sha256[..4]);
     format!("model={}/version={version}/hour={hour}/{segment}-{sha256}.parquet", plain(&model.name))
 }

@@ -109,7 +109,7 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
 }
 
 /// Whether a logged score is a model's.
-fn is_of_a_model(fallback: Option<Fallback>) -> bool {
+pub(crate) fn is_of_a_model(fallback: Option<Fallback>) -> bool {
     matches!(fallback, None | Some(Fallback::LastGood))
 }
 
@@ -152,7 +152,7 @@ fn shortest(value: f32) -> Value {
     serde_json::from_str(&value.to_string()).unwrap_or(Value::Null)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

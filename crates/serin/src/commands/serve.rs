@@ -9,7 +9,7 @@ use anyhow::Context;
 use serin_scoring::Rules;
 use serin_server::{
     ApiKeys, Connections, DataPlane, DecisionKeeping, FallbackPolicy, Limits, LiveModel, LoadError, ModelSlot, Models,
-    Release, Releasing, Shadow, Split, Step, Tls, WhenFull, Workers,
+    Release, Releasing, Shadow, Step, Tls, WhenFull, Workers,
 };
 use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;
@@ -96,9 +96,8 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         [] => None,
         _ => Some(Shadow::start(candidates, decisions.as_ref().map(|keeping| Arc::clone(&keeping.log)))?),
     };
-    let (split, release) = match (released, &shadow, &registry) {
+    let release = match (released, &shadow, &registry) {
         (Some((rules, candidate, uri)), Some(shadow), Some(registry)) => {
-            let split = Arc::new(Split::default());
             let name = slots[0].name().to_owned();
             let releasing = Releasing {
                 canary: rules.canary,
@@ -108,7 +107,6 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
                 stable: Arc::clone(&slots[0]),
                 candidate,
                 shadow: Arc::clone(shadow),
-                split: Arc::clone(&split),
                 registrar: Arc::new(rollout::Watched {
                     registry: registry.clone(),
                     live: uris[0].clone(),
@@ -118,9 +116,9 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
                 file: args.state.state.join("rollout").join(format!("{}.json", name.replace(['/', '\\', ':'], "_"))),
                 clock: super::now_ms,
             };
-            (Some(split), Some(Release::start(releasing).map_err(anyhow::Error::msg).context("--canary")?))
+            Some(Release::start(releasing).map_err(anyhow::Error::msg).context("--canary")?)
         }
-        _ => (None, None),
+        _ => None,
     };
     let keys = match &args.api_key_file {
         None => None,
@@ -136,7 +134,6 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         decisions,
         ids: Arc::default(),
         shadow,
-        split,
         release,
         fallback,
         deadline: args.fallback.deadline.map(|seconds| Duration::from_secs_f64(seconds.clamp(1e-6, 3600.0))),

@@ -4,8 +4,8 @@ use super::Registry;
 use super::remote::is;
 use serde_json::json;
 #[cfg(feature = "server")]
-use serin_store::{Change, StoreError};
-use serin_store::{ModelUri, ResolvedModel, Stage};
+use serin_store::StoreError;
+use serin_store::{Change, ModelUri, ResolvedModel, Stage};
 
 impl Registry {
     /// As [`Self::resolve`]; none where no version is named so.
@@ -29,15 +29,24 @@ impl Registry {
             return Ok(());
         }
         tracing::info!(actor, reason, "{uri} moves to version {version}");
+        self.move_to(uri, version, change(actor, reason)).await
+    }
+
+    /// Points an alias or a stage at a version; a version that comes to Staging or Production archives the one there.
+    #[cfg_attr(
+        not(feature = "server"),
+        expect(unused_variables, reason = "a server elsewhere is not told who and why")
+    )]
+    pub(super) async fn move_to(&self, uri: &ModelUri, version: i64, change: Change) -> anyhow::Result<()> {
+        let archives = |stage: &Stage| matches!(stage, Stage::Staging | Stage::Production);
         match (self, uri) {
             #[cfg(feature = "server")]
             (Self::Embedded { store, .. }, ModelUri::Alias(name, alias)) => {
-                Ok(store.set_alias(name, alias, version, change(actor, reason)).await?)
+                Ok(store.set_alias(name, alias, version, change).await?)
             }
             #[cfg(feature = "server")]
             (Self::Embedded { store, .. }, ModelUri::Stage(name, stage)) => {
-                let archive = matches!(stage, Stage::Staging | Stage::Production);
-                store.move_to_stage(name, version, *stage, archive, change(actor, reason)).await?;
+                store.move_to_stage(name, version, *stage, archives(stage), change).await?;
                 Ok(())
             }
             (Self::Remote { server, .. }, ModelUri::Alias(name, alias)) => {
@@ -45,8 +54,7 @@ impl Registry {
                 server.post("registered-models/alias", body).await.map(drop)
             }
             (Self::Remote { server, .. }, ModelUri::Stage(name, stage)) => {
-                let archive = matches!(stage, Stage::Staging | Stage::Production);
-                let body = json!({ "name": name, "version": version.to_string(), "stage": stage.as_str(), "archive_existing_versions": archive });
+                let body = json!({ "name": name, "version": version.to_string(), "stage": stage.as_str(), "archive_existing_versions": archives(stage) });
                 server.post("model-versions/transition-stage", body).await.map(drop)
             }
             _ => anyhow::bail!(
@@ -72,7 +80,6 @@ impl Registry {
     }
 }
 
-#[cfg(feature = "server")]
 fn change(actor: &str, reason: &str) -> Change {
     Change { actor: actor.to_owned(), reason: reason.to_owned(), at_ms: crate::commands::now_ms() }
 }

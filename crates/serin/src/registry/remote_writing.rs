@@ -5,7 +5,7 @@ use super::writing::{Registration, Stored};
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
-use serin_store::{Metric, RunStatus, Stage, Tag};
+use serin_store::{Metric, RunStatus, Tag};
 
 impl TrackingServer {
     pub(crate) async fn start_run(
@@ -105,15 +105,6 @@ impl TrackingServer {
         }
         let created = self.post("model-versions/create", new).await?;
         let number = text(&created["model_version"]["version"]);
-        if let Some(stage) = model.stage {
-            let archive = matches!(stage, Stage::Staging | Stage::Production);
-            let body = json!({ "name": model.name, "version": number, "stage": stage.as_str(), "archive_existing_versions": archive });
-            self.post("model-versions/transition-stage", body).await?;
-        }
-        if let Some(alias) = &model.alias {
-            let body = json!({ "name": model.name, "alias": alias, "version": number });
-            self.post("registered-models/alias", body).await?;
-        }
         number.parse().with_context(|| format!("the server registered version {number:?}"))
     }
 

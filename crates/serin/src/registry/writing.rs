@@ -1,7 +1,7 @@
 //! What `serin train` writes: runs, models, versions.
 
 use super::Registry;
-use serin_store::{Batch, Change, Metric, NewModelVersion, NewRun, RunStatus, Stage, StoreError, Tag};
+use serin_store::{Batch, Change, Metric, ModelUri, NewModelVersion, NewRun, RunStatus, Stage, StoreError, Tag};
 
 /// Artifact folder of a run's model.
 const FOLDER: &str = "model";
@@ -84,26 +84,26 @@ impl Registry {
 
     /// Registers a stored package as the next version.
     pub(crate) async fn register(&self, model: &Registration, stored: &Stored, change: Change) -> anyhow::Result<i64> {
-        let Self::Embedded { store, .. } = self else {
-            let Self::Remote { server, .. } = self else { unreachable!("two kinds") };
-            return server.register(model, stored).await;
+        let version = match self {
+            Self::Embedded { store, .. } => {
+                let new = NewModelVersion {
+                    name: model.name.clone(),
+                    create_model: true,
+                    source: stored.source.clone(),
+                    model_id: stored.model_id.clone(),
+                    run_id: model.run_id.clone(),
+                    user: Some(change.actor.clone()),
+                    ..NewModelVersion::default()
+                };
+                store.create_model_version(new, change.clone()).await?.version
+            }
+            Self::Remote { server, .. } => server.register(model, stored).await?,
         };
-        let new = NewModelVersion {
-            name: model.name.clone(),
-            create_model: true,
-            source: stored.source.clone(),
-            model_id: stored.model_id.clone(),
-            run_id: model.run_id.clone(),
-            user: Some(change.actor.clone()),
-            ..NewModelVersion::default()
-        };
-        let version = store.create_model_version(new, change.clone()).await?.version;
         if let Some(stage) = model.stage {
-            let archive = matches!(stage, Stage::Staging | Stage::Production);
-            store.move_to_stage(&model.name, version, stage, archive, change.clone()).await?;
+            self.move_to(&ModelUri::Stage(model.name.clone(), stage), version, change.clone()).await?;
         }
         if let Some(alias) = &model.alias {
-            store.set_alias(&model.name, alias, version, change).await?;
+            self.move_to(&ModelUri::Alias(model.name.clone(), alias.clone()), version, change).await?;
         }
         Ok(version)
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use serin_analysis::drift::{Drift as Found, Method, Samples};
 use serin_dataset::{Table, TableColumn, Values};
-use sha2::{Digest, Sha256};
+use serin_scoring::sha256_hex;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -322,10 +322,7 @@ fn print(columns: &[Column]) {
 
 /// The shape of Evidently's `Report.json()`: metric names and values are its, ids are ours.
 fn evidently(columns: &[Column], args: &Drift, drifted: usize, share: f64) -> Value {
-    let id = |name: &str| {
-        let digest = Sha256::digest(name.as_bytes());
-        digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
+    let id = |name: &str| sha256_hex(name.as_bytes())[..32].to_owned();
     let rule =
         if args.drift_share.fract() == 0.0 { format!("{:.1}", args.drift_share) } else { args.drift_share.to_string() };
     let name = format!("DriftedColumnsCount(drift_share={rule})");

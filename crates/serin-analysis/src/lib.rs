@@ -4,6 +4,8 @@ pub mod classification;
 pub mod curves;
 pub mod drift;
 pub mod evidence;
+pub mod monitor;
+pub mod performance;
 pub mod profile;
 pub mod rollout;
 pub mod threshold;

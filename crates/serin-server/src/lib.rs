@@ -5,6 +5,7 @@ mod access;
 mod artifacts;
 mod http;
 mod metrics;
+mod monitoring;
 mod registry;
 mod rollout;
 mod routes;
@@ -17,6 +18,9 @@ pub use http::guard::Allowed;
 pub use http::tls::Tls;
 pub use http::workers::{Connections, Workers};
 pub use metrics::Metrics;
+pub use monitoring::{
+    Monitoring, ReadParquet, label_of_texts, label_report, performance_report,
+};
 pub use rollout::{Control, Registrar, Release, Releasing};
 pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};
 pub use scoring::decide::{DecisionKeeping, WhenFull};

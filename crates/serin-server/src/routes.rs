@@ -6,13 +6,14 @@ use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
 use crate::metrics::Metrics;
+use crate::monitoring::Monitoring;
 use crate::rollout::Release;
 use crate::scoring::decide::DecisionKeeping;
 use crate::scoring::fallback::FallbackPolicy;
 use crate::scoring::models::Models;
 use crate::scoring::shadow::Shadow;
 use crate::webhooks::{self, Webhooks};
-use crate::{about, artifacts, registry, rollout, scoring, tracking};
+use crate::{about, artifacts, monitoring, registry, rollout, scoring, tracking};
 #[cfg(not(feature = "docs"))]
 use axum::Json;
 use axum::Router;
@@ -108,6 +109,8 @@ pub struct ControlPlane {
     pub store: Store,
     /// Tells others of changes of the registry.
     pub webhooks: Webhooks,
+    /// Where monitoring finds what it looks at.
+    pub monitoring: Monitoring,
     /// Epoch milliseconds now.
     pub clock: fn() -> i64,
 }
@@ -170,6 +173,7 @@ pub fn control_plane(state: ControlPlane, policy: Policy, prefix: &str) -> Route
         .merge(artifacts::downloads())
         .nest("/ajax-api/2.0/mlflow", artifacts::downloads())
         .nest("/api/v1", registry::own_router())
+        .nest("/v1", monitoring::router())
         .route("/", get(about::home))
         .route("/health", get(about::health))
         .route("/version", get(about::version))

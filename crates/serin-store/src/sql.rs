@@ -14,7 +14,7 @@ pub(crate) type Sql = Cow<'static, str>;
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Int(Option<i64>),
-    Real(f64),
+    Real(Option<f64>),
     Text(Option<String>),
     Bool(bool),
 }
@@ -27,7 +27,8 @@ macro_rules! value_from {
 value_from! {
     i64 => |x| Self::Int(Some(x)),
     Option<i64> => |x| Self::Int(x),
-    f64 => |x| Self::Real(x),
+    f64 => |x| Self::Real(Some(x)),
+    Option<f64> => |x| Self::Real(x),
     bool => |x| Self::Bool(x),
     String => |x| Self::Text(Some(x)),
     &String => |x| Self::Text(Some(x.clone())),
@@ -71,6 +72,13 @@ impl Row {
     }
 
     pub(crate) fn real(&self, column: usize) -> Result<f64, StoreError> {
+        Ok(match self {
+            Self::Sqlite(row) => row.try_get_unchecked(column)?,
+            Self::Postgres(row) => row.try_get(column)?,
+        })
+    }
+
+    pub(crate) fn opt_real(&self, column: usize) -> Result<Option<f64>, StoreError> {
         Ok(match self {
             Self::Sqlite(row) => row.try_get_unchecked(column)?,
             Self::Postgres(row) => row.try_get(column)?,

@@ -9,7 +9,7 @@ mod counts;
 mod distances;
 mod kolmogorov;
 mod ranks;
-mod special;
+pub(crate) mod special;
 
 use std::fmt;
 use std::str::FromStr;

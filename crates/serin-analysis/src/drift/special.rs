@@ -64,7 +64,7 @@ fn clear(x: f64, tiny: f64) -> f64 {
 }
 
 /// Two-sided tail of Student's t.
-pub(super) fn student_two_sided(t: f64, dof: f64) -> f64 {
+pub(crate) fn student_two_sided(t: f64, dof: f64) -> f64 {
     if t.is_nan() {
         return f64::NAN;
     }

@@ -52,6 +52,12 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
             _ => Need::Admin,
         };
     }
+    match (method, path) {
+        (&Method::POST, "/v1/labels") => return Need::Default(Edit),
+        (&Method::GET, "/v1/labels") => return Need::User,
+        (&Method::GET, "/v1/performance") => return Need::Fields(Read, About::Model),
+        _ => {}
+    }
     let read = method == Method::GET;
     let below = |root: &str| {
         path.strip_prefix("/api").or_else(|| path.strip_prefix("/ajax-api")).and_then(|rest| rest.strip_prefix(root))

@@ -178,6 +178,11 @@ impl ApiError {
         }
     }
 
+    /// For a person at a terminal.
+    pub(crate) fn message(self) -> String {
+        self.plain().1
+    }
+
     /// As MLflow's scoring server answers.
     pub(crate) fn into_mlflow_scoring(self) -> Response {
         // What does not fit the signature has another code there than what is no request at all.

@@ -188,6 +188,7 @@ impl Task {
             self.gather(&mut saved);
             let before = (saved.rollout.clone(), saved.paused);
             let harm = matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion)
+                && self.extension.evidence
                 && matches!(self.judge(&saved).judgement, Judgement::Fail(_));
             if let Some(command) = command {
                 self.obey(command, &mut saved, runtime);

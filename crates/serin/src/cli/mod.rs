@@ -1,6 +1,7 @@
 //! Every command and option.
 
 mod drift;
+mod monitoring;
 mod rollout;
 mod serving;
 
@@ -11,6 +12,9 @@ use std::path::PathBuf;
 pub(crate) use drift::Drift;
 #[cfg(feature = "train")]
 pub(crate) use drift::FailOn;
+#[cfg(feature = "train")]
+pub(crate) use monitoring::{ImportLabels, LabelsCommand, ShowLabels};
+pub(crate) use monitoring::{Labels, Performance};
 pub(crate) use rollout::{Rollout, RolloutAction, Scoring};
 pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve};
 #[cfg(feature = "train")]
@@ -48,6 +52,10 @@ pub(crate) enum Command {
     Rollout(Rollout),
     /// Show logged decisions, re-score them to the same bits or with another model, erase them by entity
     Replay(Replay),
+    /// What became known of transactions: import labels of a file, show what was said of one
+    Labels(Labels),
+    /// How decisions turned out, by the labels that are complete
+    Performance(Performance),
     /// Write logged decisions as Parquet, for DuckDB, pandas and Spark
     Export(Export),
     /// Train a fraud model on a CSV or Parquet file, evaluate, package and register it
@@ -203,6 +211,10 @@ pub(crate) enum UserCommand {
 pub(crate) struct Server {
     #[command(flatten)]
     pub(crate) backend: Backend,
+    /// Folder of the decision log that performance is counted from: the one that the scoring server writes
+    /// [default: decisions/ in the state folder]
+    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
+    pub(crate) decision_log: Option<PathBuf>,
     /// Clients read and write the artifact store themselves instead of through this server
     #[arg(long)]
     pub(crate) no_serve_artifacts: bool,

@@ -167,7 +167,7 @@ pub(crate) struct Logged {
 }
 
 /// A day (its beginning in UTC) or a moment, as epoch milliseconds.
-fn moment(text: &str) -> Result<i64, String> {
+pub(super) fn moment(text: &str) -> Result<i64, String> {
     let usage = |error: jiff::Error| format!("write 2026-11-25 or 2026-11-25T10:00:00Z ({error})");
     let time = match text.len() {
         10 => text.parse::<jiff::civil::Date>().and_then(|day| Ok(day.in_tz("UTC")?.timestamp())),

@@ -23,10 +23,17 @@ impl LastGood {
         self.0.join(slot.replace(['/', '\\', ':'], "_"))
     }
 
+    /// Where a copy is made; a name of its own, whatever dots the slot's has.
+    fn fresh(&self, slot: &str) -> PathBuf {
+        let mut folder = self.folder(slot).into_os_string();
+        folder.push(".new");
+        folder.into()
+    }
+
     /// Copies a model that has just been loaded; the copy before stays until this one is whole.
     pub(crate) fn save(&self, slot: &str, model: &ResolvedModel) -> anyhow::Result<()> {
         let folder = self.folder(slot);
-        let fresh = folder.with_extension("new");
+        let fresh = self.fresh(slot);
         if fresh.exists() {
             std::fs::remove_dir_all(&fresh)?;
         }
@@ -50,7 +57,7 @@ impl LastGood {
     /// The copy, where there is one.
     pub(crate) fn find(&self, slot: &str) -> Option<ResolvedModel> {
         // Killed between the two renames, the new one is whole.
-        let folder = [self.folder(slot), self.folder(slot).with_extension("new")];
+        let folder = [self.folder(slot), self.fresh(slot)];
         folder.iter().find_map(|folder| {
             let named: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join(NAME)).ok()?).ok()?;
             Some(ResolvedModel {

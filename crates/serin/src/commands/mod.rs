@@ -11,10 +11,14 @@ mod evaluate;
 #[cfg(feature = "train")]
 mod export;
 mod labelled;
+#[cfg(feature = "train")]
+mod labels;
 mod last_good;
 mod listening;
 #[cfg(feature = "train")]
 mod load;
+#[cfg(feature = "server")]
+mod performance;
 #[cfg(feature = "train")]
 mod progress;
 mod replay;
@@ -46,6 +50,10 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Db(args) => runtime()?.block_on(db::run(&args)),
         #[cfg(feature = "server")]
         Command::User(args) => runtime()?.block_on(user::run(&args)),
+        #[cfg(feature = "server")]
+        Command::Performance(args) => runtime()?.block_on(performance::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Labels(args) => runtime()?.block_on(labels::run(&args)),
         Command::Serve(args) => runtime()?.block_on(serve::run(&args)),
         Command::Rollout(args) => runtime()?.block_on(rollout::run(&args)),
         Command::Replay(args) => runtime()?.block_on(replay::run(&args)),

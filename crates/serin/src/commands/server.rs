@@ -5,7 +5,7 @@ use super::say;
 use crate::cli::{Backend, Server};
 use crate::registry::s3_settings;
 use anyhow::Context;
-use serin_server::{Allowed, ControlPlane, Policy, WebhookPolicy, Webhooks, control_plane};
+use serin_server::{Allowed, ControlPlane, Monitoring, Policy, WebhookPolicy, Webhooks, control_plane};
 use serin_store::{Artifacts, DatabaseUri, Store};
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
     let prefix = args.static_prefix.clone().unwrap_or_default();
     let policy = Policy { allowed, authenticate: args.auth };
     let webhooks = Webhooks::start(store.clone(), webhook_policy(args)?, super::now_ms).map_err(anyhow::Error::msg)?;
-    let router = control_plane(ControlPlane { store, webhooks, clock: super::now_ms }, policy, &prefix);
+    let router = control_plane(ControlPlane { store, webhooks, monitoring: monitoring(args), clock: super::now_ms }, policy, &prefix);
     let listening = Listening::start(args.host, args.port, router).await?;
     let address = listening.address;
     if !args.host.is_loopback() && !args.auth {
@@ -42,6 +42,16 @@ pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
         "tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
     ));
     Ok(listening)
+}
+
+fn monitoring(args: &Server) -> Monitoring {
+    let state = &args.backend.state;
+    let decisions = args.decision_log.clone().unwrap_or_else(|| state.join(super::serve::DECISIONS));
+    #[cfg(feature = "train")]
+    let read_parquet: Option<serin_server::ReadParquet> = Some(super::labels::of_parquet);
+    #[cfg(not(feature = "train"))]
+    let read_parquet = None;
+    Monitoring { decisions: Some(decisions), cache: state.join("cache"), read_parquet }
 }
 
 fn webhook_policy(args: &Server) -> anyhow::Result<WebhookPolicy> {

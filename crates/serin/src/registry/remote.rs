@@ -114,6 +114,20 @@ impl TrackingServer {
         Ok(self.send(path, || self.request(Method::GET, &url).query(query)).await?.json().await?)
     }
 
+    /// serin's own routes, which MLflow's server does not have.
+    #[cfg(feature = "server")]
+    pub(super) async fn post_own(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = format!("{}/v1/{path}", self.base);
+        Ok(self.send(path, || self.request(Method::POST, &url).json(body)).await?.json().await?)
+    }
+
+    /// As [`Self::post_own`].
+    #[cfg(feature = "server")]
+    pub(super) async fn get_own(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+        let url = format!("{}/v1/{path}", self.base);
+        Ok(self.send(path, || self.request(Method::GET, &url).query(query)).await?.json().await?)
+    }
+
     /// Where an artifact URI is reached from here.
     pub(super) fn place(&self, uri: &str) -> anyhow::Result<Place> {
         let proxied = |host: &str, path: &str| {

@@ -1,0 +1,44 @@
+//! Watching live traffic without labels: what the training data looked like by hour of the day, what live hours look like,
+//! and which differences are too large for the days that were seen.
+//!
+//! Data flows [`profile`] (made at training, in the model package) and [`Pane`]s (an hour of traffic each, from any number
+//! of data planes, added up) → [`report()`] → alarms. Times are epoch milliseconds UTC.
+
+mod adwin;
+mod cells;
+mod pane;
+mod profile;
+mod report;
+
+pub use adwin::Adwin;
+pub use cells::{Counts, Edges, Shares, SparseCounts, jensen_shannon, wasserstein};
+pub use pane::{Pane, SparsePane};
+pub use profile::{ColumnReference, Distance, MonitorProfile, ReferenceRows, Watched};
+pub use report::{Budget, Certainty, Report, Watch, report};
+
+/// Length of a pane.
+pub const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// Seasons: hours of a working day, then hours of Saturday and Sunday.
+const SEASONS: usize = 48;
+
+/// The season of a point in time.
+fn season(at_ms: i64) -> usize {
+    // 1970-01-01 was a Thursday.
+    let weekday = (at_ms.div_euclid(DAY_MS) + 3).rem_euclid(7);
+    let hour = at_ms.rem_euclid(DAY_MS) / HOUR_MS;
+    hour as usize + if weekday >= 5 { 24 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seasons_are_hours_of_working_days_and_weekends() {
+        // 2018-04-01 was a Sunday.
+        let sunday = 1_522_540_800_000;
+        assert_eq!([sunday, sunday + HOUR_MS, sunday + DAY_MS, sunday - 1].map(season), [24, 25, 0, 47]);
+        assert_eq!([-1, sunday + 5 * DAY_MS + 23 * HOUR_MS].map(season), [23, 23]);
+    }
+}

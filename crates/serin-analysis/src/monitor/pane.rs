@@ -1,0 +1,83 @@
+//! An hour of traffic, counted.
+
+use super::profile::MonitorProfile;
+use super::{Counts, HOUR_MS, SparseCounts};
+use serde::{Deserialize, Serialize};
+
+/// What happened in one hour of events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pane {
+    /// Beginning of the hour, epoch milliseconds.
+    pub from_ms: i64,
+    /// Decisions that were alerts.
+    pub alerts: u64,
+    /// Every column of the model, in its order.
+    pub columns: Vec<Counts>,
+    /// The score.
+    pub score: Counts,
+}
+
+/// A pane as it is kept or sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SparsePane {
+    from_ms: i64,
+    alerts: u64,
+    columns: Vec<SparseCounts>,
+    score: SparseCounts,
+}
+
+impl Pane {
+    /// Of the hour that holds a point in time.
+    #[must_use]
+    pub fn new(profile: &MonitorProfile, at_ms: i64) -> Self {
+        Self {
+            from_ms: at_ms.div_euclid(HOUR_MS) * HOUR_MS,
+            alerts: 0,
+            columns: profile.columns.iter().map(|column| Counts::new(&column.edges)).collect(),
+            score: Counts::new(&profile.score.edges),
+        }
+    }
+
+    /// Counts a decision; `features` in the model's order, as many as it has.
+    pub fn add(&mut self, profile: &MonitorProfile, features: &[f32], score: f32, alert: bool) {
+        for ((counts, column), value) in self.columns.iter_mut().zip(&profile.columns).zip(features) {
+            counts.add(&column.edges, *value);
+        }
+        self.score.add(&profile.score.edges, score);
+        self.alerts += u64::from(alert);
+    }
+
+    /// Decisions.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.score.rows()
+    }
+
+    /// To keep or to send.
+    #[must_use]
+    pub fn sparse(&self) -> SparsePane {
+        SparsePane {
+            from_ms: self.from_ms,
+            alerts: self.alerts,
+            columns: self.columns.iter().map(Counts::sparse).collect(),
+            score: self.score.sparse(),
+        }
+    }
+
+    /// Adds what was kept or sent about the same hour.
+    pub fn merge(&mut self, other: &SparsePane) {
+        self.alerts += other.alerts;
+        for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
+            mine.merge_sparse(theirs);
+        }
+        self.score.merge_sparse(&other.score);
+    }
+}
+
+impl SparsePane {
+    /// Beginning of the hour.
+    #[must_use]
+    pub fn from_ms(&self) -> i64 {
+        self.from_ms
+    }
+}

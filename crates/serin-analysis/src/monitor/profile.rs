@@ -1,0 +1,247 @@
+//! What traffic looked like when the model was made: by season, and how much its days differed.
+
+use super::cells::are_values;
+use super::{Counts, DAY_MS, Edges, SEASONS, Shares, SparseCounts, jensen_shannon, season, wasserstein};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Different values up to which numbers are compared as categories, as Evidently does with large references.
+const FEW: usize = 5;
+/// Rows from which a day counts as one.
+const DAY_ROWS: u64 = 200;
+
+/// How two distributions of a column are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Distance {
+    /// 1-Wasserstein over the reference's standard deviation.
+    Wasserstein,
+    /// Jensen-Shannon, natural logarithms.
+    JensenShannon,
+}
+
+/// A column's reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ColumnReference {
+    /// Name.
+    pub name: String,
+    /// How it is compared.
+    pub distance: Distance,
+    /// Where its cells lie.
+    pub edges: Edges,
+    /// Its share in the model's total gain; 0 for the score.
+    pub importance: f64,
+    /// A category's missing values are unknown ones, where none was missing in training.
+    pub is_category: bool,
+    /// Population standard deviation of the whole reference, at least 0.001 (Evidently's floor).
+    pub deviation: f64,
+    /// Rows by season.
+    seasons: BTreeMap<u8, SparseCounts>,
+    /// Each day's distance from all other days; its noise is that of a day's rows.
+    pub days: Vec<f64>,
+    /// Each day's share of missing values.
+    pub missing_days: Vec<f64>,
+}
+
+/// The reference of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MonitorProfile {
+    /// Layout of this file.
+    pub format: u32,
+    /// Rows of the reference.
+    pub rows: u64,
+    /// Mean rows of a day.
+    pub day_rows: f64,
+    /// Every column of the model, in its order.
+    pub columns: Vec<ColumnReference>,
+    /// The score.
+    pub score: ColumnReference,
+    /// Share of alerts at the threshold.
+    pub alert_rate: f64,
+    /// Each day's share of alerts.
+    pub alert_days: Vec<f64>,
+}
+
+/// Which column of [`ReferenceRows`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watched {
+    /// Name.
+    pub name: String,
+    /// Number of a category's levels; none for numbers.
+    pub levels: Option<usize>,
+    /// Total gain in the model.
+    pub gain: f64,
+}
+
+/// Rows that the model was not trained on.
+#[derive(Debug, Clone, Copy)]
+pub struct ReferenceRows<'a> {
+    /// Columns, in the model's order.
+    pub columns: &'a [Watched],
+    /// Row-major, as many a row as there are columns; NaN is missing.
+    pub features: &'a [f32],
+    /// Epoch milliseconds; empty where times are unknown, which leaves seasons and days out.
+    pub times: &'a [i64],
+    /// What the model says.
+    pub scores: &'a [f32],
+    /// From which score on it alerts.
+    pub threshold: f32,
+}
+
+impl MonitorProfile {
+    /// Layout that this build writes.
+    pub const FORMAT: u32 = 1;
+
+    /// Of rows in any order.
+    #[must_use]
+    pub fn of(rows: &ReferenceRows<'_>) -> Self {
+        let width = rows.columns.len();
+        let total: f64 = rows.columns.iter().map(|column| column.gain.max(0.0)).sum();
+        let columns = rows.columns.iter().enumerate().map(|(place, column)| {
+            let values: Vec<f32> = rows.features.iter().skip(place).step_by(width).copied().collect();
+            let importance = if total > 0.0 { column.gain.max(0.0) / total } else { 0.0 };
+            ColumnReference::of(&column.name, column.levels, importance, &values, rows.times)
+        });
+        let alerts = |rows: &[f32], threshold: f32| rows.iter().filter(|score| **score >= threshold).count();
+        let n = rows.scores.len();
+        let mut days: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+        for (at, score) in rows.times.iter().zip(rows.scores) {
+            let day = days.entry(at.div_euclid(DAY_MS)).or_default();
+            day.0 += 1;
+            day.1 += u64::from(*score >= rows.threshold);
+        }
+        Self {
+            format: Self::FORMAT,
+            rows: n as u64,
+            day_rows: if days.is_empty() { n as f64 } else { n as f64 / days.len() as f64 },
+            columns: columns.collect(),
+            score: ColumnReference::of("score", None, 0.0, rows.scores, rows.times),
+            alert_rate: if n == 0 { 0.0 } else { alerts(rows.scores, rows.threshold) as f64 / n as f64 },
+            alert_days: days
+                .values()
+                .filter(|(rows, _)| *rows >= DAY_ROWS)
+                .map(|(rows, alerts)| *alerts as f64 / *rows as f64)
+                .collect(),
+        }
+    }
+
+    /// Reads what a model package holds.
+    ///
+    /// # Errors
+    /// When it is not valid, or of a later format.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let profile: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if profile.format > Self::FORMAT {
+            return Err(format!("format {} is newer than this serin reads ({})", profile.format, Self::FORMAT));
+        }
+        Ok(profile)
+    }
+}
+
+impl ColumnReference {
+    fn of(name: &str, levels: Option<usize>, importance: f64, values: &[f32], times: &[i64]) -> Self {
+        let edges = levels.map_or_else(|| Edges::of(values), Edges::of_codes);
+        let few = levels.is_some() || edges.values().len() <= FEW;
+        let mut seasons: BTreeMap<u8, Counts> = BTreeMap::new();
+        let mut days: BTreeMap<i64, BTreeMap<u8, Counts>> = BTreeMap::new();
+        for (row, value) in values.iter().enumerate() {
+            let at = times.get(row).copied();
+            let season = at.map_or(0, |at| season(at) as u8);
+            seasons.entry(season).or_insert_with(|| Counts::new(&edges)).add(&edges, *value);
+            if let Some(at) = at {
+                let day = days.entry(at.div_euclid(DAY_MS)).or_default();
+                day.entry(season).or_insert_with(|| Counts::new(&edges)).add(&edges, *value);
+            }
+        }
+        let present = values.iter().filter(|value| value.is_finite()).map(|value| f64::from(*value));
+        let n = present.clone().count().max(1) as f64;
+        let mean = present.clone().sum::<f64>() / n;
+        let variance = present.map(|value| (value - mean).powi(2)).sum::<f64>() / n;
+        let mut made = Self {
+            name: name.to_owned(),
+            distance: if few { Distance::JensenShannon } else { Distance::Wasserstein },
+            edges,
+            importance,
+            is_category: levels.is_some(),
+            deviation: variance.sqrt().max(0.001),
+            seasons: BTreeMap::new(),
+            days: Vec::new(),
+            missing_days: Vec::new(),
+        };
+        let rows = |day: &BTreeMap<u8, Counts>| day.values().map(Counts::rows).sum::<u64>();
+        for day in days.values().filter(|day| rows(day) >= DAY_ROWS) {
+            let missing = day.values().map(|counts| counts.missing).sum::<u64>();
+            made.missing_days.push(missing as f64 / rows(day) as f64);
+            made.days.extend(made.distance_of_a_day(day, &seasons, &days));
+        }
+        made.seasons = seasons.into_iter().map(|(season, counts)| (season, counts.sparse())).collect();
+        made
+    }
+
+    /// From the other days, hour by hour; none where they have no such hours.
+    fn distance_of_a_day(
+        &self,
+        day: &BTreeMap<u8, Counts>,
+        seasons: &BTreeMap<u8, Counts>,
+        days: &BTreeMap<i64, BTreeMap<u8, Counts>>,
+    ) -> Option<f64> {
+        let (mut reference, mut current) = (Vec::new(), Counts::new(&self.edges));
+        for (season, counts) in day {
+            // Subtracting would leave rounding in the sums.
+            let mut others = Counts::new(&self.edges);
+            let same = days.values().filter(|other| !std::ptr::eq(*other, day));
+            same.filter_map(|other| other.get(season)).for_each(|other| others.merge(other));
+            debug_assert!(seasons.contains_key(season));
+            if let Some(shares) = others.shares() {
+                reference.push((counts.present() as f64, shares));
+                current.merge(counts);
+            }
+        }
+        let (low, _) = self.distance(&Shares::mixed(&reference)?, &current.shares()?);
+        Some(low)
+    }
+
+    /// Bounds of the distance, and whether they are one value.
+    pub(super) fn distance(&self, reference: &Shares, current: &Shares) -> (f64, f64) {
+        match self.distance {
+            Distance::Wasserstein => {
+                let (low, high) = wasserstein(&self.edges, reference, current);
+                (low / self.deviation, high / self.deviation)
+            }
+            Distance::JensenShannon => {
+                let score = jensen_shannon(reference, current);
+                // Merged cells can only lower it.
+                (score, if are_values(reference, current) { score } else { f64::INFINITY })
+            }
+        }
+    }
+
+    /// The reference with the mix of hours of some rows (rows by season); all of it where none of those hours was seen.
+    /// Beside it the share of the rows whose hours were seen.
+    pub(super) fn matched(&self, mix: &[f64; SEASONS]) -> Option<(Shares, f64)> {
+        let of = |season: u8| {
+            let mut counts = Counts::new(&self.edges);
+            counts.merge_sparse(self.seasons.get(&season)?);
+            counts.shares()
+        };
+        let all: f64 = mix.iter().sum();
+        let parts: Vec<(f64, Shares)> =
+            (0..SEASONS as u8).filter(|s| mix[usize::from(*s)] > 0.0).filter_map(|s| Some((mix[usize::from(s)], of(s)?))).collect();
+        let seen: f64 = parts.iter().map(|(weight, _)| weight).sum();
+        if seen >= all / 2.0
+            && let Some(shares) = Shares::mixed(&parts)
+        {
+            return Some((shares, seen / all));
+        }
+        let mut whole = Counts::new(&self.edges);
+        self.seasons.values().for_each(|season| whole.merge_sparse(season));
+        Some((whole.shares()?, 0.0))
+    }
+
+    /// Rows of the reference that are missing.
+    pub(super) fn missing_share(&self) -> f64 {
+        let mut whole = Counts::new(&self.edges);
+        self.seasons.values().for_each(|season| whole.merge_sparse(season));
+        if whole.rows() == 0 { 0.0 } else { whole.missing as f64 / whole.rows() as f64 }
+    }
+}

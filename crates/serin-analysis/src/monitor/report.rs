@@ -1,0 +1,366 @@
+//! Which differences between a window of live traffic and its reference are alarms.
+//!
+//! A threshold is what a day of the reference would exceed once in the stated time: the upper prediction limit of
+//! Student's t over the reference's own days (each day against all others, so that what days differ by is in it), and
+//! never below a floor that matters in practice. Hours of the window are matched with the same hours of the reference.
+
+use super::profile::{ColumnReference, Distance, MonitorProfile};
+use super::{Counts, Pane, SEASONS, season};
+use crate::drift::special::student_two_sided;
+
+/// How much is demanded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// Expected days between two false alarms of a model, over all its columns.
+    pub days_between_alarms: f64,
+    /// Distance below which no column is drifted (Evidently's threshold).
+    pub drift_floor: f64,
+    /// Change of the share of missing values below which nothing is wrong.
+    pub missing_floor: f64,
+    /// Factor by which the alert rate must change.
+    pub alert_factor: f64,
+    /// Rows below which nothing is said.
+    pub min_rows: u64,
+}
+
+impl Default for Budget {
+    /// One false alarm a quarter, in expectation at most.
+    fn default() -> Self {
+        Self { days_between_alarms: 90.0, drift_floor: 0.1, missing_floor: 0.02, alert_factor: 1.5, min_rows: 1000 }
+    }
+}
+
+/// How well a figure is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Certainty {
+    /// As from the rows themselves.
+    Exact,
+    /// Within these bounds.
+    Certified(f64, f64),
+    /// Too few rows: there are, and are needed.
+    Insufficient(u64, u64),
+}
+
+/// One watched figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watch {
+    /// Column, or `score` or `alert_rate`.
+    pub name: String,
+    /// What is measured: `wasserstein`, `jensenshannon`, `missing`, `unknown category` or `rate`.
+    pub measure: &'static str,
+    /// The figure; the lower bound where it is not exact.
+    pub value: f64,
+    /// How well it is known.
+    pub certainty: Certainty,
+    /// From where on it is an alarm; for a rate the upper one.
+    pub threshold: f64,
+    /// Whether it is: proven, not merely possible.
+    pub alarm: bool,
+    /// Share in the model's total gain.
+    pub importance: f64,
+}
+
+/// A window of traffic against the reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Beginning of the first hour and end of the last one, epoch milliseconds.
+    pub window_ms: (i64, i64),
+    /// Decisions.
+    pub rows: u64,
+    /// Share of the rows in hours that the reference knows; 0 where seasons could not be matched.
+    pub matched: f64,
+    /// Distances of the columns and of the score.
+    pub drift: Vec<Watch>,
+    /// Missing values and unknown categories.
+    pub quality: Vec<Watch>,
+    /// Share of alerts.
+    pub alert_rate: Watch,
+    /// Drifted columns' share of the model's gain.
+    pub drifted_importance: f64,
+}
+
+/// Compares panes, which are added up. None without a decision.
+#[must_use]
+pub fn report(profile: &MonitorProfile, panes: &[Pane], budget: &Budget) -> Option<Report> {
+    let rows: u64 = panes.iter().map(Pane::rows).sum();
+    if rows == 0 {
+        return None;
+    }
+    let first = panes.iter().map(|pane| pane.from_ms).min()?;
+    let last = panes.iter().map(|pane| pane.from_ms).max()?;
+    let mut mix = [0.0; SEASONS];
+    for pane in panes {
+        mix[season(pane.from_ms)] += pane.rows() as f64;
+    }
+    let tests = 2 * profile.columns.len() + 2;
+    let limits = Limits { level: 1.0 / (budget.days_between_alarms * tests as f64), day_rows: profile.day_rows };
+    let sum = |column: &ColumnReference, of: &dyn Fn(&Pane) -> Counts| {
+        let mut sum = Counts::new(&column.edges);
+        panes.iter().for_each(|pane| sum.merge(&of(pane)));
+        sum
+    };
+    let (mut drift, mut quality, mut matched) = (Vec::new(), Vec::new(), 1.0);
+    for (place, column) in profile.columns.iter().enumerate() {
+        let counts = sum(column, &|pane| pane.columns[place].clone());
+        let (watch, seen) = drift_of(column, &counts, &mix, &limits, budget);
+        matched = f64::min(matched, seen);
+        drift.push(watch);
+        quality.push(missing_of(column, &counts, &limits, budget));
+    }
+    let score = sum(&profile.score, &|pane| pane.score.clone());
+    drift.push(drift_of(&profile.score, &score, &mix, &limits, budget).0);
+    quality.push(missing_of(&profile.score, &score, &limits, budget));
+    let alerts: u64 = panes.iter().map(|pane| pane.alerts).sum();
+    let drifted = drift.iter().filter(|watch| watch.alarm).map(|watch| watch.importance).sum();
+    Some(Report {
+        window_ms: (first, last + super::HOUR_MS),
+        rows,
+        matched,
+        drift,
+        quality,
+        alert_rate: alert_rate(profile, alerts, rows, &limits, budget),
+        drifted_importance: drifted,
+    })
+}
+
+/// What chance and the days of the reference allow.
+struct Limits {
+    /// Probability that one figure is beyond its limit on a quiet day.
+    level: f64,
+    day_rows: f64,
+}
+
+impl Limits {
+    /// Upper prediction limit for the next of some days' figures; none of fewer than three.
+    fn above(&self, days: &[f64]) -> Option<(f64, f64)> {
+        if days.len() < 3 {
+            return None;
+        }
+        let n = days.len() as f64;
+        let mean = days.iter().sum::<f64>() / n;
+        let variance = days.iter().map(|day| (day - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        Some((mean, student_quantile(self.level, n - 1.0) * (variance * (1.0 + 1.0 / n)).sqrt()))
+    }
+}
+
+/// The t that is exceeded with this probability.
+fn student_quantile(level: f64, dof: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 1e6);
+    for _ in 0..100 {
+        let middle = f64::midpoint(low, high);
+        if student_two_sided(middle, dof) / 2.0 > level {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high
+}
+
+fn drift_of(
+    column: &ColumnReference,
+    counts: &Counts,
+    mix: &[f64; SEASONS],
+    limits: &Limits,
+    budget: &Budget,
+) -> (Watch, f64) {
+    let measure = match column.distance {
+        Distance::Wasserstein => "wasserstein",
+        Distance::JensenShannon => "jensenshannon",
+    };
+    let categories = if column.distance == Distance::JensenShannon { column.edges.values().len() as u64 } else { 0 };
+    let need = budget.min_rows.max(25 * categories.saturating_sub(1));
+    let n = counts.present();
+    let mut watch = Watch {
+        name: column.name.clone(),
+        measure,
+        value: f64::NAN,
+        certainty: Certainty::Insufficient(n, need),
+        threshold: budget.drift_floor,
+        alarm: false,
+        importance: column.importance,
+    };
+    let (Some((reference, seen)), Some(current)) = (column.matched(mix), counts.shares()) else { return (watch, 1.0) };
+    let (low, high) = column.distance(&reference, &current);
+    watch.value = low;
+    // A smaller window is noisier than the days that were seen: E[W1] ≈ 1.43 sd / √n at most, E[JS] ≈ √((K - 1) / 8n).
+    let noise = |rows: f64| match column.distance {
+        Distance::Wasserstein => 1.43 / rows.sqrt(),
+        Distance::JensenShannon => ((categories.max(2) - 1) as f64 / 8.0 / rows).sqrt(),
+    };
+    if let Some((mean, margin)) = limits.above(&column.days) {
+        watch.threshold = watch.threshold.max(mean + margin);
+    }
+    watch.threshold += (noise(n as f64) - noise(limits.day_rows.max(1.0))).max(0.0);
+    if n >= need {
+        watch.certainty =
+            if high - low <= 1e-9 * high { Certainty::Exact } else { Certainty::Certified(low, high) };
+        watch.alarm = low >= watch.threshold;
+    }
+    (watch, seen)
+}
+
+fn missing_of(column: &ColumnReference, counts: &Counts, limits: &Limits, budget: &Budget) -> Watch {
+    let (rows, before) = (counts.rows(), column.missing_share());
+    let share = if rows == 0 { 0.0 } else { counts.missing as f64 / rows as f64 };
+    let mut threshold = before + budget.missing_floor;
+    if let Some((mean, margin)) = limits.above(&column.missing_days) {
+        threshold = threshold.max(mean + margin);
+    }
+    let need = budget.min_rows.min(100);
+    let enough = rows >= need;
+    Watch {
+        name: column.name.clone(),
+        measure: if column.is_category && before == 0.0 { "unknown category" } else { "missing" },
+        value: share,
+        certainty: if enough { Certainty::Exact } else { Certainty::Insufficient(rows, need) },
+        threshold,
+        alarm: enough && share >= threshold,
+        importance: column.importance,
+    }
+}
+
+fn alert_rate(profile: &MonitorProfile, alerts: u64, rows: u64, limits: &Limits, budget: &Budget) -> Watch {
+    let before = profile.alert_rate;
+    let rate = alerts as f64 / rows as f64;
+    let z = student_quantile(limits.level / 2.0, 1e6);
+    // Chance in this window, beside what days differ by (which has a day's chance in it).
+    let chance = z * (before.max(1.0 / rows as f64) * (1.0 - before) / rows as f64).sqrt();
+    let (mean, margin) = limits.above(&profile.alert_days).unwrap_or((before, 0.0));
+    let wide = margin.max(chance);
+    let upper = (mean + wide).max(before * budget.alert_factor);
+    let lower = (mean - wide).min(before / budget.alert_factor);
+    let enough = rows >= budget.min_rows;
+    Watch {
+        name: "alert_rate".to_owned(),
+        measure: "rate",
+        value: rate,
+        certainty: if enough { Certainty::Exact } else { Certainty::Insufficient(rows, budget.min_rows) },
+        threshold: upper,
+        alarm: enough && (rate > upper || rate < lower),
+        importance: 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::profile::{ReferenceRows, Watched};
+    use super::*;
+
+    const HOUR: i64 = super::super::HOUR_MS;
+
+    fn noise(i: usize, step: f64) -> f32 {
+        ((i as f64 + 0.5) * step).fract() as f32
+    }
+
+    /// Two columns and a score by the hour: amounts double at night, a flag says so.
+    fn rows(hours: std::ops::Range<i64>, factor: f32) -> (Vec<f32>, Vec<i64>, Vec<f32>) {
+        let (mut features, mut times, mut scores) = (Vec::new(), Vec::new(), Vec::new());
+        for hour in hours {
+            let night = hour % 24 < 6;
+            for i in 0..100 {
+                let at = (hour * 1000 + i) as usize;
+                let amount = noise(at, 0.618_034) * if night { 2.0 } else { 1.0 } * factor;
+                features.extend([amount, f32::from(u8::from(night))]);
+                times.push(hour * HOUR + i * 30_000);
+                scores.push(noise(at, 0.414_214) * if night { 1.0 } else { 0.5 });
+            }
+        }
+        (features, times, scores)
+    }
+
+    fn profile(timed: bool) -> MonitorProfile {
+        let (features, times, scores) = rows(0..24 * 14, 1.0);
+        let columns = ["amount", "night"].map(|name| Watched { name: name.to_owned(), levels: None, gain: 1.0 });
+        let times = if timed { &times[..] } else { &[] };
+        MonitorProfile::of(&ReferenceRows { columns: &columns, features: &features, times, scores: &scores, threshold: 0.45 })
+    }
+
+    fn panes(profile: &MonitorProfile, hours: std::ops::Range<i64>, factor: f32) -> Vec<Pane> {
+        let (features, times, scores) = rows(hours, factor);
+        let mut panes: Vec<Pane> = Vec::new();
+        for ((features, at), score) in features.chunks(2).zip(times).zip(scores) {
+            if panes.last().is_none_or(|pane| at - pane.from_ms >= HOUR) {
+                panes.push(Pane::new(profile, at));
+            }
+            panes.last_mut().expect("one was made").add(profile, features, score, score >= 0.45);
+        }
+        panes
+    }
+
+    fn alarms(report: &Report) -> Vec<&str> {
+        let watches = report.drift.iter().chain(&report.quality).chain([&report.alert_rate]);
+        watches.filter(|watch| watch.alarm).map(|watch| watch.name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_same_hours_are_compared() {
+        let profile = MonitorProfile::from_bytes(&serde_json::to_vec(&profile(true)).expect("JSON")).expect("a profile");
+        // A whole day, and a night alone: amounts, flags and scores are of the night.
+        for hours in [24 * 20..24 * 21, 24 * 20..24 * 20 + 12, 24 * 22 + 6..24 * 22 + 20] {
+            let found = report(&profile, &panes(&profile, hours.clone(), 1.0), &Budget::default()).expect("rows");
+            let distances: Vec<&Watch> = found.drift.iter().collect();
+            assert!(distances.iter().all(|watch| !watch.alarm), "{hours:?}: {distances:?}");
+            assert_eq!(found.matched, 1.0);
+        }
+        let found = report(&profile, &panes(&profile, 24 * 20..24 * 21, 1.4), &Budget::default()).expect("rows");
+        assert_eq!(alarms(&found), ["amount"]);
+        assert_eq!(found.drifted_importance, 0.5);
+        assert!(matches!(found.drift[0].certainty, Certainty::Certified(..)), "{found:?}");
+        assert_eq!(found.drift[1].certainty, Certainty::Exact);
+        let wrong = super::super::MonitorProfile { format: 99, ..profile };
+        assert!(MonitorProfile::from_bytes(&serde_json::to_vec(&wrong).expect("JSON")).is_err());
+    }
+
+    #[test]
+    fn few_rows_say_nothing_and_none_is_no_report() {
+        let profile = profile(false);
+        assert!(report(&profile, &[], &Budget::default()).is_none());
+        let mut one = Pane::new(&profile, 0);
+        assert!(report(&profile, &[one.clone()], &Budget::default()).is_none());
+        one.add(&profile, &[f32::NAN, 1e30], f32::NAN, true);
+        let found = report(&profile, &[one], &Budget::default()).expect("a row");
+        assert!(alarms(&found).is_empty());
+        assert_eq!(found.drift[1].certainty, Certainty::Insufficient(1, 1000));
+        assert_eq!(found.drift[0].certainty, Certainty::Insufficient(0, 1000));
+    }
+
+    #[test]
+    fn missing_values_and_the_alert_rate_are_watched() {
+        let profile = profile(true);
+        let mut day = panes(&profile, 24 * 20..24 * 21, 1.0);
+        for pane in &mut day {
+            (0..5).for_each(|_| pane.add(&profile, &[f32::NAN, 0.0], 0.1, false));
+        }
+        let found = report(&profile, &day, &Budget::default()).expect("rows");
+        assert_eq!(alarms(&found), ["amount"]);
+        assert_eq!((found.quality[0].measure, found.drift[0].alarm), ("missing", false));
+        for pane in &mut day {
+            pane.alerts = 0;
+        }
+        assert!(alarms(&report(&profile, &day, &Budget::default()).expect("rows")).contains(&"alert_rate"));
+    }
+
+    #[test]
+    fn panes_of_several_planes_are_one() {
+        let profile = profile(true);
+        let whole = panes(&profile, 500..540, 1.0);
+        let mut parts: Vec<Pane> = whole.iter().map(|pane| Pane::new(&profile, pane.from_ms)).collect();
+        let (features, times, scores) = rows(500..540, 1.0);
+        for plane in 0..3 {
+            for (part, from) in parts.iter_mut().zip(whole.iter().map(|pane| pane.from_ms)) {
+                let mut own = Pane::new(&profile, from);
+                for (i, at) in times.iter().enumerate().filter(|(i, at)| i % 3 == plane && (from..from + HOUR).contains(*at)) {
+                    own.add(&profile, &features[2 * i..2 * i + 2], scores[i], scores[i] >= 0.45);
+                    debug_assert!(*at >= from);
+                }
+                part.merge(&own.sparse());
+            }
+        }
+        let [one, three] = [&whole, &parts].map(|panes| report(&profile, panes, &Budget::default()).expect("rows"));
+        for (a, b) in one.drift.iter().zip(&three.drift) {
+            assert!((a.value - b.value).abs() < 1e-9 && a.alarm == b.alarm, "{a:?} {b:?}");
+        }
+        assert_eq!((one.rows, one.alert_rate), (three.rows, three.alert_rate));
+    }
+}

@@ -1,0 +1,73 @@
+//! From a score to the share of frauds among such scores.
+
+/// Isotonic regression: the non-decreasing function with the least squared error (pool adjacent violators; Barlow and
+/// others 1972), constant within a block, and for a score between two blocks that of the lower one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    /// Least score of a block and its share of frauds, both ascending.
+    blocks: Vec<(f32, f64)>,
+}
+
+impl Calibration {
+    /// Fits it to scores and 0/1 labels; scores that are no number are left out.
+    #[must_use]
+    pub fn fit(scores: &[f32], labels: &[f32]) -> Self {
+        let mut pairs: Vec<(f32, f32)> =
+            scores.iter().copied().zip(labels.iter().copied()).filter(|(score, _)| !score.is_nan()).collect();
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // Least score, rows, frauds.
+        let mut blocks: Vec<(f32, f64, f64)> = Vec::new();
+        for (score, label) in pairs {
+            match blocks.last_mut() {
+                // Equal scores cannot be told apart.
+                Some((start, rows, frauds)) if *rows == 0.0 || *start == score => {
+                    *rows += 1.0;
+                    *frauds += f64::from(label);
+                }
+                _ => blocks.push((score, 1.0, f64::from(label))),
+            }
+        }
+        let mut pooled: Vec<(f32, f64, f64)> = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            pooled.push(block);
+            while let [.., (_, rows, frauds), (_, more, higher)] = pooled[..]
+                && frauds * more >= higher * rows
+            {
+                pooled.pop();
+                if let Some(last) = pooled.last_mut() {
+                    last.1 += more;
+                    last.2 += higher;
+                }
+            }
+        }
+        Self { blocks: pooled.into_iter().map(|(score, rows, frauds)| (score, frauds / rows)).collect() }
+    }
+
+    /// Share of frauds that a score means; NaN for one that is no number, or where nothing was fitted.
+    #[must_use]
+    pub fn probability(&self, score: f32) -> f64 {
+        if score.is_nan() {
+            return f64::NAN;
+        }
+        let after = self.blocks.partition_point(|(start, _)| *start <= score);
+        self.blocks.get(after.saturating_sub(1)).map_or(f64::NAN, |(_, share)| *share)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_never_falls_and_keeps_the_mean() {
+        let scores = [0.1, 0.2, 0.3, 0.4, 0.4, 0.6];
+        let labels = [0.0, 1.0, 0.0, 0.0, 1.0, 1.0];
+        let fitted = Calibration::fit(&scores, &labels);
+        let found: Vec<f64> = scores.iter().map(|score| fitted.probability(*score)).collect();
+        // By hand: 0 | (1, 0, {0, 1}) pooled to a half | 1.
+        assert_eq!(found, [0.0, 0.5, 0.5, 0.5, 0.5, 1.0]);
+        assert_eq!((fitted.probability(0.0), fitted.probability(2.0)), (0.0, 1.0));
+        assert!(fitted.probability(f32::NAN).is_nan());
+        assert!(Calibration::fit(&[], &[]).probability(0.5).is_nan());
+    }
+}

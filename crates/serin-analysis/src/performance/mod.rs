@@ -1,0 +1,305 @@
+//! How decisions turned out, as far as that is known: metrics over matured rows, how many rows those are, and an estimate
+//! for the rest that is called one.
+//!
+//! A row is *matured* when it is older than the delay after which labels are complete. Younger rows never count, though
+//! some have labels: those that came early are mostly frauds, or mostly alerts, and the figures would be of them.
+
+mod calibration;
+mod compare;
+
+use crate::classification::{
+    Confusion, average_precision, brier, card_precision, log_loss, recall_at_false_positive_rate, roc_auc, steps,
+};
+use std::collections::BTreeMap;
+
+pub use calibration::Calibration;
+pub use compare::{Comparison, Difference, Gate, GateRules, Paired, compare, gate};
+
+const DAY_MS: i64 = 86_400_000;
+/// Bins of the reliability curve.
+const BINS: usize = 10;
+
+/// One decision with what is known of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scored {
+    /// When the transaction happened, epoch milliseconds.
+    pub at_ms: i64,
+    /// What the model said; NaN where it had no number.
+    pub score: f32,
+    /// What was done.
+    pub alert: bool,
+    /// Fraud or genuine, where a label says so.
+    pub fraud: Option<bool>,
+    /// Money at stake.
+    pub amount: f64,
+    /// Card or customer, for card precision; 0 where none is known.
+    pub card: u64,
+}
+
+/// When labels are complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Maturity {
+    /// Age from which a row counts, milliseconds.
+    pub delay_ms: i64,
+    /// Whether a matured row without a label counts as genuine, as where only chargebacks are reported; it is left out
+    /// otherwise.
+    pub unlabelled_is_genuine: bool,
+}
+
+impl Default for Maturity {
+    /// Seven days; rows without a label are left out.
+    fn default() -> Self {
+        Self { delay_ms: 7 * DAY_MS, unlabelled_is_genuine: false }
+    }
+}
+
+impl Maturity {
+    /// The label that counts at `as_of_ms`: none for a row that is too young, or about which nothing is known.
+    #[must_use]
+    pub fn label(&self, row: &Scored, as_of_ms: i64) -> Option<bool> {
+        if !self.is_matured(row, as_of_ms) {
+            return None;
+        }
+        row.fraud.or(self.unlabelled_is_genuine.then_some(false))
+    }
+
+    fn is_matured(&self, row: &Scored, as_of_ms: i64) -> bool {
+        row.at_ms.saturating_add(self.delay_ms) <= as_of_ms
+    }
+}
+
+/// Scores and outcomes of a tenth of the rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reliability {
+    /// Rows.
+    pub rows: u64,
+    /// Mean score.
+    pub expected: f64,
+    /// Share of frauds.
+    pub observed: f64,
+}
+
+/// What performance would be, if scores meant what they meant on the matured rows (CBPE, NannyML's estimate): blind to
+/// frauds that the model does not see. Over all rows, matured or not.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Expected frauds.
+    pub frauds: f64,
+    /// Expected precision of the alerts; NaN without any.
+    pub precision: f64,
+    /// Expected recall; NaN without a fraud to expect.
+    pub recall: f64,
+    /// Expected average precision.
+    pub average_precision: f64,
+}
+
+/// How decisions turned out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Performance {
+    /// Decisions in the window.
+    pub decisions: u64,
+    /// Those old enough to count.
+    pub matured: u64,
+    /// Matured ones with a label; the metrics are of these.
+    pub labelled: u64,
+    /// Frauds among them.
+    pub frauds: u64,
+    /// Alerts among all decisions.
+    pub alerts: u64,
+    /// By name, as `serin evaluate` calls them; empty where no row counts, and without those that are not defined.
+    pub metrics: BTreeMap<&'static str, f64>,
+    /// From low scores to high.
+    pub reliability: Vec<Reliability>,
+    /// Where it can be made: with matured frauds to calibrate on.
+    pub estimate: Option<Estimate>,
+}
+
+impl Performance {
+    /// Share of all decisions whose outcome is known and counted.
+    #[must_use]
+    pub fn coverage(&self) -> f64 {
+        share(self.labelled, self.decisions)
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// Measures rows at a point in time. Sums are taken in the order of time, ties in the order given; a review of an alert
+/// costs `review_cost`, and `k` cards are looked at a day.
+#[must_use]
+pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: f64, k: usize) -> Performance {
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(|row| row.at_ms);
+    let matured = rows.iter().filter(|row| maturity.is_matured(row, as_of_ms)).count() as u64;
+    let counted: Vec<(Scored, bool)> =
+        rows.iter().filter_map(|row| Some((*row, maturity.label(row, as_of_ms)?))).collect();
+    let frauds = counted.iter().filter(|(_, fraud)| *fraud).count() as u64;
+    let mut measured = Performance {
+        decisions: rows.len() as u64,
+        matured,
+        labelled: counted.len() as u64,
+        frauds,
+        alerts: rows.iter().filter(|row| row.alert).count() as u64,
+        metrics: BTreeMap::new(),
+        reliability: Vec::new(),
+        estimate: None,
+    };
+    if counted.is_empty() {
+        return measured;
+    }
+    let scores: Vec<f32> = counted.iter().map(|(row, _)| row.score).collect();
+    let labels: Vec<f32> = counted.iter().map(|(_, fraud)| f32::from(u8::from(*fraud))).collect();
+    measured.metrics = metrics(&counted, &scores, &labels, review_cost, k);
+    measured.metrics.retain(|_, value| !value.is_nan());
+    measured.reliability = reliability(&scores, &labels);
+    if frauds > 0 {
+        measured.estimate = Some(estimate(&rows, &Calibration::fit(&scores, &labels)));
+    }
+    measured
+}
+
+fn metrics(
+    counted: &[(Scored, bool)],
+    scores: &[f32],
+    labels: &[f32],
+    review_cost: f64,
+    k: usize,
+) -> BTreeMap<&'static str, f64> {
+    let steps = steps(scores, labels);
+    let mut confusion = Confusion::default();
+    let (mut cost, mut without) = (0.0, 0.0);
+    for (row, fraud) in counted {
+        match (row.alert, *fraud) {
+            (true, true) => confusion.true_positives += 1,
+            (true, false) => confusion.false_positives += 1,
+            (false, true) => confusion.false_negatives += 1,
+            (false, false) => confusion.true_negatives += 1,
+        }
+        if row.alert {
+            cost += review_cost;
+        } else if *fraud {
+            cost += row.amount;
+        }
+        if *fraud {
+            without += row.amount;
+        }
+    }
+    let expected: f64 = scores.iter().map(|score| f64::from(*score)).sum();
+    let frauds: f64 = labels.iter().map(|label| f64::from(*label)).sum();
+    let days: Vec<i64> = counted.iter().map(|(row, _)| row.at_ms.div_euclid(DAY_MS)).collect();
+    let cards: Vec<u64> = counted.iter().map(|(row, _)| row.card).collect();
+    let mut found = BTreeMap::from([
+        ("auc_roc", roc_auc(&steps)),
+        ("average_precision", average_precision(&steps)),
+        ("log_loss", log_loss(scores, labels)),
+        ("brier", brier(scores, labels)),
+        ("precision", confusion.precision()),
+        ("recall", confusion.recall()),
+        ("f1", confusion.f1()),
+        ("alert_rate", confusion.alert_rate()),
+        ("recall_at_fpr_0.1pct", recall_at_false_positive_rate(&steps, 0.001)),
+        ("recall_at_fpr_1pct", recall_at_false_positive_rate(&steps, 0.01)),
+        ("expected_over_observed_frauds", expected / frauds),
+        ("fraud_rate", frauds / counted.len() as f64),
+    ]);
+    if frauds == 0.0 {
+        found.remove("expected_over_observed_frauds");
+    }
+    if cards.iter().any(|card| *card != 0) {
+        found.insert("card_precision", card_precision(scores, labels, &days, &cards, k));
+    }
+    if counted.iter().any(|(row, _)| row.amount != 0.0) {
+        found.insert("cost", cost);
+        found.insert("cost_without_model", without);
+    }
+    found
+}
+
+/// Bins of as many rows each, by score.
+fn reliability(scores: &[f32], labels: &[f32]) -> Vec<Reliability> {
+    let mut order: Vec<usize> = (0..scores.len()).filter(|row| !scores[*row].is_nan()).collect();
+    order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+    let bins = BINS.min(order.len());
+    let bin = |number: usize| {
+        let rows = &order[number * order.len() / bins..(number + 1) * order.len() / bins];
+        let mean = |values: &[f32]| rows.iter().map(|row| f64::from(values[*row])).sum::<f64>() / rows.len() as f64;
+        Reliability { rows: rows.len() as u64, expected: mean(scores), observed: mean(labels) }
+    };
+    (0..bins).map(bin).collect()
+}
+
+fn estimate(rows: &[Scored], calibration: &Calibration) -> Estimate {
+    let mut likely: Vec<(f32, bool, f64)> = rows
+        .iter()
+        .filter(|row| !row.score.is_nan())
+        .map(|row| (row.score, row.alert, calibration.probability(row.score)))
+        .collect();
+    likely.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let frauds: f64 = likely.iter().map(|(.., p)| p).sum();
+    let alerts = likely.iter().filter(|(_, alert, _)| *alert);
+    let (count, caught) = alerts.fold((0.0, 0.0), |(count, caught), (.., p)| (count + 1.0, caught + p));
+    let (mut sum, mut seen, mut hits, mut recall_before, mut at) = (0.0, 0.0, 0.0, 0.0, 0);
+    while at < likely.len() {
+        // Rows of one score enter together.
+        let score = likely[at].0;
+        while at < likely.len() && likely[at].0 == score {
+            seen += 1.0;
+            hits += likely[at].2;
+            at += 1;
+        }
+        let recall = hits / frauds;
+        sum += (recall - recall_before) * hits / seen;
+        recall_before = recall;
+    }
+    Estimate { frauds, precision: caught / count, recall: caught / frauds, average_precision: sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(day: i64, score: f32, fraud: Option<bool>) -> Scored {
+        Scored { at_ms: day * DAY_MS, score, alert: score >= 0.5, fraud, amount: 10.0, card: 1 }
+    }
+
+    #[test]
+    fn young_rows_never_count_whatever_is_known_of_them() {
+        let rows = [row(0, 0.9, Some(true)), row(0, 0.1, Some(false)), row(9, 0.8, Some(true)), row(1, 0.7, None)];
+        let found = measure(&rows, Maturity::default(), 10 * DAY_MS, 1.0, 100);
+        assert_eq!((found.decisions, found.matured, found.labelled, found.frauds), (4, 3, 2, 1));
+        assert_eq!(found.coverage(), 0.5);
+        assert_eq!((found.metrics["recall"], found.metrics["cost"], found.metrics["auc_roc"]), (1.0, 1.0, 1.0));
+        let genuine = Maturity { unlabelled_is_genuine: true, ..Maturity::default() };
+        let found = measure(&rows, genuine, 10 * DAY_MS, 1.0, 100);
+        assert_eq!((found.labelled, found.metrics["precision"]), (3, 0.5));
+    }
+
+    #[test]
+    fn nothing_one_class_and_no_number_have_answers() {
+        let found = measure(&[], Maturity::default(), 0, 0.0, 100);
+        assert_eq!((found.decisions, found.metrics.len(), found.coverage()), (0, 0, 0.0));
+        let found = measure(&[row(0, 0.2, Some(false))], Maturity::default(), 8 * DAY_MS, 0.0, 100);
+        assert!(!found.metrics.contains_key("auc_roc") && found.estimate.is_none());
+        assert_eq!(found.metrics["recall"], 0.0);
+        let rows = [row(0, f32::NAN, Some(true)), row(0, 0.7, Some(true)), row(0, 0.2, Some(false))];
+        let found = measure(&rows, Maturity::default(), 8 * DAY_MS, 0.0, 100);
+        assert_eq!(found.metrics["recall"], 0.5);
+        assert_eq!(found.reliability.iter().map(|bin| bin.rows).sum::<u64>(), 2);
+        let mature_exactly = measure(&rows, Maturity::default(), 7 * DAY_MS, 0.0, 100);
+        assert_eq!(mature_exactly.matured, 3);
+    }
+
+    #[test]
+    fn the_estimate_is_the_truth_where_the_scores_mean_the_same() {
+        // 1,000 rows whose score is the probability of fraud, on a grid.
+        let rows: Vec<Scored> =
+            (0..1000).map(|i| row(i % 5, (i % 10) as f32 / 10.0, Some((i / 10) % 10 < i % 10))).collect();
+        let found = measure(&rows, Maturity::default(), 20 * DAY_MS, 0.0, 100);
+        let estimate = found.estimate.expect("there are frauds");
+        assert!((estimate.frauds - found.frauds as f64).abs() < 1e-6, "{estimate:?}");
+        assert!((estimate.recall - found.metrics["recall"]).abs() < 1e-6);
+        assert!((estimate.average_precision - found.metrics["average_precision"]).abs() < 1e-6);
+    }
+}

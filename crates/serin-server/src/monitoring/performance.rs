@@ -1,0 +1,369 @@
+//! How a model's decisions turned out: the decision log beside the labels.
+
+use super::Monitoring;
+use crate::http::error::ApiError;
+use crate::http::fields::Fields;
+use crate::routes::ControlPlane;
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+use serin_analysis::performance::{Maturity, Performance, Scored, measure};
+use serin_scoring::{ColumnKind, Manifest, Signature};
+use serin_store::{DecisionFiles, Fallback, Labels, LoggedDecision, ModelUri, Store, StoreError};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// Different values up to which a column's segments are its values; quarters of the rows beyond.
+const VALUES: usize = 10;
+const DAY_MS: i64 = 86_400_000;
+
+/// What the figures are split by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GroupBy {
+    /// Nothing.
+    All,
+    /// Version that decided.
+    Version,
+    /// Stable or candidate of a rollout, or neither.
+    Arm,
+    /// A column of the model.
+    Segment(String),
+}
+
+/// Which decisions, and by which rules.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PerformanceQuery {
+    /// Registered model.
+    pub(crate) name: String,
+    /// Transactions that happened from then on, epoch milliseconds.
+    pub(crate) since_ms: i64,
+    /// Before then.
+    pub(crate) until_ms: i64,
+    /// The point in time whose knowledge counts; none is that of the newest transaction (for a log of the past that is
+    /// played again).
+    pub(crate) as_of_ms: Option<i64>,
+    /// When labels are complete.
+    pub(crate) maturity: Maturity,
+    /// Split.
+    pub(crate) by: GroupBy,
+    /// Column with the money at stake, where the label has none.
+    pub(crate) amount: Option<String>,
+    /// Cost of a review.
+    pub(crate) review_cost: f64,
+    /// Cards looked at a day.
+    pub(crate) cards: usize,
+}
+
+impl PerformanceQuery {
+    /// Of everything a model decided, as of a point in time.
+    pub(crate) fn of(name: &str, as_of_ms: i64) -> Self {
+        Self {
+            name: name.to_owned(),
+            since_ms: 0,
+            until_ms: i64::MAX,
+            as_of_ms: Some(as_of_ms),
+            maturity: Maturity::default(),
+            by: GroupBy::All,
+            amount: None,
+            review_cost: 0.0,
+            cards: 100,
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PerformanceError {
+    /// The request cannot be answered.
+    #[error("{0}")]
+    Asked(String),
+    /// The log or the database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<PerformanceError> for ApiError {
+    fn from(error: PerformanceError) -> Self {
+        match error {
+            PerformanceError::Asked(message) => Self::invalid(message),
+            PerformanceError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// `GET /v1/performance`.
+pub(crate) async fn show(State(state): State<ControlPlane>, fields: Fields) -> Result<Json<Value>, ApiError> {
+    let query = query(&fields, state.now_ms())?;
+    let groups = performance(&state.store, &state.monitoring, &query).await?;
+    Ok(Json(shown(&query, &groups)))
+}
+
+/// As `GET /v1/performance` answers with these parameters.
+///
+/// # Errors
+/// With what is wrong, in a sentence.
+pub async fn performance_report(
+    store: &Store,
+    monitoring: &Monitoring,
+    parameters: &[(&str, String)],
+    now_ms: i64,
+) -> Result<Value, String> {
+    let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    let query = query(&Fields::from_query(&text), now_ms).map_err(ApiError::message)?;
+    let groups = performance(store, monitoring, &query).await.map_err(|error| error.to_string())?;
+    Ok(shown(&query, &groups))
+}
+
+fn query(fields: &Fields, now_ms: i64) -> Result<PerformanceQuery, ApiError> {
+    let mut query = PerformanceQuery::of(&fields.required("name")?, now_ms);
+    let time = |name: &str| -> Result<Option<i64>, ApiError> {
+        let Some(text) = fields.opt_text(name)? else { return Ok(None) };
+        let parsed = text.parse::<i64>().ok();
+        let time = parsed.or_else(|| text.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond()));
+        let usage = || ApiError::invalid(format!("{name}={text}: write 2026-11-25T00:00:00Z or epoch milliseconds"));
+        time.map(Some).ok_or_else(usage)
+    };
+    query.since_ms = time("since")?.unwrap_or(query.since_ms);
+    query.until_ms = time("until")?.unwrap_or(query.until_ms);
+    query.as_of_ms = match fields.opt_text("as_of")?.as_deref() {
+        Some("newest") => None,
+        Some(_) => time("as_of")?,
+        None => query.as_of_ms,
+    };
+    let number = |name: &str| -> Result<Option<f64>, ApiError> {
+        let Some(text) = fields.opt_text(name)? else { return Ok(None) };
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+        number.map(Some).ok_or_else(|| ApiError::invalid(format!("{name}={text}: write a number from 0 up")))
+    };
+    if let Some(days) = number("maturity_days")? {
+        query.maturity.delay_ms = (days * DAY_MS as f64) as i64;
+    }
+    query.maturity.unlabelled_is_genuine = match fields.opt_text("unlabelled")?.as_deref() {
+        None | Some("excluded") => false,
+        Some("genuine") => true,
+        Some(other) => return Err(ApiError::invalid(format!("unlabelled={other}: write excluded or genuine"))),
+    };
+    query.by = match fields.opt_text("by")?.as_deref() {
+        None => GroupBy::All,
+        Some(text) => text.parse().map_err(ApiError::invalid)?,
+    };
+    query.amount = fields.opt_text("amount")?;
+    query.review_cost = number("review_cost")?.unwrap_or(0.0);
+    query.cards = fields.opt_int("cards")?.map_or(Ok(100), |cards| {
+        usize::try_from(cards).ok().filter(|cards| *cards > 0).ok_or_else(|| ApiError::invalid("cards is from 1 up"))
+    })?;
+    Ok(query)
+}
+
+impl std::str::FromStr for GroupBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("segment:")) {
+            ("all", _) => Ok(Self::All),
+            ("version", _) => Ok(Self::Version),
+            ("arm", _) => Ok(Self::Arm),
+            (_, Some(column)) if !column.is_empty() => Ok(Self::Segment(column.to_owned())),
+            _ => Err(format!("{text:?}: figures are split by version, arm or segment:COLUMN")),
+        }
+    }
+}
+
+/// A decision of the log, as far as it is needed here.
+struct Row {
+    scored: Scored,
+    group: String,
+    /// Of the segment's column.
+    value: f32,
+}
+
+/// Figures by group, in the groups' order; one group, without a name, where they are not split.
+///
+/// # Errors
+/// When there is no decision log, or no such column in the model.
+pub(crate) async fn performance(
+    store: &Store,
+    monitoring: &Monitoring,
+    query: &PerformanceQuery,
+) -> Result<Vec<(String, Performance)>, PerformanceError> {
+    let Some(folder) = monitoring.decisions.clone() else {
+        return Err(PerformanceError::Asked(
+            "this server sees no decision log: start it with --decision-log on the folder that the scoring server writes".to_owned(),
+        ));
+    };
+    let as_of_ms = query.as_of_ms.unwrap_or(i64::MAX);
+    let labels = store.labels_known(query.since_ms.saturating_sub(DAY_MS), as_of_ms).await?;
+    let signatures = match (&query.amount, &query.by) {
+        (None, GroupBy::All | GroupBy::Version | GroupBy::Arm) => HashMap::new(),
+        _ => signatures(store, &monitoring.cache, &folder, &query.name).await?,
+    };
+    let query = query.clone();
+    let counted = tokio::task::spawn_blocking(move || count(&folder, &query, &labels, &signatures)).await;
+    counted.unwrap_or_else(|_| Err(PerformanceError::Asked("the log cannot be counted".to_owned())))
+}
+
+/// Columns of every version that decided, by the model file's SHA-256.
+async fn signatures(
+    store: &Store,
+    cache: &Path,
+    folder: &Path,
+    name: &str,
+) -> Result<HashMap<[u8; 32], Signature>, PerformanceError> {
+    let files = DecisionFiles::of(folder);
+    let models = tokio::task::spawn_blocking(move || files.models(0, i64::MAX)).await;
+    let models = models.map_err(|_| PerformanceError::Asked("the log cannot be read".to_owned()))??;
+    let mut found = HashMap::new();
+    for model in models.iter().filter(|model| model.name == name) {
+        let Ok(version) = model.version.parse() else { continue };
+        let package = store.resolve(&ModelUri::Version(name.to_owned(), version), cache).await?;
+        if let Some(signature) = signature(package.path).await {
+            found.insert(model.sha256, signature);
+        }
+    }
+    Ok(found)
+}
+
+async fn signature(package: PathBuf) -> Option<Signature> {
+    let bytes = tokio::fs::read(package.join("serin.json")).await.ok()?;
+    Manifest::from_bytes(&bytes).ok().map(|manifest| manifest.signature)
+}
+
+fn count(
+    folder: &Path,
+    query: &PerformanceQuery,
+    labels: &Labels,
+    signatures: &HashMap<[u8; 32], Signature>,
+) -> Result<Vec<(String, Performance)>, PerformanceError> {
+    let mut rows = Vec::new();
+    let mut unknown = None;
+    DecisionFiles::of(folder).read(query.since_ms.max(0), i64::MAX, |decision| {
+        let at_ms = decision.event_time_ms.unwrap_or(decision.at_ms());
+        let by_model = matches!(decision.fallback, None | Some(Fallback::LastGood));
+        if decision.model.name != query.name || !by_model || !(query.since_ms..query.until_ms).contains(&at_ms) {
+            return true;
+        }
+        match row(decision, at_ms, query, labels, signatures) {
+            Ok(row) => rows.push(row),
+            Err(column) => unknown = Some(column),
+        }
+        unknown.is_none()
+    })?;
+    if let Some(column) = unknown {
+        return Err(PerformanceError::Asked(format!("model {} has no column {column:?}", query.name)));
+    }
+    if let GroupBy::Segment(column) = &query.by {
+        name_segments(&mut rows, column, signatures);
+    }
+    let newest = rows.iter().map(|row| row.scored.at_ms).max().unwrap_or(0);
+    let as_of_ms = query.as_of_ms.unwrap_or(newest);
+    let mut groups: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(row.group).or_default().push(row.scored);
+    }
+    let measured = groups.into_iter().map(|(group, rows)| {
+        (group, measure(&rows, query.maturity, as_of_ms, query.review_cost, query.cards))
+    });
+    Ok(measured.collect())
+}
+
+/// The column that is missing, where one is.
+fn row(
+    decision: &LoggedDecision<'_>,
+    at_ms: i64,
+    query: &PerformanceQuery,
+    labels: &Labels,
+    signatures: &HashMap<[u8; 32], Signature>,
+) -> Result<Row, String> {
+    let value = |column: &String| -> Result<f32, String> {
+        let signature = signatures.get(&decision.model.sha256);
+        let place = signature.and_then(|signature| signature.position(column)).ok_or_else(|| column.clone())?;
+        Ok(decision.features().nth(place).unwrap_or(f32::NAN))
+    };
+    let label = labels.find(&decision.id, decision.transaction_id);
+    let amount = match (label.and_then(|label| label.amount), &query.amount) {
+        (Some(amount), _) => amount,
+        (None, Some(column)) => Some(f64::from(value(column)?)).filter(|amount| amount.is_finite()).unwrap_or(0.0),
+        (None, None) => 0.0,
+    };
+    let scored = Scored {
+        at_ms,
+        score: decision.score,
+        alert: decision.alert,
+        fraud: label.map(|label| label.fraud),
+        amount,
+        card: if decision.entity.is_empty() { 0 } else { card(decision.entity) },
+    };
+    let (group, value) = match &query.by {
+        GroupBy::All => (String::new(), 0.0),
+        GroupBy::Version => (decision.model.version.clone(), 0.0),
+        GroupBy::Arm => {
+            let arm = match decision.assigned {
+                None => "no rollout",
+                Some(assigned) if assigned.candidate => "candidate",
+                Some(_) => "stable",
+            };
+            (arm.to_owned(), 0.0)
+        }
+        GroupBy::Segment(column) => (String::new(), value(column)?),
+    };
+    Ok(Row { scored, group, value })
+}
+
+/// FNV-1a; 0 stays for "none".
+fn card(entity: &str) -> u64 {
+    entity.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)).max(1)
+}
+
+fn name_segments(rows: &mut [Row], column: &str, signatures: &HashMap<[u8; 32], Signature>) {
+    let kind = signatures.values().find_map(|signature| Some(&signature.columns[signature.position(column)?].kind));
+    let mut values: Vec<f32> = rows.iter().map(|row| row.value).filter(|value| !value.is_nan()).collect();
+    values.sort_by(f32::total_cmp);
+    let mut distinct = values.clone();
+    distinct.dedup();
+    let quarter = |share: usize| values[(values.len() - 1) * share / 4];
+    for row in rows {
+        row.group = match kind {
+            _ if row.value.is_nan() => format!("{column} missing"),
+            Some(ColumnKind::Category { levels }) => {
+                let level = levels.get(row.value as usize).map_or("?", String::as_str);
+                format!("{column}={level}")
+            }
+            _ if distinct.len() <= VALUES => format!("{column}={}", row.value),
+            _ => {
+                let place = (1..4).take_while(|share| row.value > quarter(*share)).count();
+                // Numbered, so that they stand in order.
+                format!("{column} {}. quarter ({} to {})", place + 1, quarter(place), quarter(place + 1))
+            }
+        };
+    }
+}
+
+/// As JSON; a figure that is not defined is left out.
+pub(crate) fn shown(query: &PerformanceQuery, groups: &[(String, Performance)]) -> Value {
+    let group = |(name, found): &(String, Performance)| {
+        let metrics: Map<String, Value> =
+            found.metrics.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let reliability: Vec<Value> = found
+            .reliability
+            .iter()
+            .map(|bin| json!({ "rows": bin.rows, "expected": bin.expected, "observed": bin.observed }))
+            .collect();
+        let estimate = found.estimate.map(|estimate| {
+            json!({
+                "what": "an estimate without labels (CBPE) over all decisions: blind to frauds the model does not see",
+                "frauds": estimate.frauds, "precision": estimate.precision, "recall": estimate.recall,
+                "average_precision": estimate.average_precision,
+            })
+        });
+        json!({
+            "group": name, "decisions": found.decisions, "alerts": found.alerts, "matured": found.matured,
+            "labelled": found.labelled, "coverage": found.coverage(), "frauds": found.frauds, "metrics": metrics,
+            "reliability": reliability, "estimate": estimate,
+        })
+    };
+    json!({
+        "name": query.name, "as_of": query.as_of_ms, "maturity_days": query.maturity.delay_ms as f64 / DAY_MS as f64,
+        "unlabelled": if query.maturity.unlabelled_is_genuine { "genuine" } else { "excluded" },
+        "groups": groups.iter().map(group).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,319 @@
+//! Labels: what became known of a transaction, by whom and when. Rows are only ever added, so that any past answer can
+//! be given again; the same statement is kept once, however often and in whatever order it comes.
+
+use crate::sql::{Row, Value, args};
+use crate::{Store, StoreError};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Rows of one statement: eight values each, well below SQLite's 32,766.
+const ROWS: usize = 500;
+/// Longest id of a transaction, as the decision log has it.
+const MAX_ID: usize = 255;
+
+/// Who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LabelSource {
+    /// Nobody complained in time: any other source knows better, whenever it spoke.
+    TimeoutGenuine,
+    /// A transaction picked at random was looked at.
+    RandomReview,
+    /// Somebody looked at an alert.
+    Analyst,
+    /// The cardholder or the bank took the money back.
+    Chargeback,
+}
+
+impl LabelSource {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::TimeoutGenuine, Self::RandomReview, Self::Analyst, Self::Chargeback];
+
+    /// As labels are sent.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TimeoutGenuine => "timeout-genuine",
+            Self::RandomReview => "random-review",
+            Self::Analyst => "analyst",
+            Self::Chargeback => "chargeback",
+        }
+    }
+}
+
+impl fmt::Display for LabelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for LabelSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|source| source.name().eq_ignore_ascii_case(text));
+        known.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("there is no source {text:?}: write one of {names}")
+        })
+    }
+}
+
+/// What a label is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LabelSubject {
+    /// The caller's name of a transaction, at most 255 bytes; it need not have come yet.
+    Transaction(String),
+    /// The id of a decision.
+    Decision([u8; 16]),
+}
+
+impl LabelSubject {
+    fn key(&self) -> String {
+        match self {
+            Self::Transaction(id) => format!("t:{id}"),
+            Self::Decision(id) => format!("d:{}", uuid::Uuid::from_bytes(*id)),
+        }
+    }
+
+    fn of_key(key: &str) -> Option<Self> {
+        let (kind, id) = key.split_once(':')?;
+        match kind {
+            "t" => Some(Self::Transaction(id.to_owned())),
+            "d" => Some(Self::Decision(*uuid::Uuid::parse_str(id).ok()?.as_bytes())),
+            _ => None,
+        }
+    }
+}
+
+/// A label that was sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewLabel {
+    /// What it is about.
+    pub subject: LabelSubject,
+    /// Fraud, or genuine.
+    pub fraud: bool,
+    /// Who says so.
+    pub source: LabelSource,
+    /// When the transaction happened, epoch milliseconds.
+    pub occurred_at_ms: Option<i64>,
+    /// Since when it is known, epoch milliseconds; since it was received without it.
+    pub known_at_ms: Option<i64>,
+    /// Money at stake.
+    pub amount: Option<f64>,
+}
+
+/// A label that is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Label {
+    /// What it is about.
+    pub subject: LabelSubject,
+    /// Fraud, or genuine.
+    pub fraud: bool,
+    /// Who says so.
+    pub source: LabelSource,
+    /// When the transaction happened, epoch milliseconds.
+    pub occurred_at_ms: Option<i64>,
+    /// Since when it is known, epoch milliseconds.
+    pub known_at_ms: i64,
+    /// When it came, epoch milliseconds.
+    pub received_at_ms: i64,
+    /// Money at stake.
+    pub amount: Option<f64>,
+}
+
+impl Label {
+    /// Whether this one counts where both are about the same transaction. By what they say alone, so that the order in
+    /// which they came changes nothing: anybody before a timeout, then the later knowledge, then the weightier source,
+    /// then fraud.
+    #[must_use]
+    pub fn overrules(&self, other: &Self) -> bool {
+        let rank = |label: &Self| {
+            let spoken = label.source != LabelSource::TimeoutGenuine;
+            // Amounts only break ties between labels that say the same otherwise.
+            (spoken, label.known_at_ms, label.source, label.fraud, label.amount.map(|amount| amount.to_bits()))
+        };
+        rank(self) > rank(other)
+    }
+}
+
+/// The labels that count, by what they are about.
+#[derive(Debug, Clone, Default)]
+pub struct Labels(HashMap<LabelSubject, Label>);
+
+impl Labels {
+    /// Of labels in any order.
+    pub fn of(labels: impl IntoIterator<Item = Label>) -> Self {
+        let mut found: HashMap<LabelSubject, Label> = HashMap::new();
+        for label in labels {
+            match found.get_mut(&label.subject) {
+                Some(present) if label.overrules(present) => *present = label,
+                Some(_) => {}
+                None => {
+                    found.insert(label.subject.clone(), label);
+                }
+            }
+        }
+        Self(found)
+    }
+
+    /// What is known of a decision, by its own id and by its transaction's.
+    #[must_use]
+    pub fn find(&self, decision: &[u8; 16], transaction_id: &str) -> Option<&Label> {
+        let own = self.0.get(&LabelSubject::Decision(*decision));
+        let transaction = (!transaction_id.is_empty())
+            .then(|| self.0.get(&LabelSubject::Transaction(transaction_id.to_owned())))
+            .flatten();
+        match (own, transaction) {
+            (Some(own), Some(transaction)) => Some(if transaction.overrules(own) { transaction } else { own }),
+            (own, transaction) => own.or(transaction),
+        }
+    }
+
+    /// Transactions and decisions that something is known of.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is known of anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What came of labels that were sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LabelsStored {
+    /// Statements that were new.
+    pub new: u64,
+    /// Statements that were kept already.
+    pub known: u64,
+}
+
+impl NewLabel {
+    fn check(&self) -> Result<(), StoreError> {
+        match &self.subject {
+            LabelSubject::Transaction(id) if id.is_empty() => Err(StoreError::invalid("transaction_id is empty")),
+            LabelSubject::Transaction(id) if id.len() > MAX_ID => {
+                Err(StoreError::Invalid(format!("transaction_id {:?}… is longer than {MAX_ID} bytes", cut(id))))
+            }
+            _ if self.amount.is_some_and(|amount| !amount.is_finite()) => {
+                Err(StoreError::invalid("amount is not a finite number"))
+            }
+            _ if self.source == LabelSource::TimeoutGenuine && self.fraud => {
+                Err(StoreError::invalid("source timeout-genuine says genuine, the label says fraud"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Identifies the statement. When it came is no part of it, so that sending it again changes nothing.
+    fn id(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.subject.key());
+        hash.update([0, u8::from(self.fraud), self.source as u8]);
+        let present = |hash: &mut Sha256, bits: Option<i64>| {
+            hash.update([u8::from(bits.is_some())]);
+            hash.update(bits.unwrap_or(0).to_le_bytes());
+        };
+        present(&mut hash, self.occurred_at_ms);
+        present(&mut hash, self.known_at_ms);
+        present(&mut hash, self.amount.map(|amount| amount.to_bits().cast_signed()));
+        hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+const COLUMNS: &str = "subject, fraud, source, occurred_at, known_at, received_at, amount";
+
+fn label(row: &Row) -> Result<Label, StoreError> {
+    let damaged = |what: &str| StoreError::Invalid(format!("a label in the database has no {what}"));
+    Ok(Label {
+        subject: LabelSubject::of_key(&row.text(0)?).ok_or_else(|| damaged("subject"))?,
+        fraud: row.bool(1)?,
+        source: row.text(2)?.parse().map_err(|_| damaged("known source"))?,
+        occurred_at_ms: row.opt_int(3)?,
+        known_at_ms: row.int(4)?,
+        received_at_ms: row.int(5)?,
+        amount: row.opt_real(6)?,
+    })
+}
+
+impl Store {
+    /// Keeps labels, all of them or none.
+    ///
+    /// # Errors
+    /// With the number of the first one (from 0) that cannot be, or when the database fails.
+    pub async fn put_labels(&self, labels: Vec<NewLabel>, now_ms: i64) -> Result<LabelsStored, StoreError> {
+        for (number, label) in labels.iter().enumerate() {
+            label.check().map_err(|error| match error {
+                StoreError::Invalid(message) => StoreError::Invalid(format!("label {number}: {message}")),
+                other => other,
+            })?;
+        }
+        self.write(move |connection| {
+            Box::pin(async move {
+                let mut stored = LabelsStored::default();
+                for chunk in labels.chunks(ROWS) {
+                    let mut values: Vec<Value> = Vec::with_capacity(chunk.len() * 8);
+                    for label in chunk {
+                        values.extend(args![
+                            label.id(),
+                            label.subject.key(),
+                            label.fraud,
+                            label.source.name(),
+                            label.occurred_at_ms,
+                            label.known_at_ms.unwrap_or(now_ms),
+                            now_ms,
+                            label.amount,
+                        ]);
+                    }
+                    let rows = connection.values_list(chunk.len(), 8);
+                    let sql =
+                        format!("INSERT INTO serin_labels (id, {COLUMNS}) VALUES {rows} ON CONFLICT (id) DO NOTHING");
+                    let new = connection.execute(sql, values).await?;
+                    stored.new += new;
+                    stored.known += chunk.len() as u64 - new;
+                }
+                Ok(stored)
+            })
+        })
+        .await
+    }
+
+    /// Everything ever said about a transaction or decision, as it was learnt.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn label_history(&self, subject: &LabelSubject) -> Result<Vec<Label>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM serin_labels WHERE subject = $1 ORDER BY known_at, received_at, id");
+        self.reader().rows(sql, args![subject.key()]).await?.iter().map(label).collect()
+    }
+
+    /// What counts of all that was known at `as_of_ms` and not before `from_ms`; nothing is known of a transaction
+    /// before it happens.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn labels_known(&self, from_ms: i64, as_of_ms: i64) -> Result<Labels, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM serin_labels WHERE known_at >= $1 AND known_at <= $2");
+        let rows = self.reader().rows(sql, args![from_ms, as_of_ms]).await?;
+        Ok(Labels::of(rows.iter().map(label).collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Labels received since `from_ms`, and how many of them say fraud.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn labels_received(&self, from_ms: i64) -> Result<(i64, i64), StoreError> {
+        let sql = "SELECT COUNT(*), COALESCE(SUM(CASE WHEN fraud THEN 1 ELSE 0 END), 0) FROM serin_labels WHERE received_at >= $1";
+        let row = self.reader().row(sql, args![from_ms]).await?;
+        row.map_or(Ok((0, 0)), |row| Ok((row.int(0)?, row.int(1)?)))
+    }
+}

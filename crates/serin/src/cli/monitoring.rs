@@ -1,0 +1,99 @@
+//! Options of the commands about what became of decisions.
+
+use super::{State, name_value};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Labels {
+    #[command(subcommand)]
+    pub(crate) command: LabelsCommand,
+}
+
+#[derive(Debug, Subcommand, Clone)]
+pub(crate) enum LabelsCommand {
+    /// Add labels of a CSV or Parquet file; labels that are there already change nothing
+    Import(Box<ImportLabels>),
+    /// Show everything that was said of one transaction
+    Show(ShowLabels),
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Examples:\n  serin labels import labels.csv                     # transaction_id, label, source, occurred_at, known_at, amount\n  serin labels import payments.parquet --column transaction_id=TRANSACTION_ID --column label=TX_FRAUD \\\n      --column occurred_at=TX_DATETIME --source chargeback --known-after 7d"
+)]
+pub(crate) struct ImportLabels {
+    /// CSV or Parquet: a path or a glob
+    pub(crate) data: String,
+    /// Another name of a column, repeatable: transaction_id (or decision_id), label, source, occurred_at, known_at, amount
+    #[arg(long, value_name = "OURS=THEIRS", value_parser = name_value)]
+    pub(crate) column: Vec<(String, String)>,
+    /// Source of labels that name none: chargeback, analyst, random-review, timeout-genuine
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Option<String>,
+    /// Labels that do not say so are known this long after they occurred: 7d, 12h [default: since now]
+    #[arg(long, value_name = "AGE", value_parser = super::age_ms)]
+    pub(crate) known_after: Option<i64>,
+    /// Only labels that are known before this time: 2026-11-25, or 2026-11-25T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = super::serving::moment)]
+    pub(crate) known_before: Option<i64>,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct ShowLabels {
+    /// The caller's id of the transaction
+    #[arg(long, value_name = "ID", required_unless_present = "decision_id", conflicts_with = "decision_id")]
+    pub(crate) transaction_id: Option<String>,
+    /// Id of the decision
+    #[arg(long, value_name = "UUID")]
+    pub(crate) decision_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Examples:\n  serin performance                                      # of fraud_detection, rows older than 7 days\n  serin performance --by version --amount TX_AMOUNT --review-cost 2\n  serin performance --by segment:TX_DURING_NIGHT --unlabelled genuine\n  serin performance --as-of newest                       # a log of the past, played again"
+)]
+pub(crate) struct Performance {
+    /// Registered model
+    #[arg(long, value_name = "NAME", default_value = "fraud_detection")]
+    pub(crate) model: String,
+    /// Transactions that happened from then on: 2026-11-25, or 2026-11-25T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = super::serving::moment)]
+    pub(crate) since: Option<i64>,
+    /// Transactions that happened before
+    #[arg(long, value_name = "TIME", value_parser = super::serving::moment)]
+    pub(crate) until: Option<i64>,
+    /// Count what was known at this time, or "newest" for that of the newest transaction [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) as_of: Option<String>,
+    /// Days after which labels are complete; younger transactions do not count
+    #[arg(long, value_name = "DAYS", default_value_t = 7.0)]
+    pub(crate) maturity_days: f64,
+    /// What a matured transaction without a label is: excluded, or genuine (where only frauds are reported)
+    #[arg(long, value_name = "WHAT", default_value = "excluded")]
+    pub(crate) unlabelled: String,
+    /// Split by version, arm (of a rollout) or segment:COLUMN
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) by: Option<String>,
+    /// Column with the money at stake, for labels without an amount
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) amount: Option<String>,
+    /// Cost of a review
+    #[arg(long, value_name = "MONEY", default_value_t = 0.0)]
+    pub(crate) review_cost: f64,
+    /// Cards looked at a day, for card precision
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) cards: usize,
+    /// Folder of the decision log [default: decisions/ in the state folder]
+    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
+    pub(crate) decision_log: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) state: State,
+}

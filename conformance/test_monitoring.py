@@ -1,10 +1,15 @@
 """What became of decisions: labels late, shuffled, twice and corrected give the batch's figures; on SQLite and PostgreSQL."""
 
 import http.client
+import http.server
 import json
 import os
 import random
+import re
+import socketserver
 import subprocess
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -169,7 +174,8 @@ def test_files_of_labels(tmp_path):
         shown = json.loads(run("labels", "show", "--transaction-id", "1", "--tracking-uri", server.url))
         assert shown["label"]["label"] == "fraud" and shown["label"]["known_at"] == 1767830400000
         assert "--column" in run("labels", "import", tmp_path / "own.csv", "--source", "analyst", "--tracking-uri", server.url, ok=False)
-        assert call(f"{server.url}/v1/performance?name=fraud_detection")[1]["groups"] == []
+        status, answer = call(f"{server.url}/v1/performance?name=fraud_detection")
+        assert status == 400 and "--decision-log" in answer["message"]
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
@@ -192,3 +198,169 @@ def test_corrections_keep_their_history_and_survive_a_kill(tmp_path, database, r
         ]  # fmt: skip
         # The last one who knew; silence is not knowledge.
         assert (shown["label"]["source"], shown["label"]["known_at"], shown["label"]["amount"]) == ("analyst", 80 * DAY, 3.25)
+
+
+class Listener:
+    """Takes what is posted to it, and mail."""
+
+    def __init__(self):
+        self.posted, self.mails = [], []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                outer.posted.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        class Smtp(socketserver.StreamRequestHandler):
+            def handle(self):
+                say = lambda text: self.wfile.write(text.encode() + b"\r\n")
+                say("220 test")
+                while line := self.rfile.readline().strip():
+                    if line.upper() == b"DATA":
+                        say("354 go on")
+                        mail = b""
+                        while (part := self.rfile.readline()) != b".\r\n":
+                            mail += part
+                        outer.mails.append(mail.decode())
+                    say("221 bye" if line.upper() == b"QUIT" else "250 fine")
+                    if line.upper() == b"QUIT":
+                        return
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.smtp = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Smtp)
+        for server in (self.http, self.smtp):
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.url, self.mail = f"http://127.0.0.1:{self.http.server_port}", f"smtp://127.0.0.1:{self.smtp.server_address[1]}"
+
+
+def wait(reached, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := reached():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not happen in time")
+
+
+def samples(text, name):
+    """Labels and value of every line of a metric."""
+    lines = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.M)
+    return [(dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for labels, value in lines]
+
+
+def alerts(shop):
+    return call(f"{shop.control}/v1/alerts?name=fraud_detection")[1]["alerts"]
+
+
+def test_amounts_in_cents_are_alerted_and_told_once(tmp_path):
+    listener = Listener()
+    config = tmp_path / "serin.toml"
+    config.write_text(f"""
+[monitoring]
+clock = "events"
+every_seconds = 0.2
+min_decisions = 500
+
+[alerts]
+mute = ["drift:CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW"]
+
+[[alerts.to]]
+kind = "webhook"
+url = "{listener.url}/hook"
+
+[[alerts.to]]
+kind = "slack"
+url = "{listener.url}/slack"
+
+[[alerts.to]]
+kind = "alertmanager"
+url = "{listener.url}"
+
+[[alerts.to]]
+kind = "email"
+smtp = "{listener.mail}"
+from = "serin@example.org"
+to = "fraud team <team@example.org>"
+""")
+    shop = Shop(tmp_path, "--drift", "cents@56", days=60, train_days=50, up=["--config", str(config)])
+    with running(shop.server):
+        # Quiet days, then cents; the last hour is over when a later one begins.
+        decide(shop.port, shop.between(50, 56), shop.features, batch=200)
+        wait(lambda: call(f"{shop.control}/v1/drift?name=fraud_detection")[1].get("until", 0) >= milliseconds(pd.Series([shop.first + pd.Timedelta(days=56)]))[0] - 3_600_000)
+        assert alerts(shop) == []
+        quiet = call(f"{shop.control}/v1/drift?name=fraud_detection&window_hours=120")[1]
+        assert quiet["decisions"] > 2000 and not any(watch["alarm"] for watch in quiet["drift"] + quiet["data_quality"])
+        assert {"exact"} >= {w["certainty"] for w in quiet["drift"] if w["name"] == "TX_DURING_NIGHT"}
+        decide(shop.port, shop.between(56, 58), shop.features, batch=200)
+        on = wait(lambda: [a for a in alerts(shop) if a["rule"] == "drift" and a["subject"] == "TX_AMOUNT"])
+        began = pd.Timestamp(on[0]["fired_at"], unit="ms") - shop.first - pd.Timedelta(days=56)
+        assert pd.Timedelta(0) < began <= pd.Timedelta(hours=12), began
+        assert wait(lambda: [a for a in alerts(shop) if a["rule"] == "drifted-share"])[0]["severity"] == "critical"
+        wait(lambda: len(listener.mails) >= 2)
+        time.sleep(1)
+        told = [(body["rule"], body["subject"], body["state"]) for path, body in listener.posted if path == "/hook"]
+        assert ("drift", "TX_AMOUNT", "firing") in told and len(told) == len(set(told)), told
+        assert not any(subject == "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW" for rule, subject, _ in told if rule == "drift")
+        assert len([body for path, body in listener.posted if path == "/slack"]) == len(told)
+        [sent] = [body for path, body in listener.posted if path == "/api/v2/alerts" and body[0]["labels"]["subject"] == "TX_AMOUNT" and body[0]["labels"]["rule"] == "drift"]
+        assert sent[0]["labels"]["alertname"] == "SerinMonitor" and "startsAt" in sent[0]
+        assert any("TX_AMOUNT" in mail and "To: " in mail for mail in listener.mails)
+
+        text = urllib.request.urlopen(f"{shop.control}/metrics", timeout=10).read().decode()
+        alarm = {labels["column"]: value for labels, value in samples(text, "serin_drift_alarm")}
+        assert alarm["TX_AMOUNT"] == 1 and alarm["TX_DURING_NIGHT"] == 0
+        firing = {labels["rule"]: value for labels, value in samples(text, "serin_alerts_firing")}
+        assert firing["drift"] >= 1
+        text = urllib.request.urlopen(f"http://127.0.0.1:{shop.port}/metrics", timeout=10).read().decode()
+        [(_, seen)], [(_, dropped)] = samples(text, "serin_monitor_rows_total"), samples(text, "serin_monitor_dropped_total")
+        assert dropped == 0 and seen == len(shop.between(50, 58))
+
+        # A restart tells nothing twice, and nothing that was seen is lost by a clean stop.
+        before, rows = len(listener.posted), call(f"{shop.control}/v1/drift?name=fraud_detection&window_hours=240")[1]["decisions"]
+        assert rows == seen
+        shop.server.stop()
+        shop.server.start()
+        time.sleep(1.5)
+        assert len(listener.posted) == before
+        assert call(f"{shop.control}/v1/drift?name=fraud_detection&window_hours=240")[1]["decisions"] == rows
+
+
+def test_several_data_planes_are_one_window(tmp_path):
+    shop = Shop(tmp_path, days=60, train_days=50)
+    with running(shop.server):
+        port = free_port()
+        remote = Server([SERIN, "serve", "-m", "models:/fraud_detection@champion", "--tracking-uri", shop.control, "--state", str(tmp_path / "other"), "--port", str(port), "--monitor-every", "0.2"], port, tmp_path)
+        with running(remote):
+            frame = shop.between(50, 53)
+            decide(shop.port, frame[::2], shop.features)
+            decide(port, frame[1::2], shop.features)
+            show = f"{shop.control}/v1/drift?name=fraud_detection&window_hours=96"
+            wait(lambda: call(show)[1].get("decisions") == len(frame), 30)
+            # The server away: the plane answers, and hands over when it is back.
+            shop.server.stop()
+            more = shop.between(53, 54)
+            decide(port, more, shop.features)
+            shop.server.start()
+            wait(lambda: call(show)[1].get("decisions") == len(frame) + len(more), 30)
+            assert call(f"{shop.control}/v1/panes", {"panes": [{"id": "x"}]})[0] == 400
+
+
+def test_a_configuration_that_is_wrong_is_refused(tmp_path):
+    config = tmp_path / "serin.toml"
+    for text, expected in [
+        ("[monitoring]\nwindow = 3\n", "unknown field `window`"),
+        ('[alerts]\nmute = ["noise"]\n', "the rules are drift"),
+        ('[retraining]\nschedule = "sometimes"\n', "retraining.schedule"),
+        ('[[alerts.to]]\nkind = "slack"\nurl = "hooks"\n', "http"),
+        ('[[alerts.to]]\nkind = "pigeon"\n', "pigeon"),
+        ('[[alerts.to]]\nkind = "email"\nsmtp = "smtp://user:secret@127.0.0.1"\nfrom = "nobody"\nto = "a@b.c"\n', "from"),
+    ]:
+        config.write_text(text)
+        printed = run("server", "--state", tmp_path / "state", "--port", free_port(), "--config", config, ok=False)
+        assert expected in printed and "secret" not in printed, printed

@@ -56,6 +56,15 @@ impl TimeSplit {
         Ok(Self { train_from_ms: start, train_days, delay_days, test_days, drop_known_entities: true })
     }
 
+    /// Rows after the training window up to the end of the test window, whatever is known of their cards: what live
+    /// traffic will look like to a model that has not seen it.
+    #[must_use]
+    pub fn after_training(&self, dataset: &Dataset) -> Vec<usize> {
+        let from = self.train_from_ms + i64::from(self.train_days) * DAY_MS;
+        let until = from + i64::from(self.delay_days + self.test_days) * DAY_MS;
+        (0..dataset.rows()).filter(|&row| (from..until).contains(&dataset.times[row])).collect()
+    }
+
     /// Rows of each side.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Plain atomics instead of a metrics library: looking handles up by their labels took a tenth of a request, and
 //! histograms kept every value in memory until the next scrape.
 
+use crate::monitoring::LiveMonitor;
 use crate::scoring::decide::WhenFull;
 use crate::scoring::models::Models;
 use crate::scoring::shadow::Shadow;
@@ -108,7 +109,7 @@ impl Metrics {
     }
 
     /// Prometheus text format, version 0.0.4.
-    pub(crate) fn render(&self, models: &Models, shadow: Option<&Shadow>) -> String {
+    pub(crate) fn render(&self, models: &Models, shadow: Option<&Shadow>, monitor: Option<&LiveMonitor>) -> String {
         let mut out = Text::default();
         out.head("serin_http_requests_total", "counter", "Requests answered, by route and status.");
         for (metrics, (_, route)) in self.routes.iter().zip(ROUTES) {
@@ -161,6 +162,9 @@ impl Metrics {
         if let Some(shadow) = shadow {
             out.shadow(shadow);
         }
+        if let Some(monitor) = monitor {
+            out.monitor(monitor);
+        }
         out.0
     }
 }
@@ -207,6 +211,22 @@ impl Text {
         let _ = writeln!(self.0, "{} {}", self.1, shadow.dropped());
     }
 
+    fn monitor(&mut self, monitor: &LiveMonitor) {
+        self.head("serin_monitor_rows_total", "counter", "Decisions that the monitor has counted, by model.");
+        for (model, rows, _) in monitor.streams() {
+            self.line(&[("model", &model)], rows);
+        }
+        let help = "How often ADWIN saw the mean of a stream change (score, alert rate); the hour of the day changes it, too.";
+        self.head("serin_monitor_changes_total", "counter", help);
+        for (model, _, changes) in monitor.streams() {
+            for (stream, count) in ["score", "alert_rate"].iter().zip(changes) {
+                self.line(&[("model", &model), ("stream", stream)], count);
+            }
+        }
+        self.head("serin_monitor_dropped_total", "counter", "Decisions that the monitor did not see, for want of room.");
+        let _ = writeln!(self.0, "{} {}", self.1, monitor.dropped());
+    }
+
     fn line(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         self.part("", labels, value);
     }
@@ -217,7 +237,7 @@ impl Text {
     }
 }
 
-fn escaped(value: &str) -> String {
+pub(crate) fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

@@ -6,7 +6,8 @@ use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
 use crate::http::openapi::Contract;
 use crate::metrics::Metrics;
-use crate::monitoring::Monitoring;
+use crate::monitoring::watch::Board;
+use crate::monitoring::{LiveMonitor, Monitoring, Settings};
 use crate::rollout::Release;
 use crate::scoring::decide::DecisionKeeping;
 use crate::scoring::fallback::FallbackPolicy;
@@ -57,6 +58,8 @@ pub struct DataPlane {
     pub shadow: Option<Arc<Shadow>>,
     /// Who gets the first model's traffic while a version is released, and the task that moves it.
     pub release: Option<Release>,
+    /// Watches what models see and say.
+    pub monitor: Option<Arc<LiveMonitor>>,
     /// What decides where a model cannot, or not in time.
     pub fallback: Arc<FallbackPolicy>,
     /// Time for a request, from its head to its decisions.
@@ -111,11 +114,20 @@ pub struct ControlPlane {
     pub webhooks: Webhooks,
     /// Where monitoring finds what it looks at.
     pub monitoring: Monitoring,
+    /// What an operator decided about it.
+    pub settings: Settings,
+    pub(crate) board: Board,
     /// Epoch milliseconds now.
     pub clock: fn() -> i64,
 }
 
 impl ControlPlane {
+    /// On a database, with the clock that it goes by.
+    #[must_use]
+    pub fn new(store: Store, webhooks: Webhooks, monitoring: Monitoring, settings: Settings, clock: fn() -> i64) -> Self {
+        Self { store, webhooks, monitoring, settings, board: Board::default(), clock }
+    }
+
     pub(crate) fn now_ms(&self) -> i64 {
         (self.clock)()
     }
@@ -174,6 +186,7 @@ pub fn control_plane(state: ControlPlane, policy: Policy, prefix: &str) -> Route
         .nest("/ajax-api/2.0/mlflow", artifacts::downloads())
         .nest("/api/v1", registry::own_router())
         .nest("/v1", monitoring::router())
+        .route("/metrics", get(monitoring::handlers::metrics))
         .route("/", get(about::home))
         .route("/health", get(about::health))
         .route("/version", get(about::version))

@@ -307,13 +307,13 @@ impl Store {
         Ok(Labels::of(rows.iter().map(label).collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// Labels received since `from_ms`, and how many of them say fraud.
+    /// How many labels are known since `from_ms`, and not later than `until_ms`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn labels_received(&self, from_ms: i64) -> Result<(i64, i64), StoreError> {
-        let sql = "SELECT COUNT(*), COALESCE(SUM(CASE WHEN fraud THEN 1 ELSE 0 END), 0) FROM serin_labels WHERE received_at >= $1";
-        let row = self.reader().row(sql, args![from_ms]).await?;
-        row.map_or(Ok((0, 0)), |row| Ok((row.int(0)?, row.int(1)?)))
+    pub async fn labels_known_since(&self, from_ms: i64, until_ms: i64) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM serin_labels WHERE known_at >= $1 AND known_at <= $2";
+        let row = self.reader().row(sql, args![from_ms, until_ms]).await?;
+        row.map_or(Ok(0), |row| row.int(0))
     }
 }

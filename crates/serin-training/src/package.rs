@@ -2,6 +2,7 @@
 
 use crate::{Evaluation, Fitted, Report, TrainingError, xgboost};
 use serde_json::json;
+use serin_analysis::monitor::{MonitorProfile, ReferenceRows, Watched};
 use serin_analysis::profile::{ColumnProfile, ReferenceProfile};
 use serin_analysis::threshold::Rule;
 use serin_dataset::Dataset;
@@ -31,6 +32,8 @@ pub struct PackageInputs<'a> {
     pub train: &'a Dataset,
     /// Rows it was evaluated on.
     pub test: &'a Dataset,
+    /// Rows that it has not seen, as live traffic will be: what the monitor compares with.
+    pub later: &'a Dataset,
     /// Evaluation on `test`.
     pub evaluation: &'a Evaluation,
     /// What columns are called in front of people, by name.
@@ -90,6 +93,7 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
         file(MODEL_FILE, model.clone()),
         file("serin.json", serde_json::to_vec_pretty(&manifest).map_err(|e| TrainingError::SelfCheck(e.to_string()))?),
         file("reference.json", serde_json::to_vec(&reference).map_err(|e| TrainingError::SelfCheck(e.to_string()))?),
+        file("monitor.json", serde_json::to_vec(&monitor(inputs, &forest)).map_err(|e| TrainingError::SelfCheck(e.to_string()))?),
         file("importances.json", pretty(&serde_json::Value::Object(importances))),
         file("report.html", report(inputs, &forest).html().into_bytes()),
         file("requirements.txt", format!("mlflow=={MLFLOW_VERSION}\nxgboost=={}\n", xgboost::version()).into_bytes()),
@@ -97,6 +101,34 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
         file("conda.yaml", conda().into_bytes()),
     ];
     Ok((files, manifest))
+}
+
+fn monitor(inputs: &PackageInputs<'_>, forest: &Forest) -> MonitorProfile {
+    let later = inputs.later;
+    let mut scores = vec![0.0; later.rows()];
+    forest.margins_into(&later.features, &mut scores);
+    forest.scores_from_margins(&mut scores);
+    let gain = |name: &String| inputs.fitted.importances.iter().find(|(of, _)| of == name).map_or(0.0, |(_, gain)| *gain);
+    let columns: Vec<Watched> = later
+        .signature
+        .columns
+        .iter()
+        .map(|column| Watched {
+            name: column.name.clone(),
+            levels: match &column.kind {
+                ColumnKind::Category { levels } => Some(levels.len()),
+                _ => None,
+            },
+            gain: gain(&column.name),
+        })
+        .collect();
+    MonitorProfile::of(&ReferenceRows {
+        columns: &columns,
+        features: &later.features,
+        times: &later.times,
+        scores: &scores,
+        threshold: inputs.evaluation.threshold,
+    })
 }
 
 fn report<'a>(inputs: &'a PackageInputs<'_>, forest: &Forest) -> Report<'a> {

@@ -2,6 +2,8 @@
 
 mod cli;
 mod commands;
+#[cfg(feature = "server")]
+mod config;
 mod registry;
 mod telemetry;
 

@@ -5,17 +5,21 @@
 //! of data planes, added up) → [`report()`] → alarms. Times are epoch milliseconds UTC.
 
 mod adwin;
+mod alerts;
 mod cells;
 mod pane;
 mod profile;
 mod report;
 
 pub use adwin::Adwin;
+pub use alerts::{AlertBook, Change, Condition, Hysteresis, Rule, conditions};
 pub use cells::{Counts, Edges, Shares, SparseCounts, jensen_shannon, wasserstein};
 pub use pane::{Pane, SparsePane};
 pub use profile::{ColumnReference, Distance, MonitorProfile, ReferenceRows, Watched};
 pub use report::{Budget, Certainty, Report, Watch, report};
 
+/// Part of the model's gain whose drift is drift of the whole.
+pub const SHARE: f64 = 0.3;
 /// Length of a pane.
 pub const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;

@@ -55,7 +55,11 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
     match (method, path) {
         (&Method::POST, "/v1/labels") => return Need::Default(Edit),
         (&Method::GET, "/v1/labels") => return Need::User,
-        (&Method::GET, "/v1/performance") => return Need::Fields(Read, About::Model),
+        (&Method::GET, "/v1/performance" | "/v1/drift" | "/v1/retrainings") => {
+            return Need::Fields(Read, About::Model);
+        }
+        (&Method::GET, "/v1/alerts") => return Need::User,
+        (&Method::POST, "/v1/panes") => return Need::Default(Edit),
         _ => {}
     }
     let read = method == Method::GET;

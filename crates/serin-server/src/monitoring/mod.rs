@@ -1,17 +1,35 @@
 //! What becomes of decisions: labels, performance, drift, alerts.
 
+mod drift;
+pub(crate) mod handlers;
 mod labels;
+pub(crate) mod live;
+mod notify;
 pub(crate) mod performance;
+mod settings;
+mod triggers;
+pub(crate) mod watch;
 
 use crate::routes::ControlPlane;
+use watch::Watch;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use serin_store::NewLabel;
+use serin_analysis::monitor::MonitorProfile;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+pub use drift::drift_json;
+pub use handlers::panes_json;
 pub use labels::{label_of_texts, label_report};
+pub use live::{LiveMonitor, PaneSink};
 pub use performance::performance_report;
+pub use settings::Settings;
+pub use watch::{Launcher, RetrainingOrder};
+
+/// The reference of a model, where it has one.
+pub(crate) type Monitored = Option<Arc<MonitorProfile>>;
 
 /// Largest body of labels: half a million of them.
 const MAX_LABELS_BODY: usize = 64 << 20;
@@ -30,9 +48,39 @@ pub struct Monitoring {
     pub read_parquet: Option<ReadParquet>,
 }
 
+/// A task that ends with it.
+#[derive(Debug)]
+pub struct Watching(tokio::task::JoinHandle<()>);
+
+impl Watching {
+    /// Starts looking at what data planes see; `launcher` starts retrainings.
+    #[must_use]
+    pub fn start(state: &ControlPlane, launcher: Option<Arc<dyn Launcher>>) -> Self {
+        let watch = Watch {
+            store: state.store.clone(),
+            monitoring: state.monitoring.clone(),
+            settings: state.settings.clone(),
+            launcher,
+            board: state.board.clone(),
+            clock: state.clock,
+        };
+        Self(tokio::spawn(watch.run()))
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Routes below `/v1`.
 pub(crate) fn router() -> Router<ControlPlane> {
     Router::new()
         .route("/labels", post(labels::create).get(labels::history).layer(DefaultBodyLimit::max(MAX_LABELS_BODY)))
         .route("/performance", get(performance::show))
+        .route("/panes", post(handlers::put_panes).layer(DefaultBodyLimit::max(MAX_LABELS_BODY)))
+        .route("/drift", get(handlers::drift))
+        .route("/alerts", get(handlers::alerts))
+        .route("/retrainings", get(handlers::retrainings))
 }

@@ -191,6 +191,10 @@ pub(crate) async fn performance(
             "this server sees no decision log: start it with --decision-log on the folder that the scoring server writes".to_owned(),
         ));
     };
+    if !folder.is_dir() {
+        let message = format!("there is no decision log at {}: name the folder that the scoring server writes with --decision-log", folder.display());
+        return Err(PerformanceError::Asked(message));
+    }
     let as_of_ms = query.as_of_ms.unwrap_or(i64::MAX);
     let labels = store.labels_known(query.since_ms.saturating_sub(DAY_MS), as_of_ms).await?;
     let signatures = match (&query.amount, &query.by) {

@@ -109,6 +109,13 @@ pub(super) fn decide(
     {
         shadow.offer(model, features, &decided.ids, stable.as_ref().unwrap_or(&decided.decisions));
     }
+    if let Some(monitor) = &state.monitor
+        && decided.fallbacks.is_empty()
+    {
+        let said = stable.as_ref().unwrap_or(&decided.decisions);
+        let time = |row: usize| subjects.get(row).and_then(|subject| subject.event_time_ms).unwrap_or(now_ms);
+        monitor.offer(model, features, said, time);
+    }
     let alerts = decided.decisions.iter().filter(|decision| decision.alert).count() as u64;
     state.metrics.record_decisions(alerts, decided.decisions.len() as u64 - alerts);
     state.metrics.record_fallbacks(&decided.fallbacks);

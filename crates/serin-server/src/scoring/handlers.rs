@@ -77,5 +77,5 @@ pub(crate) async fn readyz(State(state): State<DataPlane>) -> Response {
 
 /// Prometheus text format.
 pub(crate) async fn metrics(State(state): State<DataPlane>) -> String {
-    state.metrics.render(&state.models, state.shadow.as_deref())
+    state.metrics.render(&state.models, state.shadow.as_deref(), state.monitor.as_deref())
 }

@@ -1,5 +1,7 @@
 //! The model that answers: loaded, checked, swapped without a pause.
 
+use crate::monitoring::Monitored;
+use crate::monitoring::live::profile_of;
 use serin_scoring::{Explainer, Forest, Manifest, PackageError, ScoringPackage};
 use serin_store::{DecidingModel, ResolvedModel};
 use std::path::{Path, PathBuf};
@@ -48,6 +50,8 @@ pub struct LiveModel {
     pub package: ScoringPackage,
     /// As the decision log names it.
     pub deciding: Arc<DecidingModel>,
+    /// What its traffic should look like.
+    pub(crate) monitor: Monitored,
     /// When it was loaded, epoch milliseconds.
     pub loaded_at_ms: i64,
     /// Made when somebody first asks for reasons.
@@ -73,7 +77,8 @@ impl LiveModel {
             threshold: package.threshold,
             width: package.signature.columns.len(),
         });
-        Ok(Self { name, version, package, deciding, loaded_at_ms: now_ms, explainer: OnceLock::new() })
+        let monitor = profile_of(path, deciding.width);
+        Ok(Self { name, version, package, deciding, monitor, loaded_at_ms: now_ms, explainer: OnceLock::new() })
     }
 }
 

@@ -14,8 +14,10 @@ pub(crate) use drift::Drift;
 pub(crate) use drift::FailOn;
 #[cfg(feature = "train")]
 pub(crate) use monitoring::{ImportLabels, LabelsCommand, ShowLabels};
-pub(crate) use monitoring::{Labels, Performance};
+pub(crate) use monitoring::{Labels, Monitor, Performance, Retrain};
 pub(crate) use rollout::{Rollout, RolloutAction, Scoring};
+#[cfg(feature = "train")]
+pub(crate) use serving::moment;
 pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve};
 #[cfg(feature = "train")]
 pub(crate) use serving::{LogOptions, Reasons};
@@ -56,10 +58,14 @@ pub(crate) enum Command {
     Labels(Labels),
     /// How decisions turned out, by the labels that are complete
     Performance(Performance),
+    /// What the monitor would have said about the traffic in a file, hour by hour
+    Monitor(Monitor),
     /// Write logged decisions as Parquet, for DuckDB, pandas and Spark
     Export(Export),
     /// Train a fraud model on a CSV or Parquet file, evaluate, package and register it
     Train(Box<Train>),
+    /// Train the live model again on what has become known, judge it against the live one, make it challenger
+    Retrain(Box<Retrain>),
     /// Score a labelled file with a model and print its metrics
     Evaluate(Evaluate),
     /// Compare the columns of two files: which have drifted, by Evidently's tests
@@ -88,6 +94,9 @@ pub(crate) struct Up {
     /// Port of the scoring server
     #[arg(long, default_value_t = 8000)]
     pub(crate) scoring_port: u16,
+    /// Monitoring, alerts and retraining: a TOML file [default: serin.toml in the state folder, where there is one]
+    #[arg(long, value_name = "FILE", env = "SERIN_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Options of `serin serve`
     #[arg(last = true, value_name = "SERVE OPTIONS")]
     pub(crate) serving: Vec<String>,
@@ -215,6 +224,9 @@ pub(crate) struct Server {
     /// [default: decisions/ in the state folder]
     #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
     pub(crate) decision_log: Option<PathBuf>,
+    /// Monitoring, alerts and retraining: a TOML file [default: serin.toml in the state folder, where there is one]
+    #[arg(long, value_name = "FILE", env = "SERIN_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Clients read and write the artifact store themselves instead of through this server
     #[arg(long)]
     pub(crate) no_serve_artifacts: bool,
@@ -335,6 +347,9 @@ pub(crate) struct Train {
     /// What reasons call a column in front of people, repeatable: --describe TX_AMOUNT="Amount of the payment"
     #[arg(long, value_name = "COLUMN=TEXT", value_parser = name_value)]
     pub(crate) describe: Vec<(String, String)>,
+    /// Tag of the run, repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_value)]
+    pub(crate) tag: Vec<(String, String)>,
     /// Registered model
     #[arg(long, value_name = "NAME", default_value = "fraud_detection")]
     pub(crate) model_name: String,

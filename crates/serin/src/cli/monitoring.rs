@@ -1,6 +1,6 @@
 //! Options of the commands about what became of decisions.
 
-use super::{State, name_value};
+use super::{Backend, Columns, State, name_value};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -96,4 +96,102 @@ pub(crate) struct Performance {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) state: State,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Example:\n  serin monitor last-month.parquet --model models:/fraud_detection@champion --label TX_FRAUD --time TX_DATETIME\nThe monitor looks once an hour of the file at the 24 hours before, as it does on live traffic."
+)]
+pub(crate) struct Monitor {
+    #[command(flatten)]
+    pub(crate) columns: Columns,
+    /// Model, made by `serin train`: its package holds what traffic should look like
+    #[arg(long, short, default_value = "models:/fraud_detection/Production")]
+    pub(crate) model: String,
+    /// Expected days between two false alarms
+    #[arg(long, value_name = "DAYS", default_value_t = 90.0)]
+    pub(crate) days_between_alarms: f64,
+    /// Hours of a window
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(i64).range(1..=672))]
+    pub(crate) window: i64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) state: State,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Examples:\n  serin retrain                                    # on the decision log and its labels, against @champion\n  serin retrain --unlabelled genuine --amount TX_AMOUNT --review-cost 2 -- --rounds 200\n  serin retrain --data payments.parquet --label TX_FRAUD --time TX_DATETIME --amount TX_AMOUNT\nOptions of `serin train` go behind --. The result is accepted only where it is not worse in average precision, cost,\ncalibration and latency, and better in average precision or cost, on transactions that neither model was trained on."
+)]
+pub(crate) struct Retrain {
+    /// Registered model
+    #[arg(long, value_name = "NAME", default_value = "fraud_detection")]
+    pub(crate) model: String,
+    /// The live version [default: the model's alias champion]
+    #[arg(long, value_name = "URI")]
+    pub(crate) champion: Option<String>,
+    /// Alias that an accepted version gets: servers with --canary release it
+    #[arg(long, value_name = "ALIAS", default_value = "challenger")]
+    pub(crate) challenger: String,
+    /// Train on this file instead of the decision log: CSV or Parquet, a path or a glob
+    #[arg(long, value_name = "FILE", requires = "label", requires = "time")]
+    pub(crate) data: Option<String>,
+    /// Label column of the file
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) label: Option<String>,
+    /// Time column of the file
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) time: Option<String>,
+    /// Card or customer column of the file
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) entity: Option<String>,
+    /// Column with the money at stake
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) amount: Option<String>,
+    /// The time whose knowledge counts: 2026-11-25T10:00:00Z, epoch milliseconds, or "newest" [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) as_of: Option<String>,
+    /// Days after which labels are complete; younger transactions teach nothing
+    #[arg(long, value_name = "DAYS", default_value_t = 7.0)]
+    pub(crate) maturity_days: f64,
+    /// What a matured transaction without a label is: excluded, or genuine (where only frauds are reported)
+    #[arg(long, value_name = "WHAT", default_value = "excluded")]
+    pub(crate) unlabelled: String,
+    /// Days of the newest matured transactions that both models are judged by, and none is trained on
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub(crate) gate_days: u32,
+    /// Days before them to train on
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    pub(crate) train_days: u32,
+    /// The last of those days, which only set the threshold
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub(crate) test_days: u32,
+    /// Cost of a review
+    #[arg(long, value_name = "MONEY", default_value_t = 0.0)]
+    pub(crate) review_cost: f64,
+    /// Least frauds to train on, and to judge by
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) min_frauds: u64,
+    /// Least share of the matured transactions that is labelled
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(crate) min_coverage: f64,
+    /// What set it off, for the run's tags and the history
+    #[arg(long, value_name = "WORD", default_value = "manual")]
+    pub(crate) cause: String,
+    /// In a sentence
+    #[arg(long, value_name = "TEXT", default_value = "asked for by hand")]
+    pub(crate) reason: String,
+    /// Folder of the decision log [default: decisions/ in the state folder]
+    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
+    pub(crate) decision_log: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) backend: Backend,
+    /// Options of `serin train`
+    #[arg(last = true, value_name = "TRAINING OPTIONS")]
+    pub(crate) training: Vec<String>,
 }

@@ -34,6 +34,9 @@ pub(crate) struct Serve {
     /// Seconds between looks at the registry for a newer model
     #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
     pub(crate) poll: f64,
+    /// Seconds between two words to the monitoring server about the traffic that was seen
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    pub(crate) monitor_every: f64,
     /// Start without a model and wait (unready) until one is registered
     #[arg(long)]
     pub(crate) wait_for_model: bool,
@@ -167,7 +170,7 @@ pub(crate) struct Logged {
 }
 
 /// A day (its beginning in UTC) or a moment, as epoch milliseconds.
-pub(super) fn moment(text: &str) -> Result<i64, String> {
+pub(crate) fn moment(text: &str) -> Result<i64, String> {
     let usage = |error: jiff::Error| format!("write 2026-11-25 or 2026-11-25T10:00:00Z ({error})");
     let time = match text.len() {
         10 => text.parse::<jiff::civil::Date>().and_then(|day| Ok(day.in_tz("UTC")?.timestamp())),

@@ -58,6 +58,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     say(format_args!("3. registered as models:/fraud_detection/{version}, stage Production"));
 
     let serving = Serve {
+        monitor_every: 5.0,
         model: vec!["models:/fraud_detection/Production".into()],
         shadow: Vec::new(),
         canary: None,
@@ -116,6 +117,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
 
 fn training(file: &str, state: State) -> Train {
     Train {
+        tag: Vec::new(),
         columns: Columns {
             data: file.to_owned(),
             label: "TX_FRAUD".into(),

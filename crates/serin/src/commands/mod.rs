@@ -17,11 +17,16 @@ mod last_good;
 mod listening;
 #[cfg(feature = "train")]
 mod load;
+#[cfg(feature = "train")]
+mod monitor;
+mod panes;
 #[cfg(feature = "server")]
 mod performance;
 #[cfg(feature = "train")]
 mod progress;
 mod replay;
+#[cfg(feature = "train")]
+mod retrain;
 mod rollout;
 mod serve;
 #[cfg(feature = "server")]
@@ -52,6 +57,10 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::User(args) => runtime()?.block_on(user::run(&args)),
         #[cfg(feature = "server")]
         Command::Performance(args) => runtime()?.block_on(performance::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Monitor(args) => runtime()?.block_on(monitor::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Retrain(args) => runtime()?.block_on(retrain::run(&args)),
         #[cfg(feature = "train")]
         Command::Labels(args) => runtime()?.block_on(labels::run(&args)),
         Command::Serve(args) => runtime()?.block_on(serve::run(&args)),

@@ -2,19 +2,21 @@
 
 use super::last_good::LastGood;
 use super::listening::{DRAIN, bind, shutdown_signal};
+use super::panes::Panes;
 use super::{rollout, say};
 use crate::cli::{FallbackOptions, LogFull, Serve};
 use crate::registry::Registry;
 use anyhow::Context;
 use serin_scoring::Rules;
 use serin_server::{
-    ApiKeys, Connections, DataPlane, DecisionKeeping, FallbackPolicy, Limits, LiveModel, LoadError, ModelSlot, Models,
+    ApiKeys, Connections, DataPlane, DecisionKeeping, FallbackPolicy, Limits, LiveModel, LiveMonitor, LoadError, ModelSlot, Models,
     Release, Releasing, Shadow, Step, Tls, WhenFull, Workers,
 };
 use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Folder of the decision log in the state folder.
@@ -34,6 +36,7 @@ pub(crate) struct Serving {
     scheme: &'static str,
     workers: Workers,
     followers: Vec<tokio::task::JoinHandle<()>>,
+    monitor: Option<Arc<LiveMonitor>>,
 }
 
 impl std::fmt::Display for Serving {
@@ -48,6 +51,10 @@ impl Serving {
         self.followers.iter().for_each(tokio::task::JoinHandle::abort);
         if !self.workers.stop(DRAIN).await {
             tracing::warn!("requests were still under way {} s after the stop; closing them", DRAIN.as_secs());
+        }
+        if let Some(monitor) = self.monitor {
+            let stopped = tokio::task::spawn_blocking(move || monitor.stop()).await;
+            debug_assert!(stopped.is_ok());
         }
     }
 }
@@ -120,6 +127,7 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         }
         _ => None,
     };
+    let monitor = registry.clone().map(|registry| watch(args, registry)).transpose()?;
     let keys = match &args.api_key_file {
         None => None,
         Some(file) => {
@@ -135,6 +143,7 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         ids: Arc::default(),
         shadow,
         release,
+        monitor: monitor.clone(),
         fallback,
         deadline: args.fallback.deadline.map(|seconds| Duration::from_secs_f64(seconds.clamp(1e-6, 3600.0))),
         keys,
@@ -167,7 +176,14 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
     followers.extend(export(args, folder)?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     followers.extend(tls.map(|tls| tokio::spawn(renew(tls, every))));
-    Ok(Serving { scheme, address: workers.address, workers, followers })
+    Ok(Serving { scheme, address: workers.address, workers, followers, monitor })
+}
+
+/// Watches what models see, into the registry's database.
+fn watch(args: &Serve, registry: Registry) -> anyhow::Result<Arc<LiveMonitor>> {
+    let sink = Panes { registry, runtime: tokio::runtime::Handle::current(), told: AtomicBool::new(false) };
+    let every = Duration::from_secs_f64(args.monitor_every.clamp(0.1, 3600.0));
+    LiveMonitor::start(Box::new(sink), every).context("the monitor")
 }
 
 fn policy(options: &FallbackOptions) -> anyhow::Result<FallbackPolicy> {

@@ -5,9 +5,10 @@ use super::say;
 use crate::cli::{Backend, Server};
 use crate::registry::s3_settings;
 use anyhow::Context;
-use serin_server::{Allowed, ControlPlane, Monitoring, Policy, WebhookPolicy, Webhooks, control_plane};
+use serin_server::{Allowed, ControlPlane, Launcher, Monitoring, Policy, Settings, Watching, WebhookPolicy, Webhooks, control_plane};
 use serin_store::{Artifacts, DatabaseUri, Store};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
@@ -30,8 +31,12 @@ pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
     let prefix = args.static_prefix.clone().unwrap_or_default();
     let policy = Policy { allowed, authenticate: args.auth };
     let webhooks = Webhooks::start(store.clone(), webhook_policy(args)?, super::now_ms).map_err(anyhow::Error::msg)?;
-    let router = control_plane(ControlPlane { store, webhooks, monitoring: monitoring(args), clock: super::now_ms }, policy, &prefix);
-    let listening = Listening::start(args.host, args.port, router).await?;
+    let settings = crate::config::read(args.config.as_deref(), &args.backend.state)?;
+    let launcher = launcher(args, &settings);
+    let state = ControlPlane::new(store, webhooks, monitoring(args), settings, super::now_ms);
+    let watching = Watching::start(&state, launcher);
+    let router = control_plane(state, policy, &prefix);
+    let listening = Listening::start(args.host, args.port, router, watching).await?;
     let address = listening.address;
     if !args.host.is_loopback() && !args.auth {
         tracing::warn!(
@@ -42,6 +47,17 @@ pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
         "tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
     ));
     Ok(listening)
+}
+
+/// Starts `serin retrain` as a process of its own.
+fn launcher(args: &Server, settings: &Settings) -> Option<Arc<dyn Launcher>> {
+    #[cfg(feature = "train")]
+    return Some(Arc::new(super::retrain::Process::of(args, settings)));
+    #[cfg(not(feature = "train"))]
+    {
+        let _ = (args, settings);
+        None
+    }
 }
 
 fn monitoring(args: &Server) -> Monitoring {
@@ -89,10 +105,11 @@ pub(crate) struct Listening {
     address: SocketAddr,
     stop: tokio::sync::watch::Sender<bool>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
+    watching: Watching,
 }
 
 impl Listening {
-    async fn start(host: IpAddr, port: u16, router: axum::Router) -> anyhow::Result<Self> {
+    async fn start(host: IpAddr, port: u16, router: axum::Router, watching: Watching) -> anyhow::Result<Self> {
         let listener = bind(host, port)?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -102,12 +119,13 @@ impl Listening {
             // An error means that the sender is gone, which is a stop too.
             let _ = stopped.changed().await;
         });
-        Ok(Self { address, stop, server: tokio::spawn(async move { server.await }) })
+        Ok(Self { address, stop, server: tokio::spawn(async move { server.await }), watching })
     }
 
     /// Takes no new connections, lets requests under way end, and returns.
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(true);
+        drop(self.watching);
         if tokio::time::timeout(DRAIN, self.server).await.is_err() {
             tracing::warn!("connections were still open {} s after the stop; closing them", DRAIN.as_secs());
         }

@@ -95,6 +95,11 @@ pub(crate) fn read_with_progress(data: &str, roles: &Roles) -> anyhow::Result<Da
 }
 
 pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
+    train_into(args, &Registry::open(&args.state).await?).await
+}
+
+/// Trains into a registry that is open.
+pub(crate) async fn train_into(args: &Train, registry: &Registry) -> anyhow::Result<Outcome> {
     let stage: Option<Stage> = args.stage.as_deref().map(str::parse).transpose().map_err(anyhow::Error::msg)?;
     let start = Instant::now();
     let dataset = read_with_progress(&args.columns.data, &roles(&args.columns))?;
@@ -102,17 +107,17 @@ pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
     if let Some((name, _)) = args.describe.iter().find(|(name, _)| dataset.signature.position(name).is_none()) {
         anyhow::bail!("--describe {name}=…: {name:?} is none of the features");
     }
-    let split = split(args, &dataset)?;
+    let (split, later) = split(args, &dataset)?;
     let (train, test) = (dataset.take(&split.train), dataset.take(&split.test));
+    let later = dataset.take(&later);
     drop(dataset);
 
-    let registry = Registry::open(&args.state).await?;
     let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
     let started = now_ms();
-    let run_id = registry.start_run(&args.experiment, &args.model_name, &user, started).await?;
+    let run_id = registry.start_run(&args.experiment, &args.model_name, &user, started, tags(args)).await?;
     let start = Instant::now();
     let rule = rule(&args.rule);
-    let work = fit_and_package(args, &train, &test, rule, &run_id);
+    let work = fit_and_package(args, [&train, &test, &later], rule, &run_id);
     let (fitted, evaluation, files) = match work {
         Ok(work) => work,
         Err(error) => {
@@ -122,7 +127,7 @@ pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
     };
     let fit_seconds = start.elapsed().as_secs_f64();
 
-    log(&registry, &run_id, args, &fitted, &evaluation, started).await?;
+    log(registry, &run_id, args, &fitted, &evaluation, started).await?;
     let stored = registry.put_model(&run_id, files, super::now_ms()).await?;
     let mut version = None;
     if !args.no_register {
@@ -147,12 +152,19 @@ pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
     })
 }
 
-fn split(args: &Train, dataset: &Dataset) -> anyhow::Result<Split> {
+fn tags(args: &Train) -> Vec<Tag> {
+    args.tag.iter().map(|(name, value)| Tag::new(name, value)).collect()
+}
+
+/// Training and test rows, and those that live traffic is compared with.
+fn split(args: &Train, dataset: &Dataset) -> anyhow::Result<(Split, Vec<usize>)> {
     if let Some(share) = args.random_split {
         if !(0.0..1.0).contains(&share) || share == 0.0 {
             bail!("--random-split {share}: the share of test rows lies between 0 and 1");
         }
-        return Ok(random_split(dataset.rows(), share, 0));
+        let split = random_split(dataset.rows(), share, 0);
+        let later = split.test.clone();
+        return Ok((split, later));
     }
     let mut split = TimeSplit::at_the_end(dataset, args.delay_days, args.test_days)?;
     split.drop_known_entities = !args.keep_known_cards;
@@ -164,7 +176,7 @@ fn split(args: &Train, dataset: &Dataset) -> anyhow::Result<Split> {
         split.train_days =
             args.train_days.unwrap_or_else(|| u32::try_from((end_ms - from_ms) / 86_400_000).unwrap_or(0));
     }
-    Ok(split.split(dataset)?)
+    Ok((split.split(dataset)?, split.after_training(dataset)))
 }
 
 pub(crate) fn rule(rule: &ThresholdRule) -> Rule {
@@ -178,7 +190,8 @@ pub(crate) fn rule(rule: &ThresholdRule) -> Rule {
 
 type Work = (Fitted, Evaluation, Vec<(String, Vec<u8>)>);
 
-fn fit_and_package(args: &Train, train: &Dataset, test: &Dataset, rule: Rule, run_id: &str) -> anyhow::Result<Work> {
+fn fit_and_package(args: &Train, rows: [&Dataset; 3], rule: Rule, run_id: &str) -> anyhow::Result<Work> {
+    let [train, test, later] = rows;
     let parameters = Parameters { set: args.set.clone(), rounds: args.rounds, early_stopping: args.early_stopping };
     let bar = progress::bar("training", args.rounds as u64);
     let mut observe = |round: serin_training::Round<'_>| {
@@ -202,6 +215,7 @@ fn fit_and_package(args: &Train, train: &Dataset, test: &Dataset, rule: Rule, ru
         fitted: &fitted,
         train,
         test,
+        later,
         evaluation: &evaluation,
         descriptions: &args.describe.iter().cloned().collect(),
         rule,

@@ -13,7 +13,9 @@ pub(crate) async fn run(args: &Up) -> anyhow::Result<()> {
         // A mistake in what stands behind -- is answered as `serin serve` would answer it.
         Cli::parse_from(own.iter().chain(more)).command
     };
-    let Command::Server(server_options) = parsed("server", args.port, &[]) else {
+    let config: Vec<String> =
+        args.config.iter().flat_map(|file| ["--config".to_owned(), file.display().to_string()]).collect();
+    let Command::Server(server_options) = parsed("server", args.port, &config) else {
         unreachable!("the command is named")
     };
     let tracking = server::start(&server_options).await?;

@@ -1,6 +1,5 @@
 //! Where a command keeps its runs and models: the state folder, or a tracking server over HTTP.
 
-#[cfg(feature = "server")]
 mod monitoring;
 mod releasing;
 mod remote;

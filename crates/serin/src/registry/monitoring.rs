@@ -1,14 +1,32 @@
 //! Labels and performance, where they are kept.
 
 use super::Registry;
-use serde_json::{Value, json};
+#[cfg(feature = "train")]
+use serde_json::json;
+#[cfg(feature = "server")]
+use serde_json::Value;
 #[cfg(feature = "server")]
 use serin_server::{Monitoring, performance_report};
+use serin_store::StoredPane;
+#[cfg(feature = "train")]
 use serin_store::{LabelSubject, LabelsStored, NewLabel};
+#[cfg(feature = "server")]
 use std::path::Path;
 
 impl Registry {
+    /// Keeps what a data plane saw.
+    pub(crate) async fn put_panes(&self, panes: Vec<StoredPane>) -> anyhow::Result<()> {
+        match self {
+            #[cfg(feature = "server")]
+            Self::Embedded { store, .. } => Ok(store.put_panes(panes).await?),
+            Self::Remote { server, .. } => {
+                server.post_own("panes", &serin_server::panes_json(&panes)).await.map(drop)
+            }
+        }
+    }
+
     /// Keeps labels, all of them or none.
+    #[cfg(feature = "train")]
     pub(crate) async fn put_labels(&self, labels: Vec<NewLabel>) -> anyhow::Result<LabelsStored> {
         match self {
             #[cfg(feature = "server")]
@@ -23,6 +41,7 @@ impl Registry {
     }
 
     /// Everything said of a transaction or decision, and what counts.
+    #[cfg(feature = "train")]
     pub(crate) async fn label_history(&self, transaction: Option<&str>, decision: Option<&str>) -> anyhow::Result<Value> {
         let query: Vec<(&str, String)> = [("transaction_id", transaction), ("decision_id", decision)]
             .into_iter()
@@ -38,7 +57,7 @@ impl Registry {
     }
 
     /// How decisions turned out; `log` is the folder of the decision log, where it is read from here.
-    #[cfg_attr(not(feature = "server"), expect(unused_variables, reason = "the server elsewhere reads its own log"))]
+    #[cfg(feature = "server")]
     pub(crate) async fn performance(&self, query: &[(&str, String)], log: &Path) -> anyhow::Result<Value> {
         match self {
             #[cfg(feature = "server")]
@@ -54,6 +73,7 @@ impl Registry {
     }
 }
 
+#[cfg(feature = "train")]
 fn sent(label: &NewLabel) -> Value {
     let (transaction, decision) = match &label.subject {
         LabelSubject::Transaction(id) => (Some(id.clone()), None),

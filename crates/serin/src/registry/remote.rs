@@ -115,7 +115,6 @@ impl TrackingServer {
     }
 
     /// serin's own routes, which MLflow's server does not have.
-    #[cfg(feature = "server")]
     pub(super) async fn post_own(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}/v1/{path}", self.base);
         Ok(self.send(path, || self.request(Method::POST, &url).json(body)).await?.json().await?)

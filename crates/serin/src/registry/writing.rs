@@ -34,12 +34,14 @@ impl Registry {
         name: &str,
         user: &str,
         now_ms: i64,
+        more: Vec<Tag>,
     ) -> anyhow::Result<String> {
-        let tags = vec![
+        let mut tags = vec![
             Tag::new("mlflow.user", user),
             Tag::new("mlflow.source.name", "serin train"),
             Tag::new("mlflow.source.type", "LOCAL"),
         ];
+        tags.extend(more);
         match self {
             Self::Embedded { store, .. } => {
                 store.ensure_default_experiment(now_ms).await?;

@@ -1,0 +1,368 @@
+//! The control plane's task: adds panes up, looks once an hour, begins and ends alerts, sets retrainings off.
+
+use super::notify::{self, Notice};
+use super::performance::{GroupBy, PerformanceQuery, performance};
+use super::settings::{Clock, Settings};
+use super::triggers::{Signals, due};
+use super::{Monitoring, drift};
+use serin_analysis::monitor::{AlertBook, Change, Condition, HOUR_MS, MonitorProfile, Pane, Report, Rule, conditions, report};
+use serin_analysis::performance::Performance;
+use serin_scoring::Manifest;
+use serin_store::{Alert, ModelUri, Store, StoreError};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// Hours that are looked at one by one after a pause; older ones are left out.
+const CATCH_UP: i64 = 24 * 35;
+/// Hours without traffic, after a day with some, that are an outage.
+const SILENT: i64 = 2;
+
+/// Starts retrainings.
+pub trait Launcher: Send + Sync + std::fmt::Debug {
+    /// Trains a model again, for a cause; returns when that is over.
+    fn retrain(&self, order: RetrainingOrder) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+}
+
+/// What a retraining is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetrainingOrder {
+    /// Registered model.
+    pub model: String,
+    /// `drift`, `performance`, `labels` or `schedule`.
+    pub cause: &'static str,
+    /// In a sentence.
+    pub reason: String,
+    /// The time whose knowledge counts, epoch milliseconds.
+    pub as_of_ms: i64,
+}
+
+/// What was last seen of a model, for pages and metrics.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Latest {
+    pub(crate) version: String,
+    pub(crate) report: Option<Report>,
+    pub(crate) performance: Option<Performance>,
+}
+
+/// Name, labels and value.
+pub(crate) type Gauge = (&'static str, Vec<(&'static str, String)>, f64);
+
+/// Latest figures by model.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Board(Arc<Mutex<BTreeMap<String, Latest>>>);
+
+impl Board {
+    pub(crate) fn all(&self) -> BTreeMap<String, Latest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, model: &str, change: impl FnOnce(&mut Latest)) {
+        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(model.to_owned()).or_default());
+    }
+}
+
+/// A model that is watched.
+struct Model {
+    book: AlertBook,
+    /// Every hour before it was looked at.
+    looked_until_ms: i64,
+    since_ms: i64,
+    retraining: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// The task.
+pub(crate) struct Watch {
+    pub(crate) store: Store,
+    pub(crate) monitoring: Monitoring,
+    pub(crate) settings: Settings,
+    pub(crate) launcher: Option<Arc<dyn Launcher>>,
+    pub(crate) board: Board,
+    pub(crate) clock: fn() -> i64,
+}
+
+/// Package folder of a version.
+pub(super) async fn package(store: &Store, monitoring: &Monitoring, name: &str, version: &str) -> Result<PathBuf, StoreError> {
+    let version = version.parse().map_err(|_| StoreError::Invalid(format!("{version:?} is no version")))?;
+    Ok(store.resolve(&ModelUri::Version(name.to_owned(), version), &monitoring.cache).await?.path)
+}
+
+/// Version and report of the hours from `from_ms` and before `until_ms`; only of the version that decided last.
+pub(super) async fn window(
+    store: &Store,
+    monitoring: &Monitoring,
+    settings: &Settings,
+    name: &str,
+    hours: (i64, i64),
+) -> Result<Option<(String, Report)>, StoreError> {
+    let panes = store.panes(name, hours.0, hours.1).await?;
+    let Some(last) = panes.last() else { return Ok(None) };
+    let version = last.version.clone();
+    let path = package(store, monitoring, name, &version).await?.join("monitor.json");
+    let budget = settings.monitoring.budget();
+    let counted = tokio::task::spawn_blocking(move || {
+        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let profile = MonitorProfile::from_bytes(&bytes)?;
+        let mut sums: BTreeMap<i64, Pane> = BTreeMap::new();
+        for pane in panes.iter().filter(|pane| pane.version == last_version(&panes)) {
+            let sum = sums.entry(pane.from_ms).or_insert_with(|| Pane::new(&profile, pane.from_ms));
+            sum.merge(&serde_json::from_str(&pane.body).map_err(|error| format!("a pane in the database: {error}"))?);
+        }
+        let sums: Vec<Pane> = sums.into_values().collect();
+        Ok::<_, String>(report(&profile, &sums, &budget))
+    });
+    let found = counted.await.unwrap_or_else(|_| Err("the panes cannot be added up".to_owned()));
+    Ok(found.map_err(StoreError::Invalid)?.map(|report| (version, report)))
+}
+
+fn last_version(panes: &[serin_store::StoredPane]) -> &str {
+    panes.last().map_or("", |pane| &pane.version)
+}
+
+impl Watch {
+    pub(crate) async fn run(self) {
+        let mut models: BTreeMap<String, Model> = BTreeMap::new();
+        let every = Duration::from_secs_f64(self.settings.monitoring.every_seconds.clamp(0.1, 3600.0));
+        loop {
+            match self.store.watched_models().await {
+                Ok(found) => {
+                    for (name, newest_ms) in found {
+                        if let Err(error) = self.look_at(&mut models, &name, newest_ms).await {
+                            tracing::warn!("the monitor cannot look at {name}: {error}");
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!("the monitor cannot read the database: {error}"),
+            }
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    async fn look_at(
+        &self,
+        models: &mut BTreeMap<String, Model>,
+        name: &str,
+        newest_ms: i64,
+    ) -> Result<(), StoreError> {
+        // The newest hour is over when there is a newer one, or by the clock.
+        let until_ms = match self.settings.monitoring.clock {
+            Clock::Events => newest_ms,
+            Clock::Wall => newest_ms.max((self.clock)().div_euclid(HOUR_MS) * HOUR_MS),
+        };
+        if !models.contains_key(name) {
+            let on = self.store.alerts_on(name).await?;
+            let rule = |alert: &Alert| Rule::ALL.into_iter().find(|rule| rule.name() == alert.rule);
+            let book = AlertBook::with(on.iter().filter_map(|alert| Some((rule(alert)?, alert.subject.clone()))));
+            let first = until_ms - HOUR_MS;
+            let model = Model { book, looked_until_ms: first, since_ms: until_ms, retraining: None };
+            models.insert(name.to_owned(), model);
+        }
+        let Some(model) = models.get_mut(name) else { return Ok(()) };
+        model.looked_until_ms = model.looked_until_ms.max(until_ms - CATCH_UP * HOUR_MS);
+        while model.looked_until_ms < until_ms {
+            let hour = model.looked_until_ms + HOUR_MS;
+            self.look(model, name, newest_ms, hour).await?;
+            model.looked_until_ms = hour;
+        }
+        Ok(())
+    }
+
+    /// One look at the window that ends with an hour.
+    async fn look(&self, model: &mut Model, name: &str, newest_ms: i64, end_ms: i64) -> Result<(), StoreError> {
+        let settings = &self.settings.monitoring;
+        let hours = (end_ms - settings.window_hours * HOUR_MS, end_ms);
+        let found = window(&self.store, &self.monitoring, &self.settings, name, hours).await?;
+        let mut all = Vec::new();
+        if let Some((version, report)) = found {
+            all.extend(conditions(&report, settings.drifted_share));
+            self.board.change(name, |latest| {
+                latest.version = version;
+                latest.report = Some(report);
+            });
+        }
+        if settings.clock == Clock::Wall {
+            let silent = end_ms - newest_ms > SILENT * HOUR_MS;
+            all.push(Condition {
+                rule: Rule::Service,
+                subject: "traffic".to_owned(),
+                wrong: Some(silent),
+                message: format!("the last decision came {} hours ago", (end_ms - newest_ms) / HOUR_MS),
+            });
+        }
+        if end_ms.rem_euclid(DAY_MS) == 0 {
+            all.extend(self.performance(name, end_ms).await?);
+            let before = end_ms - settings.keep_days.max(2) * DAY_MS;
+            self.store.remove_panes(name, before).await?;
+        }
+        let reasons = Reasons::of(&all);
+        for change in model.book.look(all, self.settings.alerts.hysteresis()) {
+            self.tell(name, &change, end_ms).await?;
+        }
+        self.retrain(model, name, end_ms, &reasons).await
+    }
+
+    /// Matured figures of the last days against those at training.
+    async fn performance(&self, name: &str, as_of_ms: i64) -> Result<Vec<Condition>, StoreError> {
+        let settings = &self.settings.monitoring;
+        let version = self.board.all().remove(name).map(|latest| latest.version).unwrap_or_default();
+        if version.is_empty() || self.monitoring.decisions.as_ref().is_none_or(|folder| !folder.is_dir()) {
+            return Ok(Vec::new());
+        }
+        let maturity = settings.maturity();
+        let until_ms = as_of_ms - maturity.delay_ms;
+        let query = PerformanceQuery {
+            since_ms: until_ms - (settings.performance_days * DAY_MS as f64) as i64,
+            until_ms,
+            maturity,
+            by: GroupBy::Version,
+            amount: settings.amount.clone(),
+            review_cost: settings.review_cost,
+            ..PerformanceQuery::of(name, as_of_ms)
+        };
+        let found = performance(&self.store, &self.monitoring, &query).await;
+        let groups = found.map_err(|error| StoreError::Invalid(error.to_string()))?;
+        let Some((_, measured)) = groups.into_iter().find(|(group, _)| *group == version) else {
+            return Ok(Vec::new());
+        };
+        let package = package(&self.store, &self.monitoring, name, &version).await?;
+        let manifest = tokio::fs::read(package.join("serin.json")).await.ok();
+        let baseline = manifest.and_then(|bytes| Manifest::from_bytes(&bytes).ok()).map(|manifest| manifest.metrics);
+        let conditions = baseline.map_or_else(Vec::new, |baseline| worse(&measured, &baseline, settings.min_frauds));
+        self.board.change(name, |latest| latest.performance = Some(measured));
+        Ok(conditions)
+    }
+
+    async fn tell(&self, name: &str, change: &Change, at_ms: i64) -> Result<(), StoreError> {
+        let (rule, severity) = (change.rule.name(), notify::severity(change));
+        tracing::info!(model = name, rule, began = change.began, "alert: {}", change.message);
+        if change.began {
+            let alert = Alert {
+                id: String::new(),
+                model: name.to_owned(),
+                rule: rule.to_owned(),
+                subject: change.subject.clone(),
+                severity: severity.to_owned(),
+                fired_at_ms: at_ms,
+                resolved_at_ms: None,
+                message: change.message.clone(),
+            };
+            self.store.begin_alert(alert).await?;
+        } else {
+            self.store.end_alert(name, rule, &change.subject, at_ms).await?;
+        }
+        if !self.settings.alerts.is_muted(change.rule, &change.subject) {
+            notify::tell(&self.settings.alerts, &Notice::of(name, change, at_ms));
+        }
+        Ok(())
+    }
+
+    async fn retrain(&self, model: &mut Model, name: &str, now_ms: i64, reasons: &Reasons) -> Result<(), StoreError> {
+        let Some(launcher) = self.launcher.as_ref().filter(|_| self.settings.retraining.enabled) else { return Ok(()) };
+        if model.retraining.as_ref().is_some_and(|task| !task.is_finished()) {
+            return Ok(());
+        }
+        let before = self.store.retrainings(name, 50).await?;
+        let since = before.first().map_or(0, |last| last.started_at_ms);
+        let new_labels = self.store.labels_known_since(since, now_ms).await?;
+        let on = |rule| model.book.is_firing(rule);
+        // Data that is wrong teaches nothing: a person has to look first.
+        if on(Rule::DataQuality) {
+            return Ok(());
+        }
+        let sustained = [Rule::DriftedShare, Rule::AlertRate].into_iter().any(on);
+        let signals = Signals {
+            now_ms,
+            watching_since_ms: model.since_ms,
+            drift: reasons.drift.as_deref().filter(|_| sustained),
+            performance: reasons.performance.as_deref().or(Some("matured figures are worse than at training")).filter(|_| on(Rule::Performance)),
+            new_labels,
+            before: &before,
+        };
+        let Some((cause, reason)) = due(&self.settings.retraining, signals) else { return Ok(()) };
+        tracing::info!(model = name, cause, "retraining: {reason}");
+        let order = RetrainingOrder { model: name.to_owned(), cause, reason, as_of_ms: now_ms };
+        let running = launcher.retrain(order);
+        model.retraining = Some(tokio::spawn(async move {
+            if let Err(error) = running.await {
+                tracing::error!("a retraining failed: {error}");
+            }
+        }));
+        Ok(())
+    }
+}
+
+/// Why a retraining would be wanted, in a sentence.
+struct Reasons {
+    drift: Option<String>,
+    performance: Option<String>,
+}
+
+impl Reasons {
+    fn of(conditions: &[Condition]) -> Self {
+        let first = |rules: &[Rule]| {
+            let wrong = |found: &&Condition| rules.contains(&found.rule) && found.wrong == Some(true);
+            conditions.iter().find(wrong).map(|found| found.message.clone())
+        };
+        Self { drift: first(&[Rule::DriftedShare, Rule::AlertRate]), performance: first(&[Rule::Performance]) }
+    }
+}
+
+/// Recall and average precision against those at training: wrong where they are lower by more than three standard
+/// deviations of such a difference, and by 0.05. A recall's deviation is binomial; that of an average precision was
+/// measured as 0.47 / √frauds.
+fn worse(found: &Performance, baseline: &BTreeMap<String, f64>, min_frauds: u64) -> Vec<Condition> {
+    let before = baseline.get("frauds").copied().unwrap_or(0.0).max(1.0);
+    let now = found.frauds.max(1) as f64;
+    let condition = |(name, spread): (&'static str, fn(f64) -> f64)| {
+        let (was, is) = (*baseline.get(name)?, *found.metrics.get(name)?);
+        let margin = (3.0 * spread(was) * (1.0 / now + 1.0 / before).sqrt()).max(0.05);
+        Some(Condition {
+            rule: Rule::Performance,
+            subject: name.to_owned(),
+            wrong: (found.frauds >= min_frauds).then_some(is < was - margin),
+            message: format!(
+                "{name} of the matured transactions is {is:.3}, at training it was {was:.3}, alarm below {:.3} ({} frauds)",
+                was - margin,
+                found.frauds
+            ),
+        })
+    };
+    let binomial: fn(f64) -> f64 = |rate| (rate * (1.0 - rate)).max(0.01).sqrt();
+    let measured: fn(f64) -> f64 = |_| 0.47;
+    [("recall", binomial), ("average_precision", measured)].into_iter().filter_map(condition).collect()
+}
+
+impl Latest {
+    /// As `/metrics` shows it.
+    pub(crate) fn gauges(&self, model: &str, out: &mut Vec<Gauge>) {
+        let labels = |more: &[(&'static str, &str)]| {
+            let mut all = vec![("model", model.to_owned()), ("version", self.version.clone())];
+            all.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+            all
+        };
+        if let Some(report) = &self.report {
+            for watch in &report.drift {
+                let of = [("column", watch.name.as_str()), ("measure", watch.measure), ("certainty", drift::certainty_word(watch))];
+                out.push(("serin_drift_score", labels(&of), watch.value));
+                out.push(("serin_drift_threshold", labels(&of[..2]), watch.threshold));
+                out.push(("serin_drift_alarm", labels(&of[..2]), f64::from(u8::from(watch.alarm))));
+            }
+            for watch in &report.quality {
+                out.push(("serin_missing_share", labels(&[("column", &watch.name), ("measure", watch.measure)]), watch.value));
+            }
+            out.push(("serin_alert_rate", labels(&[]), report.alert_rate.value));
+            out.push(("serin_drifted_importance", labels(&[]), report.drifted_importance));
+            out.push(("serin_window_decisions", labels(&[]), report.rows as f64));
+        }
+        if let Some(performance) = &self.performance {
+            for (metric, value) in &performance.metrics {
+                out.push(("serin_performance", labels(&[("metric", metric)]), *value));
+            }
+            out.push(("serin_label_coverage", labels(&[]), performance.coverage()));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What monitoring keeps: panes of live traffic, alerts, retrainings.
+
+use crate::sql::{Row, args};
+use crate::{Store, StoreError};
+
+/// What one data plane saw of one hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPane {
+    /// Names the replica and the hour: a later word replaces an earlier one.
+    pub id: String,
+    /// Registered model.
+    pub model: String,
+    /// Of it.
+    pub version: String,
+    /// Beginning of the hour, epoch milliseconds.
+    pub from_ms: i64,
+    /// Grows with every word about the hour; a late one that is older changes nothing.
+    pub sequence: i64,
+    /// JSON, not read here.
+    pub body: String,
+}
+
+/// An alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// Unique, ordered by time.
+    pub id: String,
+    /// Registered model.
+    pub model: String,
+    /// Kind, such as `drift`.
+    pub rule: String,
+    /// Column or figure.
+    pub subject: String,
+    /// `warning` or `critical`.
+    pub severity: String,
+    /// Epoch milliseconds.
+    pub fired_at_ms: i64,
+    /// Epoch milliseconds; none while it is on.
+    pub resolved_at_ms: Option<i64>,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// A retraining.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retraining {
+    /// Unique, ordered by time.
+    pub id: String,
+    /// Registered model.
+    pub model: String,
+    /// What set it off: `manual`, `schedule`, `drift`, `performance`, `labels`.
+    pub cause: String,
+    /// In a sentence.
+    pub reason: String,
+    /// Epoch milliseconds.
+    pub started_at_ms: i64,
+    /// Epoch milliseconds; none while it runs.
+    pub ended_at_ms: Option<i64>,
+    /// `accepted`, `discarded` or `failed`.
+    pub outcome: Option<String>,
+    /// The version it made.
+    pub version: Option<i64>,
+    /// Why it was accepted, discarded, or failed.
+    pub verdict: Option<String>,
+}
+
+const PANE: &str = "id, model_name, version, from_at, sequence, body";
+const ALERT: &str = "id, model_name, rule, subject, severity, fired_at, resolved_at, message";
+const RETRAINING: &str = "id, model_name, cause, reason, started_at, ended_at, outcome, version, verdict";
+
+fn alert(row: &Row) -> Result<Alert, StoreError> {
+    Ok(Alert {
+        id: row.text(0)?,
+        model: row.text(1)?,
+        rule: row.text(2)?,
+        subject: row.text(3)?,
+        severity: row.text(4)?,
+        fired_at_ms: row.int(5)?,
+        resolved_at_ms: row.opt_int(6)?,
+        message: row.text(7)?,
+    })
+}
+
+impl Store {
+    /// Keeps panes, all of them or none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn put_panes(&self, panes: Vec<StoredPane>) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                for pane in panes {
+                    let sql = format!(
+                        "INSERT INTO serin_panes ({PANE}) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE \
+                         SET sequence = excluded.sequence, body = excluded.body WHERE serin_panes.sequence < excluded.sequence"
+                    );
+                    let values = args![pane.id, pane.model, pane.version, pane.from_ms, pane.sequence, pane.body];
+                    connection.execute(sql, values).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Panes of a model that begin from `from_ms` and before `until_ms`, by their time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn panes(&self, model: &str, from_ms: i64, until_ms: i64) -> Result<Vec<StoredPane>, StoreError> {
+        let sql = format!(
+            "SELECT {PANE} FROM serin_panes WHERE model_name = $1 AND from_at >= $2 AND from_at < $3 ORDER BY from_at, id"
+        );
+        let rows = self.reader().rows(sql, args![model, from_ms, until_ms]).await?;
+        let pane = |row: &Row| {
+            Ok(StoredPane {
+                id: row.text(0)?,
+                model: row.text(1)?,
+                version: row.text(2)?,
+                from_ms: row.int(3)?,
+                sequence: row.int(4)?,
+                body: row.text(5)?,
+            })
+        };
+        rows.iter().map(pane).collect()
+    }
+
+    /// Models with panes, and the beginning of the newest pane of each.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn watched_models(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let sql = "SELECT model_name, MAX(from_at) FROM serin_panes GROUP BY model_name ORDER BY model_name";
+        self.reader().rows(sql, args![]).await?.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
+    }
+
+    /// Removes panes of a model that begin before `before_ms`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn remove_panes(&self, model: &str, before_ms: i64) -> Result<(), StoreError> {
+        let model = model.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = "DELETE FROM serin_panes WHERE model_name = $1 AND from_at < $2";
+                connection.execute(sql, args![model, before_ms]).await.map(drop)
+            })
+        })
+        .await
+    }
+
+    /// Writes down that an alert is on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin_alert(&self, new: Alert) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = format!("INSERT INTO serin_alerts ({ALERT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
+                let values = args![
+                    uuid::Uuid::now_v7().to_string(),
+                    new.model,
+                    new.rule,
+                    new.subject,
+                    new.severity,
+                    new.fired_at_ms,
+                    new.resolved_at_ms,
+                    new.message
+                ];
+                connection.execute(sql, values).await.map(drop)
+            })
+        })
+        .await
+    }
+
+    /// Writes down that an alert is over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn end_alert(&self, model: &str, rule: &str, subject: &str, at_ms: i64) -> Result<(), StoreError> {
+        let (model, rule, subject) = (model.to_owned(), rule.to_owned(), subject.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = "UPDATE serin_alerts SET resolved_at = $1 WHERE model_name = $2 AND rule = $3 AND subject = $4 AND resolved_at IS NULL";
+                connection.execute(sql, args![at_ms, model, rule, subject]).await.map(drop)
+            })
+        })
+        .await
+    }
+
+    /// Alerts of a model (of all with an empty name), the newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn alerts(&self, model: &str, limit: i64, offset: i64) -> Result<Vec<Alert>, StoreError> {
+        let sql = format!(
+            "SELECT {ALERT} FROM serin_alerts WHERE model_name = $1 OR $2 = '' ORDER BY fired_at DESC, id DESC LIMIT $3 OFFSET $4"
+        );
+        self.reader().rows(sql, args![model, model, limit, offset]).await?.iter().map(alert).collect()
+    }
+
+    /// Alerts of a model that are on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn alerts_on(&self, model: &str) -> Result<Vec<Alert>, StoreError> {
+        let sql = format!(
+            "SELECT {ALERT} FROM serin_alerts WHERE model_name = $1 AND resolved_at IS NULL ORDER BY fired_at, id"
+        );
+        self.reader().rows(sql, args![model]).await?.iter().map(alert).collect()
+    }
+
+    /// Writes down that a retraining begins; its id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin_retraining(
+        &self,
+        model: &str,
+        cause: &str,
+        reason: &str,
+        at_ms: i64,
+    ) -> Result<String, StoreError> {
+        let id = uuid::Uuid::now_v7().to_string();
+        let (made, model, cause, reason) = (id.clone(), model.to_owned(), cause.to_owned(), reason.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = "INSERT INTO serin_retrainings (id, model_name, cause, reason, started_at) VALUES ($1, $2, $3, $4, $5)";
+                connection.execute(sql, args![made, model, cause, reason, at_ms]).await.map(drop)
+            })
+        })
+        .await?;
+        Ok(id)
+    }
+
+    /// Writes down what came of one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn end_retraining(
+        &self,
+        id: &str,
+        outcome: &str,
+        version: Option<i64>,
+        verdict: &str,
+        at_ms: i64,
+    ) -> Result<(), StoreError> {
+        let (id, outcome, verdict) = (id.to_owned(), outcome.to_owned(), verdict.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = "UPDATE serin_retrainings SET outcome = $1, version = $2, verdict = $3, ended_at = $4 WHERE id = $5";
+                connection.execute(sql, args![outcome, version, verdict, at_ms, id]).await.map(drop)
+            })
+        })
+        .await
+    }
+
+    /// Retrainings of a model, the newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn retrainings(&self, model: &str, limit: i64) -> Result<Vec<Retraining>, StoreError> {
+        let sql = format!(
+            "SELECT {RETRAINING} FROM serin_retrainings WHERE model_name = $1 ORDER BY started_at DESC, id DESC LIMIT $2"
+        );
+        let rows = self.reader().rows(sql, args![model, limit]).await?;
+        let retraining = |row: &Row| {
+            Ok(Retraining {
+                id: row.text(0)?,
+                model: row.text(1)?,
+                cause: row.text(2)?,
+                reason: row.text(3)?,
+                started_at_ms: row.int(4)?,
+                ended_at_ms: row.opt_int(5)?,
+                outcome: row.opt_text(6)?,
+                version: row.opt_int(7)?,
+                verdict: row.opt_text(8)?,
+            })
+        };
+        rows.iter().map(retraining).collect()
+    }
+}

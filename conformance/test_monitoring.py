@@ -65,7 +65,7 @@ def decide(port, frame, features, batch=2000):
 class Shop:
     """A model, a running `serin up`, and payments it has not seen."""
 
-    def __init__(self, folder, *simulation, days=50, train_days=30, customers=600, up=(), train=()):
+    def __init__(self, folder, *simulation, days=50, train_days=30, customers=600, up=(), train=(), serving=()):
         self.folder, self.state = folder, folder / "state"
         data = folder / "payments.parquet"
         run("simulate", "--out", data, "--customers", customers, "--terminals", 2 * customers, "--days", days, "--seed", 11, *simulation)
@@ -76,10 +76,10 @@ class Shop:
         file = folder / "training.parquet"
         training.to_parquet(file)
         columns = ["--label", "TX_FRAUD", "--time", "TX_DATETIME", "--entity", "CUSTOMER_ID", "--amount", "TX_AMOUNT", "--features", ",".join(self.features)]
-        run("train", file, *columns, "--state", self.state, "--rounds", 60, "--delay-days", 5, "--test-days", 7, "--alert-rate", "0.01", "--alias", "champion", *train)
+        run("train", file, *columns, "--state", self.state, "--rounds", 60, "--delay-days", 5, "--test-days", 7, *(train or ["--alert-rate", "0.01"]), "--alias", "champion")
         self.columns = columns
         self.port, self.own = free_port(), free_port()
-        command = [SERIN, "up", "--state", str(self.state), "--port", str(self.own), "--scoring-port", str(self.port), *up, "--", "-m", "models:/fraud_detection@champion"]
+        command = [SERIN, "up", "--state", str(self.state), "--port", str(self.own), "--scoring-port", str(self.port), *up, "--", "-m", "models:/fraud_detection@champion", *serving]
         self.server = Server(command, self.port, folder)
         self.control = f"http://127.0.0.1:{self.own}"
 
@@ -364,3 +364,39 @@ def test_a_configuration_that_is_wrong_is_refused(tmp_path):
         config.write_text(text)
         printed = run("server", "--state", tmp_path / "state", "--port", free_port(), "--config", config, ok=False)
         assert expected in printed and "secret" not in printed, printed
+
+
+def backtest(folder, seed, *drift):
+    """A model of days 30 to 70, and what the monitor says of four later weeks."""
+    data = folder / "payments.parquet"
+    run("simulate", "--out", data, "--customers", 2000, "--terminals", 4000, "--days", 98, "--seed", seed, *drift)
+    frame = pd.read_parquet(data)
+    first = frame.TX_DATETIME.min().normalize()
+    between = lambda a, b: frame[(frame.TX_DATETIME >= first + pd.Timedelta(days=a)) & (frame.TX_DATETIME < first + pd.Timedelta(days=b))]
+    between(30, 70).to_parquet(folder / "training.parquet")
+    between(70, 98).to_parquet(folder / "later.parquet")
+    columns = ["--label", "TX_FRAUD", "--time", "TX_DATETIME"]
+    features = [name for name in frame.columns if name not in ROLES]
+    run("train", folder / "training.parquet", *columns, "--features", ",".join(features), "--state", folder / "state", "--rounds", 50, "--alert-rate", "0.01", "--alias", "champion")
+    found = json.loads(run("monitor", folder / "later.parquet", *columns, "--state", folder / "state", "--model", "models:/fraud_detection@champion", "--json"))
+    began = [alert for alert in found["alerts"] if alert["began"]]
+    hours = lambda alert: (pd.Timestamp(alert["at"]).tz_localize(None) - first) / pd.Timedelta(hours=1) - 80 * 24
+    return found["looks"], [(hours(alert), alert["rule"], alert["subject"]) for alert in began]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_four_quiet_weeks_are_quiet(tmp_path, seed):
+    looks, began = backtest(tmp_path, seed)
+    assert looks == 28 * 24 and began == []
+
+
+@pytest.mark.parametrize("drift,rule,subject,within", [
+    ("cents@80", "drift", "TX_AMOUNT", 6),
+    ("null:TERMINAL_ID_RISK_7DAY_WINDOW@80", "data-quality", "TERMINAL_ID_RISK_7DAY_WINDOW", 6),
+    ("shifted-population@80", "drift", "TX_AMOUNT", 24),
+])  # fmt: skip
+def test_injected_drift_is_alerted_in_time(tmp_path, drift, rule, subject, within):
+    _, began = backtest(tmp_path, 3, "--drift", drift)
+    print(began)
+    assert all(hour > 0 for hour, *_ in began), "nothing before"
+    assert any(hour <= within and (kind, of) == (rule, subject) for hour, kind, of in began)

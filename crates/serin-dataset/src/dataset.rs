@@ -57,6 +57,18 @@ impl Dataset {
         self.signature.columns.len()
     }
 
+    /// These rows and then those of another one with the same columns.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        debug_assert_eq!(self.signature, other.signature);
+        self.features.extend_from_slice(&other.features);
+        self.labels.extend_from_slice(&other.labels);
+        self.times.extend_from_slice(&other.times);
+        self.entities.extend_from_slice(&other.entities);
+        self.amounts.extend_from_slice(&other.amounts);
+        self
+    }
+
     /// The given rows, in the given order.
     #[must_use]
     pub fn take(&self, rows: &[usize]) -> Self {

@@ -1,10 +1,10 @@
 //! A dataset as Parquet, so that it is read back as the same dataset.
 
-use crate::write::WriteError;
 use crate::Dataset;
+use crate::write::WriteError;
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
-    UInt8Array,
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMillisecondArray, UInt8Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;

@@ -216,14 +216,19 @@ impl Text {
         for (model, rows, _) in monitor.streams() {
             self.line(&[("model", &model)], rows);
         }
-        let help = "How often ADWIN saw the mean of a stream change (score, alert rate); the hour of the day changes it, too.";
+        let help =
+            "How often ADWIN saw the mean of a stream change (score, alert rate); the hour of the day changes it, too.";
         self.head("serin_monitor_changes_total", "counter", help);
         for (model, _, changes) in monitor.streams() {
             for (stream, count) in ["score", "alert_rate"].iter().zip(changes) {
                 self.line(&[("model", &model), ("stream", stream)], count);
             }
         }
-        self.head("serin_monitor_dropped_total", "counter", "Decisions that the monitor did not see, for want of room.");
+        self.head(
+            "serin_monitor_dropped_total",
+            "counter",
+            "Decisions that the monitor did not see, for want of room.",
+        );
         let _ = writeln!(self.0, "{} {}", self.1, monitor.dropped());
     }
 

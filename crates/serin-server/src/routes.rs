@@ -124,7 +124,13 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// On a database, with the clock that it goes by.
     #[must_use]
-    pub fn new(store: Store, webhooks: Webhooks, monitoring: Monitoring, settings: Settings, clock: fn() -> i64) -> Self {
+    pub fn new(
+        store: Store,
+        webhooks: Webhooks,
+        monitoring: Monitoring,
+        settings: Settings,
+        clock: fn() -> i64,
+    ) -> Self {
         Self { store, webhooks, monitoring, settings, board: Board::default(), clock }
     }
 

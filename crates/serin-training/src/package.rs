@@ -108,7 +108,8 @@ fn monitor(inputs: &PackageInputs<'_>, forest: &Forest) -> MonitorProfile {
     let mut scores = vec![0.0; later.rows()];
     forest.margins_into(&later.features, &mut scores);
     forest.scores_from_margins(&mut scores);
-    let gain = |name: &String| inputs.fitted.importances.iter().find(|(of, _)| of == name).map_or(0.0, |(_, gain)| *gain);
+    let gain =
+        |name: &String| inputs.fitted.importances.iter().find(|(of, _)| of == name).map_or(0.0, |(_, gain)| *gain);
     let columns: Vec<Watched> = later
         .signature
         .columns

@@ -80,8 +80,10 @@ impl Adwin {
             let (Some(a), Some(b)) = (self.rows[row].pop_front(), self.rows[row].pop_front()) else { break };
             let size = (1u64 << row) as f64;
             let away = a.total / size - b.total / size;
-            let merged =
-                Bucket { total: a.total + b.total, spread: a.spread + b.spread + size * size * away * away / (2.0 * size) };
+            let merged = Bucket {
+                total: a.total + b.total,
+                spread: a.spread + b.spread + size * size * away * away / (2.0 * size),
+            };
             if self.rows.len() == row + 1 {
                 self.rows.push(VecDeque::new());
             }

@@ -147,8 +147,7 @@ pub fn conditions(report: &Report, share: f64) -> Vec<Condition> {
     let mut found: Vec<Condition> = report.drift.iter().map(|watch| of(Rule::Drift, watch)).collect();
     found.extend(report.quality.iter().map(|watch| of(Rule::DataQuality, watch)));
     found.push(of(Rule::AlertRate, &report.alert_rate));
-    let names: Vec<&str> =
-        report.drift.iter().filter(|watch| watch.alarm).map(|watch| watch.name.as_str()).collect();
+    let names: Vec<&str> = report.drift.iter().filter(|watch| watch.alarm).map(|watch| watch.name.as_str()).collect();
     found.push(Condition {
         rule: Rule::DriftedShare,
         subject: "model".to_owned(),
@@ -168,8 +167,7 @@ mod tests {
     use super::*;
 
     fn look(book: &mut AlertBook, wrong: Option<bool>) -> Option<bool> {
-        let condition =
-            Condition { rule: Rule::Drift, subject: "x".to_owned(), wrong, message: "x is odd".to_owned() };
+        let condition = Condition { rule: Rule::Drift, subject: "x".to_owned(), wrong, message: "x is odd".to_owned() };
         let changes = book.look(vec![condition], Hysteresis { begin: 2, end: 3 });
         assert!(changes.len() <= 1);
         changes.first().map(|change| change.began)
@@ -178,7 +176,21 @@ mod tests {
     #[test]
     fn an_alert_begins_and_ends_once() {
         let mut book = AlertBook::default();
-        let looks = [Some(true), Some(false), Some(true), None, Some(true), Some(true), Some(false), Some(false), Some(true), Some(false), Some(false), Some(false), Some(false)];
+        let looks = [
+            Some(true),
+            Some(false),
+            Some(true),
+            None,
+            Some(true),
+            Some(true),
+            Some(false),
+            Some(false),
+            Some(true),
+            Some(false),
+            Some(false),
+            Some(false),
+            Some(false),
+        ];
         let changes: Vec<(usize, bool)> =
             looks.iter().enumerate().filter_map(|(i, wrong)| Some((i, look(&mut book, *wrong)?))).collect();
         assert_eq!(changes, [(4, true), (11, false)]);

@@ -298,13 +298,18 @@ mod tests {
         let shares = counts(&edges, &reference).shares().expect("rows");
         let mean = wide(&reference).iter().sum::<f64>() / 20_000.0;
         let sd = (wide(&reference).iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 20_000.0).sqrt();
-        for (n, shift, scale) in [(20_000, 0.0, 1.0), (700, 0.0, 1.0), (5000, 0.3, 1.0), (5000, 0.0, 1.3), (5000, -9.0, 4.0), (1, 0.0, 1.0)] {
+        for (n, shift, scale) in
+            [(20_000, 0.0, 1.0), (700, 0.0, 1.0), (5000, 0.3, 1.0), (5000, 0.0, 1.3), (5000, -9.0, 4.0), (1, 0.0, 1.0)]
+        {
             let current = sample(n, shift, scale);
             let (low, high) = wasserstein(&edges, &shares, &counts(&edges, &current).shares().expect("rows"));
             let samples = Samples::numbers(wide(&reference), wide(&current), false).expect("rows");
             let exact = samples.score(Method::Wasserstein).expect("a score");
             let slack = 1e-6 + exact * 1e-6;
-            assert!(low / sd <= exact + slack && exact <= high / sd + slack, "{n} {shift} {scale}: {low} {exact} {high}");
+            assert!(
+                low / sd <= exact + slack && exact <= high / sd + slack,
+                "{n} {shift} {scale}: {low} {exact} {high}"
+            );
             assert!((high - low) / sd < 0.07, "{n} {shift} {scale}: {low} to {high}");
         }
     }

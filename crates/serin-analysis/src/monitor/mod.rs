@@ -1,7 +1,7 @@
 //! Watching live traffic without labels: what the training data looked like by hour of the day, what live hours look like,
 //! and which differences are too large for the days that were seen.
 //!
-//! Data flows [`profile`] (made at training, in the model package) and [`Pane`]s (an hour of traffic each, from any number
+//! Data flows [`MonitorProfile`] (made at training, in the model package) and [`Pane`]s (an hour of traffic each, from any number
 //! of data planes, added up) → [`report()`] → alarms. Times are epoch milliseconds UTC.
 
 mod adwin;

@@ -37,7 +37,8 @@ pub struct ColumnReference {
     pub deviation: f64,
     /// Rows by season.
     seasons: BTreeMap<u8, SparseCounts>,
-    /// Each day's distance from all other days; its noise is that of a day's rows.
+    /// Each day's distance from the other half of the reference, in time, so that what changes within weeks is in it; its
+    /// noise is that of a day's rows.
     pub days: Vec<f64>,
     /// Each day's share of missing values.
     pub missing_days: Vec<f64>,
@@ -169,30 +170,31 @@ impl ColumnReference {
             missing_days: Vec::new(),
         };
         let rows = |day: &BTreeMap<u8, Counts>| day.values().map(Counts::rows).sum::<u64>();
-        for day in days.values().filter(|day| rows(day) >= DAY_ROWS) {
+        let all: Vec<&BTreeMap<u8, Counts>> = days.values().collect();
+        let halves = all.split_at(all.len() / 2);
+        let sum = |half: &[&BTreeMap<u8, Counts>]| {
+            let mut sums: BTreeMap<u8, Counts> = BTreeMap::new();
+            for (season, counts) in half.iter().flat_map(|day| day.iter()) {
+                sums.entry(*season).or_insert_with(|| Counts::new(&made.edges)).merge(counts);
+            }
+            sums
+        };
+        let others = [sum(halves.1), sum(halves.0)];
+        for (number, day) in all.iter().enumerate().filter(|(_, day)| rows(day) >= DAY_ROWS) {
+            let others = &others[usize::from(number >= halves.0.len())];
             let missing = day.values().map(|counts| counts.missing).sum::<u64>();
             made.missing_days.push(missing as f64 / rows(day) as f64);
-            made.days.extend(made.distance_of_a_day(day, &seasons, &days));
+            made.days.extend(made.distance_of_a_day(day, others));
         }
         made.seasons = seasons.into_iter().map(|(season, counts)| (season, counts.sparse())).collect();
         made
     }
 
-    /// From the other days, hour by hour; none where they have no such hours.
-    fn distance_of_a_day(
-        &self,
-        day: &BTreeMap<u8, Counts>,
-        seasons: &BTreeMap<u8, Counts>,
-        days: &BTreeMap<i64, BTreeMap<u8, Counts>>,
-    ) -> Option<f64> {
+    /// From other days, hour by hour; none where they have no such hours.
+    fn distance_of_a_day(&self, day: &BTreeMap<u8, Counts>, others: &BTreeMap<u8, Counts>) -> Option<f64> {
         let (mut reference, mut current) = (Vec::new(), Counts::new(&self.edges));
         for (season, counts) in day {
-            // Subtracting would leave rounding in the sums.
-            let mut others = Counts::new(&self.edges);
-            let same = days.values().filter(|other| !std::ptr::eq(*other, day));
-            same.filter_map(|other| other.get(season)).for_each(|other| others.merge(other));
-            debug_assert!(seasons.contains_key(season));
-            if let Some(shares) = others.shares() {
+            if let Some(shares) = others.get(season).and_then(Counts::shares) {
                 reference.push((counts.present() as f64, shares));
                 current.merge(counts);
             }
@@ -216,8 +218,8 @@ impl ColumnReference {
         }
     }
 
-    /// The reference with the mix of hours of some rows (rows by season); all of it where none of those hours was seen.
-    /// Beside it the share of the rows whose hours were seen.
+    /// The reference with the mix of hours of some rows (rows by season), and the share of those rows whose hours it has.
+    /// All of it where it has no times.
     pub(super) fn matched(&self, mix: &[f64; SEASONS]) -> Option<(Shares, f64)> {
         let of = |season: u8| {
             let mut counts = Counts::new(&self.edges);
@@ -225,17 +227,21 @@ impl ColumnReference {
             counts.shares()
         };
         let all: f64 = mix.iter().sum();
-        let parts: Vec<(f64, Shares)> =
-            (0..SEASONS as u8).filter(|s| mix[usize::from(*s)] > 0.0).filter_map(|s| Some((mix[usize::from(s)], of(s)?))).collect();
+        let parts: Vec<(f64, Shares)> = (0..SEASONS as u8)
+            .filter(|s| mix[usize::from(*s)] > 0.0)
+            .filter_map(|s| Some((mix[usize::from(s)], of(s)?)))
+            .collect();
         let seen: f64 = parts.iter().map(|(weight, _)| weight).sum();
-        if seen >= all / 2.0
-            && let Some(shares) = Shares::mixed(&parts)
-        {
-            return Some((shares, seen / all));
+        if self.is_timed() {
+            return Some((Shares::mixed(&parts)?, seen / all));
         }
         let mut whole = Counts::new(&self.edges);
         self.seasons.values().for_each(|season| whole.merge_sparse(season));
-        Some((whole.shares()?, 0.0))
+        Some((whole.shares()?, 1.0))
+    }
+
+    fn is_timed(&self) -> bool {
+        !self.missing_days.is_empty()
     }
 
     /// Rows of the reference that are missing.

@@ -1,7 +1,8 @@
 //! Which differences between a window of live traffic and its reference are alarms.
 //!
 //! A threshold is what a day of the reference would exceed once in the stated time: the upper prediction limit of
-//! Student's t over the reference's own days (each day against all others, so that what days differ by is in it), and
+//! Student's t over the reference's own days (each day against the other half of the days, so that what days and weeks
+//! differ by is in it), and
 //! never below a floor that matters in practice. Hours of the window are matched with the same hours of the reference.
 
 use super::profile::{ColumnReference, Distance, MonitorProfile};
@@ -26,7 +27,7 @@ pub struct Budget {
 impl Default for Budget {
     /// One false alarm a quarter, in expectation at most.
     fn default() -> Self {
-        Self { days_between_alarms: 90.0, drift_floor: 0.1, missing_floor: 0.02, alert_factor: 1.5, min_rows: 1000 }
+        Self { days_between_alarms: 90.0, drift_floor: 0.1, missing_floor: 0.02, alert_factor: 2.0, min_rows: 2000 }
     }
 }
 
@@ -67,7 +68,7 @@ pub struct Report {
     pub window_ms: (i64, i64),
     /// Decisions.
     pub rows: u64,
-    /// Share of the rows in hours that the reference knows; 0 where seasons could not be matched.
+    /// Share of the rows in hours that the reference knows; 1 where it has no times.
     pub matched: f64,
     /// Distances of the columns and of the score.
     pub drift: Vec<Watch>,
@@ -111,7 +112,8 @@ pub fn report(profile: &MonitorProfile, panes: &[Pane], budget: &Budget) -> Opti
     drift.push(drift_of(&profile.score, &score, &mix, &limits, budget).0);
     quality.push(missing_of(&profile.score, &score, &limits, budget));
     let alerts: u64 = panes.iter().map(|pane| pane.alerts).sum();
-    let drifted = drift.iter().filter(|watch| watch.alarm).map(|watch| watch.importance).sum();
+    // From +0.0: the sum of nothing would be -0.0.
+    let drifted = drift.iter().filter(|watch| watch.alarm).fold(0.0, |sum, watch| sum + watch.importance);
     Some(Report {
         window_ms: (first, last + super::HOUR_MS),
         rows,
@@ -157,6 +159,11 @@ fn student_quantile(level: f64, dof: f64) -> f64 {
     high
 }
 
+/// The normal deviate that is exceeded with this probability.
+fn normal_quantile(level: f64) -> f64 {
+    student_quantile(level, 1e6)
+}
+
 fn drift_of(
     column: &ColumnReference,
     counts: &Counts,
@@ -180,7 +187,7 @@ fn drift_of(
         alarm: false,
         importance: column.importance,
     };
-    let (Some((reference, seen)), Some(current)) = (column.matched(mix), counts.shares()) else { return (watch, 1.0) };
+    let (Some((reference, seen)), Some(current)) = (column.matched(mix), counts.shares()) else { return (watch, 0.0) };
     let (low, high) = column.distance(&reference, &current);
     watch.value = low;
     // A smaller window is noisier than the days that were seen: E[W1] ≈ 1.43 sd / √n at most, E[JS] ≈ √((K - 1) / 8n).
@@ -189,12 +196,22 @@ fn drift_of(
         Distance::JensenShannon => ((categories.max(2) - 1) as f64 / 8.0 / rows).sqrt(),
     };
     if let Some((mean, margin)) = limits.above(&column.days) {
-        watch.threshold = watch.threshold.max(mean + margin);
+        // Days in a row are alike, so what they differ by may be too little. Where a distance is all chance, its mean tells
+        // its tail: of W1 that of the integral of a Brownian bridge (deviation 1/√12, mean distance √(2π)/8), of JS at most
+        // that of a normal deviate (1, √(2/π)).
+        let chance = normal_quantile(limits.level / 2.0)
+            * match column.distance {
+                Distance::Wasserstein => 0.9213,
+                Distance::JensenShannon => 1.2533,
+            };
+        watch.threshold = watch.threshold.max(mean + margin).max(chance * mean);
     }
     watch.threshold += (noise(n as f64) - noise(limits.day_rows.max(1.0))).max(0.0);
-    if n >= need {
-        watch.certainty =
-            if high - low <= 1e-9 * high { Certainty::Exact } else { Certainty::Certified(low, high) };
+    // Nights say nothing of days: most hours of the window must be known.
+    if seen < 0.5 {
+        watch.certainty = Certainty::Insufficient((n as f64 * seen) as u64, need.max(n / 2));
+    } else if n >= need {
+        watch.certainty = if high - low <= 1e-9 * high { Certainty::Exact } else { Certainty::Certified(low, high) };
         watch.alarm = low >= watch.threshold;
     }
     (watch, seen)
@@ -223,7 +240,7 @@ fn missing_of(column: &ColumnReference, counts: &Counts, limits: &Limits, budget
 fn alert_rate(profile: &MonitorProfile, alerts: u64, rows: u64, limits: &Limits, budget: &Budget) -> Watch {
     let before = profile.alert_rate;
     let rate = alerts as f64 / rows as f64;
-    let z = student_quantile(limits.level / 2.0, 1e6);
+    let z = normal_quantile(limits.level / 2.0);
     // Chance in this window, beside what days differ by (which has a day's chance in it).
     let chance = z * (before.max(1.0 / rows as f64) * (1.0 - before) / rows as f64).sqrt();
     let (mean, margin) = limits.above(&profile.alert_days).unwrap_or((before, 0.0));
@@ -273,7 +290,13 @@ mod tests {
         let (features, times, scores) = rows(0..24 * 14, 1.0);
         let columns = ["amount", "night"].map(|name| Watched { name: name.to_owned(), levels: None, gain: 1.0 });
         let times = if timed { &times[..] } else { &[] };
-        MonitorProfile::of(&ReferenceRows { columns: &columns, features: &features, times, scores: &scores, threshold: 0.45 })
+        MonitorProfile::of(&ReferenceRows {
+            columns: &columns,
+            features: &features,
+            times,
+            scores: &scores,
+            threshold: 0.45,
+        })
     }
 
     fn panes(profile: &MonitorProfile, hours: std::ops::Range<i64>, factor: f32) -> Vec<Pane> {
@@ -295,13 +318,14 @@ mod tests {
 
     #[test]
     fn the_same_hours_are_compared() {
-        let profile = MonitorProfile::from_bytes(&serde_json::to_vec(&profile(true)).expect("JSON")).expect("a profile");
+        let profile =
+            MonitorProfile::from_bytes(&serde_json::to_vec(&profile(true)).expect("JSON")).expect("a profile");
         // A whole day, and a night alone: amounts, flags and scores are of the night.
         for hours in [24 * 20..24 * 21, 24 * 20..24 * 20 + 12, 24 * 22 + 6..24 * 22 + 20] {
             let found = report(&profile, &panes(&profile, hours.clone(), 1.0), &Budget::default()).expect("rows");
             let distances: Vec<&Watch> = found.drift.iter().collect();
             assert!(distances.iter().all(|watch| !watch.alarm), "{hours:?}: {distances:?}");
-            assert_eq!(found.matched, 1.0);
+            assert!((found.matched - 1.0).abs() < 1e-12);
         }
         let found = report(&profile, &panes(&profile, 24 * 20..24 * 21, 1.4), &Budget::default()).expect("rows");
         assert_eq!(alarms(&found), ["amount"]);
@@ -321,8 +345,8 @@ mod tests {
         one.add(&profile, &[f32::NAN, 1e30], f32::NAN, true);
         let found = report(&profile, &[one], &Budget::default()).expect("a row");
         assert!(alarms(&found).is_empty());
-        assert_eq!(found.drift[1].certainty, Certainty::Insufficient(1, 1000));
-        assert_eq!(found.drift[0].certainty, Certainty::Insufficient(0, 1000));
+        assert_eq!(found.drift[1].certainty, Certainty::Insufficient(1, 2000));
+        assert_eq!(found.drift[0].certainty, Certainty::Insufficient(0, 2000));
     }
 
     #[test]
@@ -350,7 +374,9 @@ mod tests {
         for plane in 0..3 {
             for (part, from) in parts.iter_mut().zip(whole.iter().map(|pane| pane.from_ms)) {
                 let mut own = Pane::new(&profile, from);
-                for (i, at) in times.iter().enumerate().filter(|(i, at)| i % 3 == plane && (from..from + HOUR).contains(*at)) {
+                for (i, at) in
+                    times.iter().enumerate().filter(|(i, at)| i % 3 == plane && (from..from + HOUR).contains(*at))
+                {
                     own.add(&profile, &features[2 * i..2 * i + 2], scores[i], scores[i] >= 0.45);
                     debug_assert!(*at >= from);
                 }

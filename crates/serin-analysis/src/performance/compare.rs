@@ -272,7 +272,7 @@ mod tests {
                 let fraud = unit() < 0.02;
                 let scores = [1.0, skill].map(|skill| {
                     let lift = if fraud { 0.5 * skill * unit() } else { 0.0 };
-                    (unit() * 0.6 + lift).min(0.999).max(0.001)
+                    (unit() * 0.6 + lift).clamp(0.001, 0.999)
                 });
                 Paired { fraud, amount: 50.0, scores, alerts: scores.map(|score| score >= 0.6) }
             })

@@ -114,7 +114,10 @@ pub(crate) async fn retrainings(State(state): State<ControlPlane>, fields: Field
 }
 
 const GAUGES: [(&str, &str); 9] = [
-    ("serin_drift_score", "Distance of the live window from the reference, by column; the lower bound where it is not exact."),
+    (
+        "serin_drift_score",
+        "Distance of the live window from the reference, by column; the lower bound where it is not exact.",
+    ),
     ("serin_drift_threshold", "Distance from which a column is drifted."),
     ("serin_drift_alarm", "1 for a column that is drifted."),
     ("serin_missing_share", "Share of missing values, or of unknown categories, in the live window."),

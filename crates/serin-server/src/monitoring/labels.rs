@@ -44,7 +44,8 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let body = body.map_err(|error| ApiError::invalid(format!("the labels cannot be read: {error}; at most 64 MiB")))?;
+    let body =
+        body.map_err(|error| ApiError::invalid(format!("the labels cannot be read: {error}; at most 64 MiB")))?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let labels = match kind.split(';').next().unwrap_or_default().trim() {
         "application/json" | "" => labels_of_json(&body),
@@ -56,7 +57,9 @@ pub(crate) async fn create(
             }
             None => Err("this server was built without Parquet: send CSV".to_owned()),
         },
-        other => Err(format!("labels come as application/json, text/csv or application/vnd.apache.parquet, not {other}")),
+        other => {
+            Err(format!("labels come as application/json, text/csv or application/vnd.apache.parquet, not {other}"))
+        }
     };
     let stored = state.store.put_labels(labels.map_err(ApiError::invalid)?, state.now_ms()).await?;
     Ok(Json(json!({ "new": stored.new, "known": stored.known })))

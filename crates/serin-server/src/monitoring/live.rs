@@ -134,7 +134,10 @@ impl LiveMonitor {
     pub(crate) fn streams(&self) -> Vec<(String, u64, [u64; 2])> {
         let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        streams.iter().map(|(name, s)| (name.clone(), read(&s.rows), [read(&s.changes[0]), read(&s.changes[1])])).collect()
+        streams
+            .iter()
+            .map(|(name, s)| (name.clone(), read(&s.rows), [read(&s.changes[0]), read(&s.changes[1])]))
+            .collect()
     }
 
     fn stream(&self, name: &str) -> Arc<Stream> {

@@ -11,14 +11,14 @@ mod triggers;
 pub(crate) mod watch;
 
 use crate::routes::ControlPlane;
-use watch::Watch;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use serin_store::NewLabel;
 use serin_analysis::monitor::MonitorProfile;
+use serin_store::NewLabel;
 use std::path::PathBuf;
 use std::sync::Arc;
+use watch::Watch;
 
 pub use drift::drift_json;
 pub use handlers::panes_json;

@@ -192,7 +192,10 @@ pub(crate) async fn performance(
         ));
     };
     if !folder.is_dir() {
-        let message = format!("there is no decision log at {}: name the folder that the scoring server writes with --decision-log", folder.display());
+        let message = format!(
+            "there is no decision log at {}: name the folder that the scoring server writes with --decision-log",
+            folder.display()
+        );
         return Err(PerformanceError::Asked(message));
     }
     let as_of_ms = query.as_of_ms.unwrap_or(i64::MAX);
@@ -264,9 +267,9 @@ fn count(
     for row in rows {
         groups.entry(row.group).or_default().push(row.scored);
     }
-    let measured = groups.into_iter().map(|(group, rows)| {
-        (group, measure(&rows, query.maturity, as_of_ms, query.review_cost, query.cards))
-    });
+    let measured = groups
+        .into_iter()
+        .map(|(group, rows)| (group, measure(&rows, query.maturity, as_of_ms, query.review_cost, query.cards)));
     Ok(measured.collect())
 }
 
@@ -315,7 +318,10 @@ fn row(
 
 /// FNV-1a; 0 stays for "none".
 fn card(entity: &str) -> u64 {
-    entity.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)).max(1)
+    entity
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+        .max(1)
 }
 
 fn name_segments(rows: &mut [Row], column: &str, signatures: &HashMap<[u8; 32], Signature>) {

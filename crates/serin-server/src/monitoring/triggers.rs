@@ -33,9 +33,8 @@ pub(crate) fn due(settings: &RetrainingSettings, signals: Signals<'_>) -> Option
     let Signals { now_ms, before, .. } = signals;
     let last = before.first();
     let runs = last.is_some_and(|last| last.ended_at_ms.is_none() && now_ms - last.started_at_ms < LOST_MS);
-    let cooling = last.is_some_and(|last| {
-        now_ms - last.started_at_ms < (settings.cool_down_days.max(0.0) * DAY_MS as f64) as i64
-    });
+    let cooling = last
+        .is_some_and(|last| now_ms - last.started_at_ms < (settings.cool_down_days.max(0.0) * DAY_MS as f64) as i64);
     let week = before.iter().filter(|one| now_ms - one.started_at_ms < 7 * DAY_MS).count();
     if !settings.enabled || runs || cooling || week >= settings.most_a_week {
         return None;

@@ -5,7 +5,9 @@ use super::performance::{GroupBy, PerformanceQuery, performance};
 use super::settings::{Clock, Settings};
 use super::triggers::{Signals, due};
 use super::{Monitoring, drift};
-use serin_analysis::monitor::{AlertBook, Change, Condition, HOUR_MS, MonitorProfile, Pane, Report, Rule, conditions, report};
+use serin_analysis::monitor::{
+    AlertBook, Change, Condition, HOUR_MS, MonitorProfile, Pane, Report, Rule, conditions, report,
+};
 use serin_analysis::performance::Performance;
 use serin_scoring::Manifest;
 use serin_store::{Alert, ModelUri, Store, StoreError};
@@ -72,6 +74,7 @@ struct Model {
     /// Every hour before it was looked at.
     looked_until_ms: i64,
     since_ms: i64,
+    reasons: Reasons,
     retraining: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -86,7 +89,12 @@ pub(crate) struct Watch {
 }
 
 /// Package folder of a version.
-pub(super) async fn package(store: &Store, monitoring: &Monitoring, name: &str, version: &str) -> Result<PathBuf, StoreError> {
+pub(super) async fn package(
+    store: &Store,
+    monitoring: &Monitoring,
+    name: &str,
+    version: &str,
+) -> Result<PathBuf, StoreError> {
     let version = version.parse().map_err(|_| StoreError::Invalid(format!("{version:?} is no version")))?;
     Ok(store.resolve(&ModelUri::Version(name.to_owned(), version), &monitoring.cache).await?.path)
 }
@@ -157,8 +165,15 @@ impl Watch {
             let on = self.store.alerts_on(name).await?;
             let rule = |alert: &Alert| Rule::ALL.into_iter().find(|rule| rule.name() == alert.rule);
             let book = AlertBook::with(on.iter().filter_map(|alert| Some((rule(alert)?, alert.subject.clone()))));
+            let reasons = Reasons {
+                drift: on
+                    .iter()
+                    .find(|alert| ["drifted-share", "alert-rate"].contains(&alert.rule.as_str()))
+                    .map(|alert| alert.message.clone()),
+                performance: on.iter().find(|alert| alert.rule == "performance").map(|alert| alert.message.clone()),
+            };
             let first = until_ms - HOUR_MS;
-            let model = Model { book, looked_until_ms: first, since_ms: until_ms, retraining: None };
+            let model = Model { book, looked_until_ms: first, since_ms: until_ms, reasons, retraining: None };
             models.insert(name.to_owned(), model);
         }
         let Some(model) = models.get_mut(name) else { return Ok(()) };
@@ -198,11 +213,11 @@ impl Watch {
             let before = end_ms - settings.keep_days.max(2) * DAY_MS;
             self.store.remove_panes(name, before).await?;
         }
-        let reasons = Reasons::of(&all);
+        model.reasons.renew(&all);
         for change in model.book.look(all, self.settings.alerts.hysteresis()) {
             self.tell(name, &change, end_ms).await?;
         }
-        self.retrain(model, name, end_ms, &reasons).await
+        self.retrain(model, name, end_ms).await
     }
 
     /// Matured figures of the last days against those at training.
@@ -260,7 +275,7 @@ impl Watch {
         Ok(())
     }
 
-    async fn retrain(&self, model: &mut Model, name: &str, now_ms: i64, reasons: &Reasons) -> Result<(), StoreError> {
+    async fn retrain(&self, model: &mut Model, name: &str, now_ms: i64) -> Result<(), StoreError> {
         let Some(launcher) = self.launcher.as_ref().filter(|_| self.settings.retraining.enabled) else { return Ok(()) };
         if model.retraining.as_ref().is_some_and(|task| !task.is_finished()) {
             return Ok(());
@@ -277,8 +292,8 @@ impl Watch {
         let signals = Signals {
             now_ms,
             watching_since_ms: model.since_ms,
-            drift: reasons.drift.as_deref().filter(|_| sustained),
-            performance: reasons.performance.as_deref().or(Some("matured figures are worse than at training")).filter(|_| on(Rule::Performance)),
+            drift: model.reasons.drift.as_deref().filter(|_| sustained),
+            performance: model.reasons.performance.as_deref().filter(|_| on(Rule::Performance)),
             new_labels,
             before: &before,
         };
@@ -295,19 +310,21 @@ impl Watch {
     }
 }
 
-/// Why a retraining would be wanted, in a sentence.
+/// Why a retraining would be wanted, in a sentence: as it was last seen.
+#[derive(Default)]
 struct Reasons {
     drift: Option<String>,
     performance: Option<String>,
 }
 
 impl Reasons {
-    fn of(conditions: &[Condition]) -> Self {
+    fn renew(&mut self, conditions: &[Condition]) {
         let first = |rules: &[Rule]| {
             let wrong = |found: &&Condition| rules.contains(&found.rule) && found.wrong == Some(true);
             conditions.iter().find(wrong).map(|found| found.message.clone())
         };
-        Self { drift: first(&[Rule::DriftedShare, Rule::AlertRate]), performance: first(&[Rule::Performance]) }
+        self.drift = first(&[Rule::DriftedShare, Rule::AlertRate]).or(self.drift.take());
+        self.performance = first(&[Rule::Performance]).or(self.performance.take());
     }
 }
 
@@ -346,13 +363,21 @@ impl Latest {
         };
         if let Some(report) = &self.report {
             for watch in &report.drift {
-                let of = [("column", watch.name.as_str()), ("measure", watch.measure), ("certainty", drift::certainty_word(watch))];
+                let of = [
+                    ("column", watch.name.as_str()),
+                    ("measure", watch.measure),
+                    ("certainty", drift::certainty_word(watch)),
+                ];
                 out.push(("serin_drift_score", labels(&of), watch.value));
                 out.push(("serin_drift_threshold", labels(&of[..2]), watch.threshold));
                 out.push(("serin_drift_alarm", labels(&of[..2]), f64::from(u8::from(watch.alarm))));
             }
             for watch in &report.quality {
-                out.push(("serin_missing_share", labels(&[("column", &watch.name), ("measure", watch.measure)]), watch.value));
+                out.push((
+                    "serin_missing_share",
+                    labels(&[("column", &watch.name), ("measure", watch.measure)]),
+                    watch.value,
+                ));
             }
             out.push(("serin_alert_rate", labels(&[]), report.alert_rate.value));
             out.push(("serin_drifted_importance", labels(&[]), report.drifted_importance));

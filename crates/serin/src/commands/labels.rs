@@ -47,7 +47,8 @@ fn text(values: &Values, row: usize) -> Option<String> {
 }
 
 fn read(args: &ImportLabels) -> anyhow::Result<Vec<NewLabel>> {
-    let theirs: HashMap<&str, &str> = args.column.iter().map(|(ours, theirs)| (ours.as_str(), theirs.as_str())).collect();
+    let theirs: HashMap<&str, &str> =
+        args.column.iter().map(|(ours, theirs)| (ours.as_str(), theirs.as_str())).collect();
     if let Some(unknown) = theirs.keys().find(|ours| !NAMES.contains(ours)) {
         bail!("--column {unknown}=…: the columns of labels are {}", NAMES.join(", "));
     }

@@ -7,7 +7,7 @@ use crate::registry::Registry;
 use anyhow::{Context, bail};
 use serde_json::json;
 use serin_analysis::monitor::{
-    AlertBook, Budget, Hysteresis, MonitorProfile, Pane, Report, SHARE, HOUR_MS, conditions, report,
+    AlertBook, Budget, HOUR_MS, Hysteresis, MonitorProfile, Pane, Report, SHARE, conditions, report,
 };
 use serin_server::LiveModel;
 use serin_store::ModelUri;
@@ -84,6 +84,9 @@ fn print(found: &Report) {
         ));
     }
     for watch in found.quality.iter().filter(|watch| watch.alarm) {
-        say(format_args!("  {:<36} {:<14} {:>9.4}  alarm from {:>8.4}", watch.name, watch.measure, watch.value, watch.threshold));
+        say(format_args!(
+            "  {:<36} {:<14} {:>9.4}  alarm from {:>8.4}",
+            watch.name, watch.measure, watch.value, watch.threshold
+        ));
     }
 }

@@ -41,7 +41,12 @@ pub(crate) async fn run(args: &Performance) -> anyhow::Result<()> {
 fn print(group: &Value, found: &Value) {
     let name = group["group"].as_str().unwrap_or_default();
     let percent = |value: &Value| format!("{:.1} %", value.as_f64().unwrap_or(0.0) * 100.0);
-    say(format_args!("{}{}{}", found["name"].as_str().unwrap_or_default(), if name.is_empty() { "" } else { ", " }, name));
+    say(format_args!(
+        "{}{}{}",
+        found["name"].as_str().unwrap_or_default(),
+        if name.is_empty() { "" } else { ", " },
+        name
+    ));
     say(format_args!(
         "  {} decisions, {} alerts; {} are {} days old, {} of them labelled ({} of all), {} frauds",
         group["decisions"],

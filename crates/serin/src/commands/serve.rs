@@ -9,8 +9,8 @@ use crate::registry::Registry;
 use anyhow::Context;
 use serin_scoring::Rules;
 use serin_server::{
-    ApiKeys, Connections, DataPlane, DecisionKeeping, FallbackPolicy, Limits, LiveModel, LiveMonitor, LoadError, ModelSlot, Models,
-    Release, Releasing, Shadow, Step, Tls, WhenFull, Workers,
+    ApiKeys, Connections, DataPlane, DecisionKeeping, FallbackPolicy, Limits, LiveModel, LiveMonitor, LoadError,
+    ModelSlot, Models, Release, Releasing, Shadow, Step, Tls, WhenFull, Workers,
 };
 use serin_store::{DecisionLog, LogLimits, ModelUri, ResolvedModel};
 use std::net::SocketAddr;

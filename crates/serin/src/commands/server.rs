@@ -5,7 +5,9 @@ use super::say;
 use crate::cli::{Backend, Server};
 use crate::registry::s3_settings;
 use anyhow::Context;
-use serin_server::{Allowed, ControlPlane, Launcher, Monitoring, Policy, Settings, Watching, WebhookPolicy, Webhooks, control_plane};
+use serin_server::{
+    Allowed, ControlPlane, Launcher, Monitoring, Policy, Settings, Watching, WebhookPolicy, Webhooks, control_plane,
+};
 use serin_store::{Artifacts, DatabaseUri, Store};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

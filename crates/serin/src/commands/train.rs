@@ -95,11 +95,11 @@ pub(crate) fn read_with_progress(data: &str, roles: &Roles) -> anyhow::Result<Da
 }
 
 pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
-    train_into(args, &Registry::open(&args.state).await?).await
+    train_into(args, &Registry::open(&args.state).await?, None).await
 }
 
-/// Trains into a registry that is open.
-pub(crate) async fn train_into(args: &Train, registry: &Registry) -> anyhow::Result<Outcome> {
+/// Trains into a registry that is open. `newer` are rows that the file has not: live traffic is compared with them, too.
+pub(crate) async fn train_into(args: &Train, registry: &Registry, newer: Option<&Dataset>) -> anyhow::Result<Outcome> {
     let stage: Option<Stage> = args.stage.as_deref().map(str::parse).transpose().map_err(anyhow::Error::msg)?;
     let start = Instant::now();
     let dataset = read_with_progress(&args.columns.data, &roles(&args.columns))?;
@@ -110,6 +110,13 @@ pub(crate) async fn train_into(args: &Train, registry: &Registry) -> anyhow::Res
     let (split, later) = split(args, &dataset)?;
     let (train, test) = (dataset.take(&split.train), dataset.take(&split.test));
     let later = dataset.take(&later);
+    let later = match newer.filter(|newer| newer.signature.columns.len() == later.width()) {
+        Some(newer) => {
+            let newer = Dataset { signature: later.signature.clone(), ..newer.clone() };
+            later.and(&newer)
+        }
+        None => later,
+    };
     drop(dataset);
 
     let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());

@@ -1,10 +1,10 @@
 //! Labels and performance, where they are kept.
 
 use super::Registry;
-#[cfg(feature = "train")]
-use serde_json::json;
 #[cfg(feature = "server")]
 use serde_json::Value;
+#[cfg(feature = "train")]
+use serde_json::json;
 #[cfg(feature = "server")]
 use serin_server::{Monitoring, performance_report};
 use serin_store::StoredPane;
@@ -19,9 +19,7 @@ impl Registry {
         match self {
             #[cfg(feature = "server")]
             Self::Embedded { store, .. } => Ok(store.put_panes(panes).await?),
-            Self::Remote { server, .. } => {
-                server.post_own("panes", &serin_server::panes_json(&panes)).await.map(drop)
-            }
+            Self::Remote { server, .. } => server.post_own("panes", &serin_server::panes_json(&panes)).await.map(drop),
         }
     }
 
@@ -42,7 +40,11 @@ impl Registry {
 
     /// Everything said of a transaction or decision, and what counts.
     #[cfg(feature = "train")]
-    pub(crate) async fn label_history(&self, transaction: Option<&str>, decision: Option<&str>) -> anyhow::Result<Value> {
+    pub(crate) async fn label_history(
+        &self,
+        transaction: Option<&str>,
+        decision: Option<&str>,
+    ) -> anyhow::Result<Value> {
         let query: Vec<(&str, String)> = [("transaction_id", transaction), ("decision_id", decision)]
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?.to_owned())))
@@ -62,7 +64,11 @@ impl Registry {
         match self {
             #[cfg(feature = "server")]
             Self::Embedded { store, cache } => {
-                anyhow::ensure!(log.is_dir(), "there is no decision log at {}: name its folder with --decision-log", log.display());
+                anyhow::ensure!(
+                    log.is_dir(),
+                    "there is no decision log at {}: name its folder with --decision-log",
+                    log.display()
+                );
                 let monitoring =
                     Monitoring { decisions: Some(log.to_owned()), cache: cache.clone(), ..Monitoring::default() };
                 let now_ms = crate::commands::now_ms();

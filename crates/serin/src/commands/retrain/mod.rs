@@ -37,11 +37,9 @@ pub(crate) async fn run(args: &Retrain) -> anyhow::Result<()> {
     let as_of_ms = match args.as_of.as_deref() {
         None => now_ms(),
         Some("newest") => rows::newest(args)?,
-        Some(text) => text
-            .parse()
-            .or_else(|_| super::super::cli::moment(text))
-            .map_err(anyhow::Error::msg)
-            .context("--as-of")?,
+        Some(text) => {
+            text.parse().or_else(|_| super::super::cli::moment(text)).map_err(anyhow::Error::msg).context("--as-of")?
+        }
     };
     let id = store.begin_retraining(&args.model, &args.cause, &args.reason, as_of_ms).await?;
     let result = retrain(args, &store, &registry, as_of_ms).await;
@@ -67,11 +65,16 @@ fn show(args: &Retrain, word: &str, outcome: &Outcome) {
                 "recall": figures(&found.recall), "cost": figures(&found.cost), "log_loss": figures(&found.log_loss),
             })
         });
-        say(json!({ "outcome": word, "version": outcome.version, "verdict": outcome.verdict, "comparison": comparison }));
+        say(
+            json!({ "outcome": word, "version": outcome.version, "verdict": outcome.verdict, "comparison": comparison }),
+        );
         return;
     }
     if let Some(found) = &outcome.comparison {
-        say(format_args!("on {} matured transactions that neither was trained on, {} frauds:", found.rows, found.frauds));
+        say(format_args!(
+            "on {} matured transactions that neither was trained on, {} frauds:",
+            found.rows, found.frauds
+        ));
         say(format_args!("  {:<20}{:>12}{:>12}   gain, 95 % interval", "", "champion", "challenger"));
         for (name, figure) in [
             ("average precision", &found.average_precision),
@@ -99,8 +102,7 @@ async fn retrain(args: &Retrain, store: &Store, registry: &Registry, as_of_ms: i
     };
     let champion = registry.resolve(&champion_uri).await.with_context(|| format!("the champion {champion_uri}"))?;
     let rows = rows::gather(args, store, registry, &champion, as_of_ms).await?;
-    let discarded =
-        |verdict: String| Ok(Outcome { accepted: false, version: None, verdict, comparison: None });
+    let discarded = |verdict: String| Ok(Outcome { accepted: false, version: None, verdict, comparison: None });
     if let Some(reason) = rows.too_little(args) {
         return discarded(reason);
     }
@@ -109,7 +111,7 @@ async fn retrain(args: &Retrain, store: &Store, registry: &Registry, as_of_ms: i
     std::fs::create_dir_all(&folder)?;
     let file = folder.join(format!("{}-{as_of_ms}.parquet", args.model.replace(['/', '\\', ':'], "_")));
     write_dataset(&training, &file)?;
-    let result = train_on(args, registry, &champion, &training, &file).await;
+    let result = train_on(args, registry, &champion, [&training, &judged], &file).await;
     // It holds transactions: no longer than they are needed.
     let _ = std::fs::remove_file(&file);
     let version = result?;
@@ -135,14 +137,13 @@ async fn train_on(
     args: &Retrain,
     registry: &Registry,
     champion: &ResolvedModel,
-    training: &Dataset,
+    [training, judged]: [&Dataset; 2],
     file: &Path,
 ) -> anyhow::Result<i64> {
     let [label, time, entity, amount] = ROLE_COLUMNS;
     let features: Vec<&str> = training.signature.columns.iter().map(|column| column.name.as_str()).collect();
-    let mut line: Vec<String> = ["serin", "train", &file.display().to_string(), "--label", label, "--time", time]
-        .map(str::to_owned)
-        .to_vec();
+    let mut line: Vec<String> =
+        ["serin", "train", &file.display().to_string(), "--label", label, "--time", time].map(str::to_owned).to_vec();
     let mut option = |name: &str, value: &str| line.extend([name.to_owned(), value.to_owned()]);
     if !training.entities.is_empty() {
         option("--entity", entity);
@@ -157,14 +158,17 @@ async fn train_on(
     for (name, value) in [("serin.cause", &args.cause), ("serin.reason", &args.reason)] {
         option("--tag", &format!("{name}={value}"));
     }
+    // The log holds what comes, known cards and all.
+    line.push("--keep-known-cards".to_owned());
     let own = |name: &str| args.training.iter().any(|given| given == name || given.starts_with(&format!("{name}=")));
     if !["--threshold", "--alert-rate", "--review-capacity", "--cost"].into_iter().any(own) {
         line.extend(rule_of(&champion.path));
     }
     line.extend(args.training.iter().cloned());
-    let parsed = Cli::try_parse_from(&line).map_err(|error| anyhow::anyhow!("{error}")).context("options of training")?;
+    let parsed =
+        Cli::try_parse_from(&line).map_err(|error| anyhow::anyhow!("{error}")).context("options of training")?;
     let Command::Train(options) = parsed.command else { unreachable!("the command is named") };
-    let outcome = train::train_into(&options, registry).await?;
+    let outcome = train::train_into(&options, registry, Some(judged)).await?;
     outcome.version.context("nothing was registered: take --no-register away")
 }
 
@@ -197,7 +201,10 @@ fn judge(
     let mut sides = Vec::new();
     for resolved in [champion, challenger] {
         let package = LiveModel::load(resolved, now_ms())?.package;
-        let places = package.signature.positions_in(&rows.signature).map_err(|column| anyhow::anyhow!("the rows have no column {column:?}"))?;
+        let places = package
+            .signature
+            .positions_in(&rows.signature)
+            .map_err(|column| anyhow::anyhow!("the rows have no column {column:?}"))?;
         let mut features = Vec::with_capacity(rows.rows() * places.len());
         for row in rows.features.chunks_exact(rows.width()) {
             features.extend(places.iter().map(|place| row[*place]));

@@ -51,7 +51,10 @@ fn log_of(args: &Retrain) -> anyhow::Result<DecisionFiles> {
     let own = || args.backend.state.join(crate::commands::serve::DECISIONS);
     let folder = args.decision_log.clone().unwrap_or_else(own);
     if !folder.is_dir() {
-        bail!("there is no decision log at {}: name its folder with --decision-log, or a file with --data", folder.display());
+        bail!(
+            "there is no decision log at {}: name its folder with --decision-log, or a file with --data",
+            folder.display()
+        );
     }
     Ok(DecisionFiles::of(&folder))
 }
@@ -141,9 +144,10 @@ async fn of_log(
             places.insert(model.sha256, found);
         }
     }
-    let amount = args.amount.as_ref().map(|name| {
-        signature.position(name).with_context(|| format!("--amount {name}: the model has no such column"))
-    });
+    let amount = args
+        .amount
+        .as_ref()
+        .map(|name| signature.position(name).with_context(|| format!("--amount {name}: the model has no such column")));
     let amount = amount.transpose()?;
     let mut rows = Dataset {
         signature: signature.clone(),

@@ -123,7 +123,7 @@ def test_biased_or_few_labels_teach_nothing(tmp_path):
         both = [one["outcome"] for one in loop.retrainings()]
         assert both == ["discarded", "discarded"]
         # Nothing moved.
-        assert call(f"{loop.control}/api/2.0/mlflow/registered-models/alias?name=fraud_detection&alias=challenger")[0] == 404
+        assert call(f"{loop.control}/api/2.0/mlflow/registered-models/alias?name=fraud_detection&alias=challenger")[0] == 400
         live = call(f"{loop.control}/api/2.0/mlflow/registered-models/alias?name=fraud_detection&alias=champion")[1]
         assert live["model_version"]["version"] == "1"
         version = call(f"{loop.control}/api/2.0/mlflow/model-versions/get?name=fraud_detection&version=2")[1]["model_version"]

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use serin_store::{
-    Artifacts, Batch, Change, LifecycleStage, Metric, ModelUri, NewModelVersion, NewRun, RunSearch, RunStatus, Search,
-    Stage, Store, StoreError, Tag,
+    Alert, Artifacts, Batch, Change, LabelSource, LabelSubject, LifecycleStage, Metric, ModelUri, NewLabel,
+    NewModelVersion, NewRun, RunSearch, RunStatus, Search, Stage, Store, StoreError, StoredPane, Tag,
 };
 use serin_testkit::Postgres;
 use std::sync::{Arc, OnceLock, Weak};
@@ -350,5 +350,76 @@ async fn a_deleted_experiment_takes_its_runs_along_and_brings_them_back() {
         assert!(store.set_experiment_lifecycle(id, LifecycleStage::Deleted, 2).await.is_err());
         store.set_experiment_lifecycle(id, LifecycleStage::Active, 3).await.unwrap();
         assert_eq!(store.run_info(&run).await.unwrap().lifecycle_stage, LifecycleStage::Active);
+    }
+}
+
+#[tokio::test]
+async fn a_panes_later_word_replaces_its_earlier_one_and_a_late_one_changes_nothing() {
+    for place in places().await {
+        let store = &place.store;
+        let pane = |id: &str, sequence, body: &str| StoredPane {
+            id: id.into(),
+            model: "m".into(),
+            version: "1".into(),
+            from_ms: 3_600_000,
+            sequence,
+            body: body.into(),
+        };
+        store.put_panes(vec![pane("a/1", 2, "second"), pane("b/1", 1, "other")]).await.unwrap();
+        store.put_panes(vec![pane("a/1", 1, "late"), pane("a/1", 2, "again")]).await.unwrap();
+        store.put_panes(vec![pane("b/1", 3, "third")]).await.unwrap();
+        let found = store.panes("m", 0, 3_600_001).await.unwrap();
+        let bodies: Vec<&str> = found.iter().map(|pane| pane.body.as_str()).collect();
+        assert_eq!(bodies, ["second", "third"]);
+        assert_eq!(store.watched_models().await.unwrap(), [("m".to_owned(), 3_600_000)]);
+        store.remove_panes("m", 3_600_001).await.unwrap();
+        assert!(store.panes("m", 0, i64::MAX).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn alerts_and_retrainings_keep_their_history() {
+    for place in places().await {
+        let store = &place.store;
+        let alert = |subject: &str, fired_at_ms| Alert {
+            id: String::new(),
+            model: "m".into(),
+            rule: "drift".into(),
+            subject: subject.into(),
+            severity: "warning".into(),
+            fired_at_ms,
+            resolved_at_ms: None,
+            message: "it drifted".into(),
+        };
+        store.begin_alert(alert("x", 10)).await.unwrap();
+        store.begin_alert(alert("y", 20)).await.unwrap();
+        store.end_alert("m", "drift", "x", 30).await.unwrap();
+        let on: Vec<String> = store.alerts_on("m").await.unwrap().into_iter().map(|alert| alert.subject).collect();
+        assert_eq!(on, ["y"]);
+        for name in ["m", ""] {
+            let all = store.alerts(name, 10, 0).await.unwrap();
+            assert_eq!(all.iter().map(|alert| alert.resolved_at_ms).collect::<Vec<_>>(), [None, Some(30)]);
+        }
+        assert!(store.alerts("other", 10, 0).await.unwrap().is_empty());
+
+        let id = store.begin_retraining("m", "drift", "x drifted", 40).await.unwrap();
+        assert_eq!(store.retrainings("m", 10).await.unwrap()[0].ended_at_ms, None);
+        store.end_retraining(&id, "discarded", Some(3), "no proof", 50).await.unwrap();
+        let [ended] = &store.retrainings("m", 10).await.unwrap()[..] else { panic!("one retraining") };
+        assert_eq!(
+            (ended.outcome.as_deref(), ended.version, ended.ended_at_ms),
+            (Some("discarded"), Some(3), Some(50))
+        );
+        let label = NewLabel {
+            subject: LabelSubject::Transaction("t".into()),
+            fraud: true,
+            source: LabelSource::Chargeback,
+            occurred_at_ms: None,
+            known_at_ms: Some(45),
+            amount: None,
+        };
+        store.put_labels(vec![label], 46).await.unwrap();
+        assert_eq!(store.labels_known_since(45, 45).await.unwrap(), 1);
+        assert_eq!(store.labels_known_since(46, 99).await.unwrap(), 0);
     }
 }

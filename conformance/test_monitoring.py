@@ -42,7 +42,7 @@ def milliseconds(times):
     return (times - pd.Timestamp("1970-01-01")) // pd.Timedelta(milliseconds=1)
 
 
-def decide(port, frame, features, batch=2000):
+def decide(port, frame, features, batch=2000, prefix="tx-"):
     """Sends payments in their order, with their times; the actions."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     times, actions = milliseconds(frame.TX_DATETIME).tolist(), []
@@ -51,7 +51,7 @@ def decide(port, frame, features, batch=2000):
     for start in range(0, len(rows), batch):
         part = range(start, min(start + batch, len(rows)))
         transactions = [
-            {"transaction_id": f"tx-{ids[i]}", "entity": str(cards[i]), "timestamp": times[i], "features": {name: None if value != value else value for name, value in rows[i].items()}}
+            {"transaction_id": f"{prefix}{ids[i]}", "entity": str(cards[i]), "timestamp": times[i], "features": {name: None if value != value else value for name, value in rows[i].items()}}
             for i in part
         ]
         connection.request("POST", "/v1/decisions", json.dumps({"transactions": transactions}), {"Content-Type": "application/json"})

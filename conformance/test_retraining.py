@@ -70,8 +70,9 @@ def test_a_new_fraud_is_learnt_and_released(tmp_path):
             loop.caught_up()
             timeline = list(reversed(loop.retrainings()))
             if promoted is None and any(one["outcome"] == "accepted" for one in timeline):
-                for _ in range(100):
-                    decide(loop.port, loop.between(day, day + 1), loop.features, batch=250)
+                for turn in range(100):
+                    # Ids of their own: a repeated one keeps its arm, and the split would not be that of chance.
+                    decide(loop.port, loop.between(day, day + 1), loop.features, batch=250, prefix=f"again-{turn}-")
                     if status() and status()["phase"] in ("Succeeded", "Failed"):
                         break
                 print(f"day {day}: rollout {status()['phase']}: {status()['history'][-1]['message']}")

@@ -21,6 +21,7 @@ SETS = {"tags", "params", "metrics", "aliases", "latest_versions", "dataset_inpu
 DEVIATIONS = {
     "run create no exp": "a run without experiment goes to experiment 0 instead of failing with an SQL text",
     "bad json": "malformed JSON is the caller's mistake (400), not a 500 that clients retry for minutes",
+    "misc /metrics": "the monitor's figures for Prometheus",
     "graphql": "GraphQL serves MLflow's own browser UI only",
     "exp rename deleted": "400 instead of a 500 that clients retry",
     "stage archive none": "400 instead of a 500 that clients retry",

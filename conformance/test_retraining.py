@@ -33,7 +33,7 @@ class Loop(Shop):
         file.write_text(config)
         self.canary = folder / "canary.yaml"
         # A version that has learnt a new fraud disagrees with one that has not.
-        self.canary.write_text(CANARY.replace("min-shadow: 300ms", 'min-shadow: 300ms, serin.dev/max-disagreement: "0.8", serin.dev/tolerance: "2"'))
+        self.canary.write_text(CANARY.replace("min-shadow: 300ms", 'min-shadow: 300ms, serin.dev/max-disagreement: "0.8", serin.dev/tolerance: "4"'))
         super().__init__(folder, *simulation, customers=1200, days=DAYS, train_days=START, up=["--config", str(file)], train=["--cost", "1"], **more)
         self.stopped = False
 

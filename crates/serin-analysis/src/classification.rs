@@ -161,6 +161,24 @@ impl Confusion {
     }
 }
 
+/// The figures that scores and labels give, by name; `confusion` counts what was done. Those that are not defined are NaN.
+#[must_use]
+pub fn figures(scores: &[f32], labels: &[f32], confusion: &Confusion) -> BTreeMap<&'static str, f64> {
+    let steps = steps(scores, labels);
+    BTreeMap::from([
+        ("auc_roc", roc_auc(&steps)),
+        ("average_precision", average_precision(&steps)),
+        ("log_loss", log_loss(scores, labels)),
+        ("brier", brier(scores, labels)),
+        ("precision", confusion.precision()),
+        ("recall", confusion.recall()),
+        ("f1", confusion.f1()),
+        ("alert_rate", confusion.alert_rate()),
+        ("recall_at_fpr_0.1pct", recall_at_false_positive_rate(&steps, 0.001)),
+        ("recall_at_fpr_1pct", recall_at_false_positive_rate(&steps, 0.01)),
+    ])
+}
+
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

@@ -41,6 +41,21 @@ impl std::fmt::Display for Rule {
     }
 }
 
+impl std::str::FromStr for Rule {
+    type Err = String;
+
+    /// What `Display` writes, as model packages keep it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |prefix: &str, suffix: &str| text.strip_prefix(prefix)?.strip_suffix(suffix)?.parse::<f64>().ok();
+        let fixed = || text.strip_prefix("threshold ")?.parse().ok().map(Self::Fixed);
+        fixed()
+            .or_else(|| number("alert rate ", "").map(Self::AlertRate))
+            .or_else(|| number("review capacity ", "/day").map(Self::ReviewCapacity))
+            .or_else(|| number("least cost, review cost ", "").map(Self::Cost))
+            .ok_or_else(|| format!("{text:?} is no rule for a threshold"))
+    }
+}
+
 /// Above every score, so that nothing is an alert.
 fn above_all(scores: &[f32]) -> f32 {
     scores.iter().copied().fold(0.0f32, f32::max).next_up()
@@ -71,6 +86,14 @@ fn cheapest(scores: &[f32], labels: &[f32], amounts: &[f64], review: f64) -> f32
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_is_read_as_it_is_written() {
+        for rule in [Rule::Fixed(0.1), Rule::AlertRate(1e-7), Rule::ReviewCapacity(200.0), Rule::Cost(2.5)] {
+            assert_eq!(rule.to_string().parse(), Ok(rule));
+        }
+        assert!("alert rate often".parse::<Rule>().is_err());
+    }
 
     const SCORES: [f32; 5] = [0.9, 0.8, 0.8, 0.3, 0.1];
     const LABELS: [f32; 5] = [1.0, 0.0, 1.0, 0.0, 0.0];

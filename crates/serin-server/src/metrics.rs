@@ -165,16 +165,16 @@ impl Metrics {
         if let Some(monitor) = monitor {
             out.monitor(monitor);
         }
-        out.0
+        out.finish()
     }
 }
 
 /// Lines of the text format, below the last head.
 #[derive(Default)]
-struct Text(String, &'static str);
+pub(crate) struct Text(String, &'static str);
 
 impl Text {
-    fn head(&mut self, name: &'static str, kind: &str, help: &str) {
+    pub(crate) fn head(&mut self, name: &'static str, kind: &str, help: &str) {
         self.1 = name;
         // Writing to a String cannot fail.
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -232,7 +232,11 @@ impl Text {
         let _ = writeln!(self.0, "{} {}", self.1, monitor.dropped());
     }
 
-    fn line(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    pub(crate) fn finish(self) -> String {
+        self.0
+    }
+
+    pub(crate) fn line(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         self.part("", labels, value);
     }
 
@@ -242,7 +246,7 @@ impl Text {
     }
 }
 
-pub(crate) fn escaped(value: &str) -> String {
+fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

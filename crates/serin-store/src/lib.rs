@@ -33,7 +33,7 @@ pub use collect::Collected;
 pub use db::{DatabaseUri, Store};
 pub use decision_log::{
     Assigned, DecidingModel, DecisionFiles, DecisionIds, DecisionLog, DecisionSegment, Erased, Fallback, LogLimits,
-    LoggedDecision, LoggedShadow, NewDecision, NewShadow, Record, Recovered,
+    LoggedDecision, LoggedShadow, NewDecision, NewShadow, Record, Recovered, thread_number,
 };
 pub use entities::{LifecycleStage, Tag, ViewType};
 pub use error::StoreError;

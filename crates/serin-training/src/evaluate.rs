@@ -1,8 +1,6 @@
 //! Every metric of a scored window, by name.
 
-use serin_analysis::classification::{
-    Confusion, average_precision, brier, card_precision, cost, log_loss, recall_at_false_positive_rate, roc_auc, steps,
-};
+use serin_analysis::classification::{Confusion, card_precision, cost, figures};
 use serin_analysis::threshold::Rule;
 use serin_dataset::Dataset;
 use serin_scoring::Forest;
@@ -43,22 +41,9 @@ pub fn evaluate(forest: &Forest, dataset: &Dataset, rule: Rule, review_cost: f64
     let labels = &dataset.labels;
     let threshold = rule.choose(&scores, labels, &dataset.amounts, length);
 
-    let steps = steps(&scores, labels);
-    let confusion = Confusion::at(threshold, &scores, labels);
-    let mut metrics = BTreeMap::from([
-        ("auc_roc", roc_auc(&steps)),
-        ("average_precision", average_precision(&steps)),
-        ("log_loss", log_loss(&scores, labels)),
-        ("brier", brier(&scores, labels)),
-        ("precision", confusion.precision()),
-        ("recall", confusion.recall()),
-        ("f1", confusion.f1()),
-        ("alert_rate", confusion.alert_rate()),
-        ("recall_at_fpr_0.1pct", recall_at_false_positive_rate(&steps, 0.001)),
-        ("recall_at_fpr_1pct", recall_at_false_positive_rate(&steps, 0.01)),
-        ("rows", labels.len() as f64),
-        ("frauds", f64::from(labels.iter().sum::<f32>())),
-    ]);
+    let mut metrics = figures(&scores, labels, &Confusion::at(threshold, &scores, labels));
+    metrics.insert("rows", labels.len() as f64);
+    metrics.insert("frauds", f64::from(labels.iter().sum::<f32>()));
     if !dataset.entities.is_empty() && !days.is_empty() {
         metrics.insert("card_precision_at_100", card_precision(&scores, labels, &days, &dataset.entities, 100));
     }

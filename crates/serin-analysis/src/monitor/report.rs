@@ -9,6 +9,9 @@ use super::profile::{ColumnReference, Distance, MonitorProfile};
 use super::{Counts, Pane, SEASONS, season};
 use crate::drift::special::student_two_sided;
 
+/// Degrees of freedom from which Student's t is a normal deviate.
+const NORMAL: f64 = 1e6;
+
 /// How much is demanded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
@@ -94,21 +97,22 @@ pub fn report(profile: &MonitorProfile, panes: &[Pane], budget: &Budget) -> Opti
         mix[season(pane.from_ms)] += pane.rows() as f64;
     }
     let tests = 2 * profile.columns.len() + 2;
-    let limits = Limits { level: 1.0 / (budget.days_between_alarms * tests as f64), day_rows: profile.day_rows };
-    let sum = |column: &ColumnReference, of: &dyn Fn(&Pane) -> Counts| {
+    let level = 1.0 / (budget.days_between_alarms * tests as f64);
+    let limits = Limits { level, z: student_quantile(level / 2.0, NORMAL), day_rows: profile.day_rows };
+    let sum = |column: &ColumnReference, of: &dyn Fn(&Pane) -> &Counts| {
         let mut sum = Counts::new(&column.edges);
-        panes.iter().for_each(|pane| sum.merge(&of(pane)));
+        panes.iter().for_each(|pane| sum.merge(of(pane)));
         sum
     };
     let (mut drift, mut quality, mut matched) = (Vec::new(), Vec::new(), 1.0);
     for (place, column) in profile.columns.iter().enumerate() {
-        let counts = sum(column, &|pane| pane.columns[place].clone());
+        let counts = sum(column, &|pane| &pane.columns[place]);
         let (watch, seen) = drift_of(column, &counts, &mix, &limits, budget);
         matched = f64::min(matched, seen);
         drift.push(watch);
         quality.push(missing_of(column, &counts, &limits, budget));
     }
-    let score = sum(&profile.score, &|pane| pane.score.clone());
+    let score = sum(&profile.score, &|pane| &pane.score);
     drift.push(drift_of(&profile.score, &score, &mix, &limits, budget).0);
     quality.push(missing_of(&profile.score, &score, &limits, budget));
     let alerts: u64 = panes.iter().map(|pane| pane.alerts).sum();
@@ -129,6 +133,8 @@ pub fn report(profile: &MonitorProfile, panes: &[Pane], budget: &Budget) -> Opti
 struct Limits {
     /// Probability that one figure is beyond its limit on a quiet day.
     level: f64,
+    /// The normal deviate that is exceeded, on either side, with that probability.
+    z: f64,
     day_rows: f64,
 }
 
@@ -157,11 +163,6 @@ fn student_quantile(level: f64, dof: f64) -> f64 {
         }
     }
     high
-}
-
-/// The normal deviate that is exceeded with this probability.
-fn normal_quantile(level: f64) -> f64 {
-    student_quantile(level, 1e6)
 }
 
 fn drift_of(
@@ -199,7 +200,7 @@ fn drift_of(
         // Days in a row are alike, so what they differ by may be too little. Where a distance is all chance, its mean tells
         // its tail: of W1 that of the integral of a Brownian bridge (deviation 1/√12, mean distance √(2π)/8), of JS at most
         // that of a normal deviate (1, √(2/π)).
-        let chance = normal_quantile(limits.level / 2.0)
+        let chance = limits.z
             * match column.distance {
                 Distance::Wasserstein => 0.9213,
                 Distance::JensenShannon => 1.2533,
@@ -240,9 +241,8 @@ fn missing_of(column: &ColumnReference, counts: &Counts, limits: &Limits, budget
 fn alert_rate(profile: &MonitorProfile, alerts: u64, rows: u64, limits: &Limits, budget: &Budget) -> Watch {
     let before = profile.alert_rate;
     let rate = alerts as f64 / rows as f64;
-    let z = normal_quantile(limits.level / 2.0);
     // Chance in this window, beside what days differ by (which has a day's chance in it).
-    let chance = z * (before.max(1.0 / rows as f64) * (1.0 - before) / rows as f64).sqrt();
+    let chance = limits.z * (before.max(1.0 / rows as f64) * (1.0 - before) / rows as f64).sqrt();
     let (mean, margin) = limits.above(&profile.alert_days).unwrap_or((before, 0.0));
     let wide = margin.max(chance);
     let upper = (mean + wide).max(before * budget.alert_factor);

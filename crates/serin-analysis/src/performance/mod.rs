@@ -7,9 +7,7 @@
 mod calibration;
 mod compare;
 
-use crate::classification::{
-    Confusion, average_precision, brier, card_precision, log_loss, recall_at_false_positive_rate, roc_auc, steps,
-};
+use crate::classification::{Confusion, card_precision, figures};
 use std::collections::BTreeMap;
 
 pub use calibration::Calibration;
@@ -167,7 +165,6 @@ fn metrics(
     review_cost: f64,
     k: usize,
 ) -> BTreeMap<&'static str, f64> {
-    let steps = steps(scores, labels);
     let mut confusion = Confusion::default();
     let (mut cost, mut without) = (0.0, 0.0);
     for (row, fraud) in counted {
@@ -190,22 +187,10 @@ fn metrics(
     let frauds: f64 = labels.iter().map(|label| f64::from(*label)).sum();
     let days: Vec<i64> = counted.iter().map(|(row, _)| row.at_ms.div_euclid(DAY_MS)).collect();
     let cards: Vec<u64> = counted.iter().map(|(row, _)| row.card).collect();
-    let mut found = BTreeMap::from([
-        ("auc_roc", roc_auc(&steps)),
-        ("average_precision", average_precision(&steps)),
-        ("log_loss", log_loss(scores, labels)),
-        ("brier", brier(scores, labels)),
-        ("precision", confusion.precision()),
-        ("recall", confusion.recall()),
-        ("f1", confusion.f1()),
-        ("alert_rate", confusion.alert_rate()),
-        ("recall_at_fpr_0.1pct", recall_at_false_positive_rate(&steps, 0.001)),
-        ("recall_at_fpr_1pct", recall_at_false_positive_rate(&steps, 0.01)),
-        ("expected_over_observed_frauds", expected / frauds),
-        ("fraud_rate", frauds / counted.len() as f64),
-    ]);
-    if frauds == 0.0 {
-        found.remove("expected_over_observed_frauds");
+    let mut found = figures(scores, labels, &confusion);
+    found.insert("fraud_rate", frauds / counted.len() as f64);
+    if frauds > 0.0 {
+        found.insert("expected_over_observed_frauds", expected / frauds);
     }
     if cards.iter().any(|card| *card != 0) {
         found.insert("card_precision", card_precision(scores, labels, &days, &cards, k));

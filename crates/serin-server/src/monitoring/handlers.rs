@@ -4,23 +4,23 @@ use super::drift::drift_json;
 use super::watch::window;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
+use crate::metrics::Text;
 use crate::routes::ControlPlane;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
-use serin_analysis::monitor::{HOUR_MS, SparsePane};
+use serin_analysis::monitor::{HOUR_MS, Rule, SparsePane};
 use serin_store::StoredPane;
-use std::fmt::Write;
 
 /// Most panes of a request.
 const MAX_PANES: usize = 2048;
 
 /// A pane as data planes send it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SentPane {
     id: String,
@@ -135,23 +135,20 @@ pub(crate) async fn metrics(State(state): State<ControlPlane>) -> Result<Respons
     for (model, latest) in &models {
         latest.gauges(model, &mut lines);
     }
-    let mut out = String::new();
+    let mut out = Text::default();
     for (name, help) in GAUGES {
-        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n");
+        out.head(name, "gauge", help);
         for (_, labels, value) in lines.iter().filter(|(of, ..)| *of == name) {
-            let labels: Vec<String> =
-                labels.iter().map(|(name, value)| format!("{name}=\"{}\"", crate::metrics::escaped(value))).collect();
-            let _ = writeln!(out, "{name}{{{}}} {value}", labels.join(","));
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            out.line(&labels, value);
         }
     }
-    out += "# HELP serin_alerts_firing Alerts that are on, by rule.\n# TYPE serin_alerts_firing gauge\n";
+    out.head("serin_alerts_firing", "gauge", "Alerts that are on, by rule.");
     for model in models.keys() {
         let on = state.store.alerts_on(model).await?;
-        for rule in serin_analysis::monitor::Rule::ALL.map(serin_analysis::monitor::Rule::name) {
-            let count = on.iter().filter(|alert| alert.rule == rule).count();
-            let model = crate::metrics::escaped(model);
-            let _ = writeln!(out, "serin_alerts_firing{{model=\"{model}\",rule=\"{rule}\"}} {count}");
+        for rule in Rule::ALL.map(Rule::name) {
+            out.line(&[("model", model), ("rule", rule)], on.iter().filter(|alert| alert.rule == rule).count());
         }
     }
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response())
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out.finish()).into_response())
 }

@@ -8,9 +8,9 @@ use super::Monitored;
 use crate::scoring::live_model::LiveModel;
 use serin_analysis::monitor::{Adwin, HOUR_MS, MonitorProfile, Pane};
 use serin_scoring::Decision;
-use serin_store::StoredPane;
+use serin_store::{StoredPane, thread_number};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -261,13 +261,6 @@ fn hand_over(panes: &mut BTreeMap<([u8; 32], i64), Growing>, sink: &dyn PaneSink
     }
     // What rested since the last hand-over is over, mostly; a late event begins another pane about its hour.
     panes.retain(|_, growing| std::mem::take(&mut growing.grew));
-}
-
-/// A number of this thread, from 0.
-fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
-    NUMBER.with(|number| *number)
 }
 
 /// Reads the reference of a model package; none where it has none, or one that is of no use.

@@ -202,7 +202,7 @@ pub(crate) async fn performance(
     let labels = store.labels_known(query.since_ms.saturating_sub(DAY_MS), as_of_ms).await?;
     let signatures = match (&query.amount, &query.by) {
         (None, GroupBy::All | GroupBy::Version | GroupBy::Arm) => HashMap::new(),
-        _ => signatures(store, &monitoring.cache, &folder, &query.name).await?,
+        _ => signatures(store, monitoring, &folder, &query.name).await?,
     };
     let query = query.clone();
     let counted = tokio::task::spawn_blocking(move || count(&folder, &query, &labels, &signatures)).await;
@@ -212,7 +212,7 @@ pub(crate) async fn performance(
 /// Columns of every version that decided, by the model file's SHA-256.
 async fn signatures(
     store: &Store,
-    cache: &Path,
+    monitoring: &Monitoring,
     folder: &Path,
     name: &str,
 ) -> Result<HashMap<[u8; 32], Signature>, PerformanceError> {
@@ -221,18 +221,32 @@ async fn signatures(
     let models = models.map_err(|_| PerformanceError::Asked("the log cannot be read".to_owned()))??;
     let mut found = HashMap::new();
     for model in models.iter().filter(|model| model.name == name) {
-        let Ok(version) = model.version.parse() else { continue };
-        let package = store.resolve(&ModelUri::Version(name.to_owned(), version), cache).await?;
-        if let Some(signature) = signature(package.path).await {
-            found.insert(model.sha256, signature);
+        if model.version.parse::<i64>().is_err() {
+            continue;
+        }
+        let package = package(store, monitoring, name, &model.version).await?;
+        if let Some(manifest) = manifest(&package).await {
+            found.insert(model.sha256, manifest.signature);
         }
     }
     Ok(found)
 }
 
-async fn signature(package: PathBuf) -> Option<Signature> {
+/// Package folder of a version.
+pub(super) async fn package(
+    store: &Store,
+    monitoring: &Monitoring,
+    name: &str,
+    version: &str,
+) -> Result<PathBuf, StoreError> {
+    let version = version.parse().map_err(|_| StoreError::Invalid(format!("{version:?} is no version")))?;
+    Ok(store.resolve(&ModelUri::Version(name.to_owned(), version), &monitoring.cache).await?.path)
+}
+
+/// What a package says of itself; none where it is not serin's.
+pub(super) async fn manifest(package: &Path) -> Option<Manifest> {
     let bytes = tokio::fs::read(package.join("serin.json")).await.ok()?;
-    Manifest::from_bytes(&bytes).ok().map(|manifest| manifest.signature)
+    Manifest::from_bytes(&bytes).ok()
 }
 
 fn count(
@@ -244,8 +258,8 @@ fn count(
     let mut rows = Vec::new();
     let mut unknown = None;
     DecisionFiles::of(folder).read(query.since_ms.max(0), i64::MAX, |decision| {
-        let at_ms = decision.event_time_ms.unwrap_or(decision.at_ms());
-        let by_model = matches!(decision.fallback, None | Some(Fallback::LastGood));
+        let at_ms = decision.happened_at_ms();
+        let by_model = Fallback::is_of_a_model(decision.fallback);
         if decision.model.name != query.name || !by_model || !(query.since_ms..query.until_ms).contains(&at_ms) {
             return true;
         }

@@ -1,7 +1,7 @@
 //! The control plane's task: adds panes up, looks once an hour, begins and ends alerts, sets retrainings off.
 
 use super::notify::{self, Notice};
-use super::performance::{GroupBy, PerformanceQuery, performance};
+use super::performance::{GroupBy, PerformanceQuery, manifest, package, performance};
 use super::settings::{Clock, Settings};
 use super::triggers::{Signals, due};
 use super::{Monitoring, drift};
@@ -9,11 +9,9 @@ use serin_analysis::monitor::{
     AlertBook, Change, Condition, HOUR_MS, MonitorProfile, Pane, Report, Rule, conditions, report,
 };
 use serin_analysis::performance::Performance;
-use serin_scoring::Manifest;
-use serin_store::{Alert, ModelUri, Store, StoreError};
+use serin_store::{Alert, Store, StoreError};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,6 +61,10 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn version(&self, model: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(model).map(|latest| latest.version.clone())
+    }
+
     fn change(&self, model: &str, change: impl FnOnce(&mut Latest)) {
         change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(model.to_owned()).or_default());
     }
@@ -88,17 +90,6 @@ pub(crate) struct Watch {
     pub(crate) clock: fn() -> i64,
 }
 
-/// Package folder of a version.
-pub(super) async fn package(
-    store: &Store,
-    monitoring: &Monitoring,
-    name: &str,
-    version: &str,
-) -> Result<PathBuf, StoreError> {
-    let version = version.parse().map_err(|_| StoreError::Invalid(format!("{version:?} is no version")))?;
-    Ok(store.resolve(&ModelUri::Version(name.to_owned(), version), &monitoring.cache).await?.path)
-}
-
 /// Version and report of the hours from `from_ms` and before `until_ms`; only of the version that decided last.
 pub(super) async fn window(
     store: &Store,
@@ -116,19 +107,15 @@ pub(super) async fn window(
         let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let profile = MonitorProfile::from_bytes(&bytes)?;
         let mut sums: BTreeMap<i64, Pane> = BTreeMap::new();
-        for pane in panes.iter().filter(|pane| pane.version == last_version(&panes)) {
+        for pane in panes.iter().filter(|pane| pane.version == version) {
             let sum = sums.entry(pane.from_ms).or_insert_with(|| Pane::new(&profile, pane.from_ms));
             sum.merge(&serde_json::from_str(&pane.body).map_err(|error| format!("a pane in the database: {error}"))?);
         }
         let sums: Vec<Pane> = sums.into_values().collect();
-        Ok::<_, String>(report(&profile, &sums, &budget))
+        Ok::<_, String>(report(&profile, &sums, &budget).map(|report| (version, report)))
     });
     let found = counted.await.unwrap_or_else(|_| Err("the panes cannot be added up".to_owned()));
-    Ok(found.map_err(StoreError::Invalid)?.map(|report| (version, report)))
-}
-
-fn last_version(panes: &[serin_store::StoredPane]) -> &str {
-    panes.last().map_or("", |pane| &pane.version)
+    found.map_err(StoreError::Invalid)
 }
 
 impl Watch {
@@ -162,16 +149,14 @@ impl Watch {
             Clock::Wall => newest_ms.max((self.clock)().div_euclid(HOUR_MS) * HOUR_MS),
         };
         if !models.contains_key(name) {
-            let on = self.store.alerts_on(name).await?;
-            let rule = |alert: &Alert| Rule::ALL.into_iter().find(|rule| rule.name() == alert.rule);
-            let book = AlertBook::with(on.iter().filter_map(|alert| Some((rule(alert)?, alert.subject.clone()))));
-            let reasons = Reasons {
-                drift: on
-                    .iter()
-                    .find(|alert| ["drifted-share", "alert-rate"].contains(&alert.rule.as_str()))
-                    .map(|alert| alert.message.clone()),
-                performance: on.iter().find(|alert| alert.rule == "performance").map(|alert| alert.message.clone()),
+            let known = |alert: Alert| {
+                let rule = Rule::ALL.into_iter().find(|rule| rule.name() == alert.rule)?;
+                Some(Condition { rule, subject: alert.subject, wrong: Some(true), message: alert.message })
             };
+            let on: Vec<Condition> = self.store.alerts_on(name).await?.into_iter().filter_map(known).collect();
+            let mut reasons = Reasons::default();
+            reasons.renew(&on);
+            let book = AlertBook::with(on.into_iter().map(|condition| (condition.rule, condition.subject)));
             let first = until_ms - HOUR_MS;
             let model = Model { book, looked_until_ms: first, since_ms: until_ms, reasons, retraining: None };
             models.insert(name.to_owned(), model);
@@ -223,8 +208,8 @@ impl Watch {
     /// Matured figures of the last days against those at training.
     async fn performance(&self, name: &str, as_of_ms: i64) -> Result<Vec<Condition>, StoreError> {
         let settings = &self.settings.monitoring;
-        let version = self.board.all().remove(name).map(|latest| latest.version).unwrap_or_default();
-        if version.is_empty() || self.monitoring.decisions.as_ref().is_none_or(|folder| !folder.is_dir()) {
+        let Some(version) = self.board.version(name) else { return Ok(Vec::new()) };
+        if self.monitoring.decisions.as_ref().is_none_or(|folder| !folder.is_dir()) {
             return Ok(Vec::new());
         }
         let maturity = settings.maturity();
@@ -244,8 +229,7 @@ impl Watch {
             return Ok(Vec::new());
         };
         let package = package(&self.store, &self.monitoring, name, &version).await?;
-        let manifest = tokio::fs::read(package.join("serin.json")).await.ok();
-        let baseline = manifest.and_then(|bytes| Manifest::from_bytes(&bytes).ok()).map(|manifest| manifest.metrics);
+        let baseline = manifest(&package).await.map(|manifest| manifest.metrics);
         let conditions = baseline.map_or_else(Vec::new, |baseline| worse(&measured, &baseline, settings.min_frauds));
         self.board.change(name, |latest| latest.performance = Some(measured));
         Ok(conditions)

@@ -236,8 +236,9 @@ fn keep(log: &Weak<DecisionLog>, full: &mpsc::Receiver<Segment>) {
     }
 }
 
-/// A number of this thread, from 0.
-fn thread_number() -> usize {
+/// A number of this thread, from 0: for what threads spread over.
+#[must_use]
+pub fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
     NUMBER.with(|number| *number)

@@ -55,6 +55,12 @@ impl Fallback {
     /// In the order of their numbers.
     pub const ALL: [Self; 4] = [Self::LastGood, Self::Rules, Self::Allow, Self::Decline];
 
+    /// Whether a score is a model's, that of now or the last good one; by what decided in the model's place.
+    #[must_use]
+    pub fn is_of_a_model(fallback: Option<Self>) -> bool {
+        matches!(fallback, None | Some(Self::LastGood))
+    }
+
     /// As the command line and the answers call it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -172,6 +178,12 @@ impl LoggedDecision<'_> {
     #[must_use]
     pub fn at_ms(&self) -> i64 {
         time_of(&self.id)
+    }
+
+    /// When the transaction happened, epoch milliseconds: when it was decided, where nobody said.
+    #[must_use]
+    pub fn happened_at_ms(&self) -> i64 {
+        self.event_time_ms.unwrap_or_else(|| self.at_ms())
     }
 
     /// What was scored, to the bit.

@@ -53,6 +53,23 @@ pub(crate) struct ShowLabels {
     pub(crate) state: State,
 }
 
+/// How the decision log is counted, once labels are known.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Counting {
+    /// Days after which labels are complete; younger transactions do not count
+    #[arg(long, value_name = "DAYS", default_value_t = 7.0)]
+    pub(crate) maturity_days: f64,
+    /// What a matured transaction without a label is: excluded, or genuine (where only frauds are reported)
+    #[arg(long, value_name = "WHAT", default_value = "excluded")]
+    pub(crate) unlabelled: String,
+    /// Cost of a review
+    #[arg(long, value_name = "MONEY", default_value_t = 0.0)]
+    pub(crate) review_cost: f64,
+    /// Folder of the decision log [default: decisions/ in the state folder]
+    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
+    pub(crate) decision_log: Option<PathBuf>,
+}
+
 #[derive(Debug, Args, Clone)]
 #[command(
     after_help = "Examples:\n  serin performance                                      # of fraud_detection, rows older than 7 days\n  serin performance --by version --amount TX_AMOUNT --review-cost 2\n  serin performance --by segment:TX_DURING_NIGHT --unlabelled genuine\n  serin performance --as-of newest                       # a log of the past, played again"
@@ -70,27 +87,17 @@ pub(crate) struct Performance {
     /// Count what was known at this time, or "newest" for that of the newest transaction [default: now]
     #[arg(long, value_name = "TIME")]
     pub(crate) as_of: Option<String>,
-    /// Days after which labels are complete; younger transactions do not count
-    #[arg(long, value_name = "DAYS", default_value_t = 7.0)]
-    pub(crate) maturity_days: f64,
-    /// What a matured transaction without a label is: excluded, or genuine (where only frauds are reported)
-    #[arg(long, value_name = "WHAT", default_value = "excluded")]
-    pub(crate) unlabelled: String,
+    #[command(flatten)]
+    pub(crate) counting: Counting,
     /// Split by version, arm (of a rollout) or segment:COLUMN
     #[arg(long, value_name = "WHAT")]
     pub(crate) by: Option<String>,
     /// Column with the money at stake, for labels without an amount
     #[arg(long, value_name = "COLUMN")]
     pub(crate) amount: Option<String>,
-    /// Cost of a review
-    #[arg(long, value_name = "MONEY", default_value_t = 0.0)]
-    pub(crate) review_cost: f64,
     /// Cards looked at a day, for card precision
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) cards: usize,
-    /// Folder of the decision log [default: decisions/ in the state folder]
-    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
-    pub(crate) decision_log: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -153,12 +160,8 @@ pub(crate) struct Retrain {
     /// The time whose knowledge counts: 2026-11-25T10:00:00Z, epoch milliseconds, or "newest" [default: now]
     #[arg(long, value_name = "TIME")]
     pub(crate) as_of: Option<String>,
-    /// Days after which labels are complete; younger transactions teach nothing
-    #[arg(long, value_name = "DAYS", default_value_t = 7.0)]
-    pub(crate) maturity_days: f64,
-    /// What a matured transaction without a label is: excluded, or genuine (where only frauds are reported)
-    #[arg(long, value_name = "WHAT", default_value = "excluded")]
-    pub(crate) unlabelled: String,
+    #[command(flatten)]
+    pub(crate) counting: Counting,
     /// Days of the newest matured transactions that both models are judged by, and none is trained on
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub(crate) gate_days: u32,
@@ -168,9 +171,6 @@ pub(crate) struct Retrain {
     /// The last of those days, which only set the threshold
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub(crate) test_days: u32,
-    /// Cost of a review
-    #[arg(long, value_name = "MONEY", default_value_t = 0.0)]
-    pub(crate) review_cost: f64,
     /// Least frauds to train on, and to judge by
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) min_frauds: u64,
@@ -183,9 +183,6 @@ pub(crate) struct Retrain {
     /// In a sentence
     #[arg(long, value_name = "TEXT", default_value = "asked for by hand")]
     pub(crate) reason: String,
-    /// Folder of the decision log [default: decisions/ in the state folder]
-    #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
-    pub(crate) decision_log: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

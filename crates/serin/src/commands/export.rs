@@ -3,7 +3,7 @@
 //! A segment becomes a file for each model and hour in it, under the segment's name, so exporting it again replaces
 //! what it was.
 
-use super::replay::{files, hex, is_of_a_model, load_logged, range};
+use super::replay::{files, hex, load_logged, range};
 use super::{progress, say};
 use crate::cli::{Export, Reasons, State};
 use crate::registry::s3_settings;
@@ -210,7 +210,7 @@ impl Decider {
             Reasons::All => true,
         };
         // What no model decided has no reasons that a model could give.
-        let model = self.model.as_ref().filter(|_| wanted && is_of_a_model(decision.fallback));
+        let model = self.model.as_ref().filter(|_| wanted && Fallback::is_of_a_model(decision.fallback));
         let strongest = model.and_then(|model| model.strongest(&features, REASONS).ok()).unwrap_or_default();
         let strongest = strongest.iter().map(|(position, part)| (self.names[*position].as_str(), *part));
         writer.push(&DecisionRow {

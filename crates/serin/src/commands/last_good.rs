@@ -20,7 +20,7 @@ impl LastGood {
     }
 
     fn folder(&self, slot: &str) -> PathBuf {
-        self.0.join(slot.replace(['/', '\\', ':'], "_"))
+        self.0.join(super::file_name(slot))
     }
 
     /// Where a copy is made; a name of its own, whatever dots the slot's has.

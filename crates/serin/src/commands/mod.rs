@@ -94,6 +94,11 @@ pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
+/// A name of a model or slot as one of a file.
+fn file_name(name: &str) -> String {
+    name.replace(['/', '\\', ':'], "_")
+}
+
 /// Ends the process with a status that means something other than failure.
 #[cfg(feature = "train")]
 #[expect(clippy::exit, reason = "the result is out and nothing is open")]

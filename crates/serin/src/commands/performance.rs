@@ -9,9 +9,9 @@ pub(crate) async fn run(args: &Performance) -> anyhow::Result<()> {
     let registry = Registry::open(&args.state).await?;
     let mut query = vec![
         ("name", args.model.clone()),
-        ("maturity_days", args.maturity_days.to_string()),
-        ("unlabelled", args.unlabelled.clone()),
-        ("review_cost", args.review_cost.to_string()),
+        ("maturity_days", args.counting.maturity_days.to_string()),
+        ("unlabelled", args.counting.unlabelled.clone()),
+        ("review_cost", args.counting.review_cost.to_string()),
         ("cards", args.cards.to_string()),
     ];
     let optional = [
@@ -22,7 +22,7 @@ pub(crate) async fn run(args: &Performance) -> anyhow::Result<()> {
         ("amount", args.amount.clone()),
     ];
     query.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    let log = args.decision_log.clone().unwrap_or_else(|| args.state.state.join(super::serve::DECISIONS));
+    let log = args.counting.decision_log.clone().unwrap_or_else(|| args.state.state.join(super::serve::DECISIONS));
     let found = registry.performance(&query, &log).await?;
     if args.json {
         say(found);

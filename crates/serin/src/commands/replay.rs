@@ -91,7 +91,7 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
     }
     let score = package.forest.score(&found.features);
     // What no model decided cannot come out the same by one.
-    if !is_of_a_model(found.fallback) {
+    if !Fallback::is_of_a_model(found.fallback) {
         found.shown["replayed"] = json!({ "score": shortest(score), "same_bits": null });
         return print(args, &found.shown);
     }
@@ -106,11 +106,6 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
         );
     }
     Ok(())
-}
-
-/// Whether a logged score is a model's.
-pub(crate) fn is_of_a_model(fallback: Option<Fallback>) -> bool {
-    matches!(fallback, None | Some(Fallback::LastGood))
 }
 
 fn print(args: &Replay, shown: &Value) -> anyhow::Result<()> {
@@ -256,7 +251,7 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
     let mut row = Vec::new();
     let mut by_fallback = 0;
     files.read(since, until, |decision| {
-        if !is_of_a_model(decision.fallback) {
+        if !Fallback::is_of_a_model(decision.fallback) {
             by_fallback += 1;
             return true;
         }

@@ -120,7 +120,7 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
                     candidate: uri,
                     name: name.clone(),
                 }),
-                file: args.state.state.join("rollout").join(format!("{}.json", name.replace(['/', '\\', ':'], "_"))),
+                file: args.state.state.join("rollout").join(format!("{}.json", super::file_name(&name))),
                 clock: super::now_ms,
             };
             Some(Release::start(releasing).map_err(anyhow::Error::msg).context("--canary")?)

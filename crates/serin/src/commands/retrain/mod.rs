@@ -9,9 +9,10 @@ use crate::cli::{Cli, Command, Retrain};
 use crate::registry::Registry;
 use anyhow::{Context, bail};
 use clap::Parser;
-use rows::{DAY_MS, Rows};
+use rows::Rows;
 use serde_json::json;
 use serin_analysis::performance::{Comparison, Difference, Gate, GateRules, Paired, compare, gate};
+use serin_analysis::threshold::Rule;
 use serin_dataset::{Dataset, ROLE_COLUMNS, write_dataset};
 use serin_scoring::Manifest;
 use serin_server::LiveModel;
@@ -101,7 +102,8 @@ async fn retrain(args: &Retrain, store: &Store, registry: &Registry, as_of_ms: i
         None => ModelUri::Alias(args.model.clone(), "champion".to_owned()),
     };
     let champion = registry.resolve(&champion_uri).await.with_context(|| format!("the champion {champion_uri}"))?;
-    let rows = rows::gather(args, store, registry, &champion, as_of_ms).await?;
+    let live = LiveModel::load(&champion, now_ms())?;
+    let rows = rows::gather(args, store, registry, &live.package.signature, as_of_ms).await?;
     let discarded = |verdict: String| Ok(Outcome { accepted: false, version: None, verdict, comparison: None });
     if let Some(reason) = rows.too_little(args) {
         return discarded(reason);
@@ -109,14 +111,14 @@ async fn retrain(args: &Retrain, store: &Store, registry: &Registry, as_of_ms: i
     let Rows { train: training, gate: judged, .. } = rows;
     let folder = args.backend.state.join("retraining");
     std::fs::create_dir_all(&folder)?;
-    let file = folder.join(format!("{}-{as_of_ms}.parquet", args.model.replace(['/', '\\', ':'], "_")));
+    let file = folder.join(format!("{}-{as_of_ms}.parquet", super::file_name(&args.model)));
     write_dataset(&training, &file)?;
     let result = train_on(args, registry, &champion, [&training, &judged], &file).await;
     // It holds transactions: no longer than they are needed.
     let _ = std::fs::remove_file(&file);
     let version = result?;
     let challenger = registry.resolve(&ModelUri::Version(args.model.clone(), version)).await?;
-    let (comparison, latency) = judge(args, &champion, &challenger, &judged)?;
+    let (comparison, latency) = judge(args, [&live, &LiveModel::load(&challenger, now_ms())?], &judged)?;
     let rules = GateRules { min_frauds: args.min_frauds, ..GateRules::default() };
     let (accepted, verdict) = match gate(comparison.as_ref(), latency, &rules) {
         Gate::Accept(reason) => (true, reason),
@@ -162,7 +164,7 @@ async fn train_on(
     line.push("--keep-known-cards".to_owned());
     let own = |name: &str| args.training.iter().any(|given| given == name || given.starts_with(&format!("{name}=")));
     if !["--threshold", "--alert-rate", "--review-capacity", "--cost"].into_iter().any(own) {
-        line.extend(rule_of(&champion.path));
+        line.extend(rule_of(&champion.path).into_iter().flatten());
     }
     line.extend(args.training.iter().cloned());
     let parsed =
@@ -172,35 +174,22 @@ async fn train_on(
     outcome.version.context("nothing was registered: take --no-register away")
 }
 
-/// The champion's rule for its threshold, as options.
-fn rule_of(package: &Path) -> Vec<String> {
-    let manifest = std::fs::read(package.join("serin.json")).ok();
-    let rule = manifest.and_then(|bytes| Manifest::from_bytes(&bytes).ok()).map(|manifest| manifest.threshold_rule);
-    let rule = rule.unwrap_or_default();
-    let option = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
-    if let Some(rate) = rule.strip_prefix("alert rate ") {
-        option("--alert-rate", rate)
-    } else if let Some(capacity) = rule.strip_prefix("review capacity ") {
-        option("--review-capacity", capacity)
-    } else if let Some(cost) = rule.strip_prefix("least cost, review cost ") {
-        option("--cost", cost)
-    } else if let Some(threshold) = rule.strip_prefix("threshold ") {
-        option("--threshold", threshold)
-    } else {
-        Vec::new()
-    }
+/// The champion's rule for its threshold, as options; none where its package names none.
+fn rule_of(package: &Path) -> Option<[String; 2]> {
+    let manifest = Manifest::from_bytes(&std::fs::read(package.join("serin.json")).ok()?).ok()?;
+    let (name, value) = match manifest.threshold_rule.parse().ok()? {
+        Rule::AlertRate(rate) => ("--alert-rate", rate.to_string()),
+        Rule::ReviewCapacity(per_day) => ("--review-capacity", per_day.to_string()),
+        Rule::Cost(review) => ("--cost", review.to_string()),
+        Rule::Fixed(threshold) => ("--threshold", threshold.to_string()),
+    };
+    Some([name.to_owned(), value])
 }
 
-/// Both models on the same rows, and their microseconds a row.
-fn judge(
-    args: &Retrain,
-    champion: &ResolvedModel,
-    challenger: &ResolvedModel,
-    rows: &Dataset,
-) -> anyhow::Result<(Option<Comparison>, [f64; 2])> {
+/// Champion and challenger on the same rows, and their microseconds a row.
+fn judge(args: &Retrain, models: [&LiveModel; 2], rows: &Dataset) -> anyhow::Result<(Option<Comparison>, [f64; 2])> {
     let mut sides = Vec::new();
-    for resolved in [champion, challenger] {
-        let package = LiveModel::load(resolved, now_ms())?.package;
+    for package in models.map(|model| &model.package) {
         let places = package
             .signature
             .positions_in(&rows.signature)
@@ -225,10 +214,5 @@ fn judge(
             alerts: [a[row] >= *at_a, b[row] >= *at_b],
         })
         .collect();
-    Ok((compare(&paired, args.review_cost, RESAMPLES, 0), [*took_a, *took_b]))
-}
-
-/// Whole days, for people.
-fn days(ms: i64) -> f64 {
-    ms as f64 / DAY_MS as f64
+    Ok((compare(&paired, args.counting.review_cost, RESAMPLES, 0), [*took_a, *took_b]))
 }

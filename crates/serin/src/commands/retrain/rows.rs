@@ -1,6 +1,5 @@
 //! Rows to train on and rows to judge by: the decision log with its labels, or a file.
 
-use super::days;
 use crate::cli::Retrain;
 use crate::commands::train::read_with_progress;
 use crate::registry::Registry;
@@ -8,10 +7,10 @@ use anyhow::{Context, bail};
 use serin_dataset::{Dataset, Roles, keys_of};
 use serin_scoring::Signature;
 use serin_server::LiveModel;
-use serin_store::{DecisionFiles, ModelUri, ResolvedModel, Store};
+use serin_store::{DecisionFiles, ModelUri, Store};
 use std::collections::HashMap;
 
-pub(super) const DAY_MS: i64 = 86_400_000;
+const DAY_MS: i64 = 86_400_000;
 
 /// What was gathered.
 pub(super) struct Rows {
@@ -27,7 +26,10 @@ impl Rows {
     pub(super) fn too_little(&self, args: &Retrain) -> Option<String> {
         let coverage = self.labelled as f64 / self.matured.max(1) as f64;
         if self.matured == 0 {
-            return Some(format!("no transaction is {} days old, when labels are complete", args.maturity_days));
+            return Some(format!(
+                "no transaction is {} days old, when labels are complete",
+                args.counting.maturity_days
+            ));
         }
         if coverage < args.min_coverage {
             return Some(format!(
@@ -49,7 +51,7 @@ impl Rows {
 
 fn log_of(args: &Retrain) -> anyhow::Result<DecisionFiles> {
     let own = || args.backend.state.join(crate::commands::serve::DECISIONS);
-    let folder = args.decision_log.clone().unwrap_or_else(own);
+    let folder = args.counting.decision_log.clone().unwrap_or_else(own);
     if !folder.is_dir() {
         bail!(
             "there is no decision log at {}: name its folder with --decision-log, or a file with --data",
@@ -64,7 +66,7 @@ pub(super) fn newest(args: &Retrain) -> anyhow::Result<i64> {
     let mut newest = 0;
     log_of(args)?.read(0, i64::MAX, |decision| {
         if decision.model.name == args.model {
-            newest = newest.max(decision.event_time_ms.unwrap_or(decision.at_ms()));
+            newest = newest.max(decision.happened_at_ms());
         }
         true
     })?;
@@ -75,16 +77,15 @@ pub(super) async fn gather(
     args: &Retrain,
     store: &Store,
     registry: &Registry,
-    champion: &ResolvedModel,
+    signature: &Signature,
     as_of_ms: i64,
 ) -> anyhow::Result<Rows> {
-    let signature = LiveModel::load(champion, crate::commands::now_ms())?.package.signature;
-    let matured_ms = as_of_ms.saturating_sub((args.maturity_days.max(0.0) * DAY_MS as f64) as i64);
+    let matured_ms = as_of_ms.saturating_sub((args.counting.maturity_days.max(0.0) * DAY_MS as f64) as i64);
     let gate_ms = matured_ms - i64::from(args.gate_days) * DAY_MS;
     let from_ms = gate_ms - i64::from(args.train_days) * DAY_MS;
     let (all, matured) = match &args.data {
-        Some(data) => of_file(args, data, signature)?,
-        None => of_log(args, store, registry, &signature, (from_ms, matured_ms), as_of_ms).await?,
+        Some(data) => of_file(args, data, signature.clone())?,
+        None => of_log(args, store, registry, signature, (from_ms, matured_ms), as_of_ms).await?,
     };
     let within = |from: i64, until: i64| -> Vec<usize> {
         // The same rows in the same order, whatever order the log has them in.
@@ -94,12 +95,7 @@ pub(super) async fn gather(
     };
     let (train, gate) = (within(from_ms, gate_ms), within(gate_ms, matured_ms));
     let labelled = train.len() + gate.len();
-    tracing::info!(
-        "{} transactions to train on, {} of {} days to judge by",
-        train.len(),
-        gate.len(),
-        days(matured_ms - gate_ms)
-    );
+    tracing::info!("{} transactions to train on, {} of {} days to judge by", train.len(), gate.len(), args.gate_days);
     Ok(Rows { train: all.take(&train), gate: all.take(&gate), matured: matured.unwrap_or(labelled), labelled })
 }
 
@@ -128,7 +124,7 @@ async fn of_log(
     as_of_ms: i64,
 ) -> anyhow::Result<(Dataset, Option<usize>)> {
     let files = log_of(args)?;
-    let genuine = match args.unlabelled.as_str() {
+    let genuine = match args.counting.unlabelled.as_str() {
         "genuine" => true,
         "excluded" => false,
         other => bail!("--unlabelled {other:?}: write excluded or genuine"),
@@ -159,7 +155,7 @@ async fn of_log(
     };
     let mut matured = 0;
     files.read(0, i64::MAX, |decision| {
-        let at_ms = decision.event_time_ms.unwrap_or(decision.at_ms());
+        let at_ms = decision.happened_at_ms();
         let Some(places) = places.get(&decision.model.sha256) else { return true };
         if !(from_ms..until_ms).contains(&at_ms) {
             return true;

@@ -45,15 +45,15 @@ def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float):
 class Server:
     """A server process; `url` is its tracking URI."""
 
-    def __init__(self, command, port, folder: Path, env=None):
+    def __init__(self, command, port, folder: Path, env=None, health="/health"):
         self.url, self.port, self.log = f"http://127.0.0.1:{port}", port, folder / f"server-{port}.log"
-        self.command, self.env = command, {**CLEAN, **(env or {})}
+        self.command, self.env, self.health = command, {**CLEAN, **(env or {})}, health
         self.start()
 
     def start(self, seconds: float = 180):
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(self.command, stdout=out, stderr=out, env=self.env, start_new_session=True)
-        wait_for(f"{self.url}/health", self.process, self.log, seconds)
+        wait_for(f"{self.url}{self.health}", self.process, self.log, seconds)
 
     def stop(self, how=signal.SIGTERM):
         with contextlib.suppress(ProcessLookupError):

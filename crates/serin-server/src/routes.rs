@@ -85,6 +85,7 @@ impl DataPlane {
 pub fn data_plane(state: DataPlane) -> Router {
     Router::new()
         .merge(scoring::router(state.limits))
+        .route("/v1/drift/exact", get(monitoring::exact::exact))
         .route("/v1/rollout", get(rollout::handlers::status))
         .route("/v1/rollout/{action}", post(rollout::handlers::control))
         .merge(contract())

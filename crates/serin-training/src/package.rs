@@ -34,6 +34,8 @@ pub struct PackageInputs<'a> {
     pub test: &'a Dataset,
     /// Rows that it has not seen, as live traffic will be: what the monitor compares with.
     pub later: &'a Dataset,
+    /// How many of those, spread evenly, go into the package as they are; none for 0.
+    pub reference_rows: usize,
     /// Evaluation on `test`.
     pub evaluation: &'a Evaluation,
     /// What columns are called in front of people, by name.
@@ -88,26 +90,47 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
         inputs.fitted.importances.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
     let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).unwrap_or_default();
     let file = |name, bytes| PackageFile { name, bytes };
-    let files = vec![
+    let scores = scores(&forest, inputs.later);
+    let mut files = vec![
         file("MLmodel", mlmodel(inputs).into_bytes()),
         file(MODEL_FILE, model.clone()),
         file("serin.json", serde_json::to_vec_pretty(&manifest).map_err(|e| TrainingError::SelfCheck(e.to_string()))?),
         file("reference.json", serde_json::to_vec(&reference).map_err(|e| TrainingError::SelfCheck(e.to_string()))?),
-        file("monitor.json", serde_json::to_vec(&monitor(inputs, &forest)).map_err(|e| TrainingError::SelfCheck(e.to_string()))?),
+        file("monitor.json", serde_json::to_vec(&monitor(inputs, &scores)).map_err(|e| TrainingError::SelfCheck(e.to_string()))?),
         file("importances.json", pretty(&serde_json::Value::Object(importances))),
         file("report.html", report(inputs, &forest).html().into_bytes()),
         file("requirements.txt", format!("mlflow=={MLFLOW_VERSION}\nxgboost=={}\n", xgboost::version()).into_bytes()),
         file("python_env.yaml", b"python: 3.12.11\nbuild_dependencies:\n- pip\n- setuptools\n- wheel\ndependencies:\n- -r requirements.txt\n".to_vec()),
         file("conda.yaml", conda().into_bytes()),
     ];
+    if inputs.reference_rows > 0 {
+        files.push(file("reference.f32", reference_rows(inputs.later, &scores, inputs.reference_rows)));
+    }
     Ok((files, manifest))
 }
 
-fn monitor(inputs: &PackageInputs<'_>, forest: &Forest) -> MonitorProfile {
-    let later = inputs.later;
-    let mut scores = vec![0.0; later.rows()];
-    forest.margins_into(&later.features, &mut scores);
+fn scores(forest: &Forest, rows: &Dataset) -> Vec<f32> {
+    let mut scores = vec![0.0; rows.rows()];
+    forest.margins_into(&rows.features, &mut scores);
     forest.scores_from_margins(&mut scores);
+    scores
+}
+
+/// Row-major float32, little-endian: the columns in the model's order, then the score.
+fn reference_rows(rows: &Dataset, scores: &[f32], most: usize) -> Vec<u8> {
+    let count = rows.rows().min(most);
+    let width = rows.width();
+    let mut bytes = Vec::with_capacity(count * (width + 1) * 4);
+    for number in 0..count {
+        let row = number * rows.rows() / count;
+        let values = rows.features[row * width..(row + 1) * width].iter().chain([&scores[row]]);
+        values.for_each(|value| bytes.extend(value.to_le_bytes()));
+    }
+    bytes
+}
+
+fn monitor(inputs: &PackageInputs<'_>, scores: &[f32]) -> MonitorProfile {
+    let later = inputs.later;
     let gain =
         |name: &String| inputs.fitted.importances.iter().find(|(of, _)| of == name).map_or(0.0, |(_, gain)| *gain);
     let columns: Vec<Watched> = later
@@ -127,7 +150,7 @@ fn monitor(inputs: &PackageInputs<'_>, forest: &Forest) -> MonitorProfile {
         columns: &columns,
         features: &later.features,
         times: &later.times,
-        scores: &scores,
+        scores,
         threshold: inputs.evaluation.threshold,
     })
 }

@@ -16,6 +16,8 @@ use std::str::FromStr;
 
 /// Rows of the reference up to which the default is a p-value.
 const SMALL: usize = 1000;
+/// Distinct whole numbers up to which a column is taken for categories.
+const CODES: usize = 10;
 
 /// A test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,6 +143,21 @@ impl FromStr for Method {
     }
 }
 
+/// Whether a column of whole numbers is taken for one of categories, by how few there are of the current side's values.
+#[must_use]
+pub fn are_codes(current: &[f64]) -> bool {
+    let mut found: Vec<f64> = Vec::with_capacity(CODES);
+    for value in current.iter().filter(|value| !value.is_nan()) {
+        if !found.contains(value) {
+            if found.len() == CODES {
+                return false;
+            }
+            found.push(*value);
+        }
+    }
+    true
+}
+
 /// Two samples of one column, sorted, without what is no finite number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples {
@@ -198,8 +215,7 @@ impl Samples {
     /// The test that is used where none is named: by the reference's size and the number of distinct values.
     #[must_use]
     pub fn default_method(&self) -> Method {
-        let distinct = bins::by_value(&self.reference, &self.current).len();
-        match (self.reference.len() <= SMALL, self.numbers, distinct) {
+        match (self.reference.len() <= SMALL, self.numbers, self.distinct()) {
             (true, true, 6..) => Method::Ks,
             (false, true, 6..) => Method::Wasserstein,
             (true, _, 3..) => Method::ChiSquare,
@@ -279,6 +295,12 @@ impl Samples {
             below(values, bin + 1).saturating_sub(from) as f64 / values.len() as f64
         };
         (0..BINS).map(|bin| (low + step * bin as f64, share(&self.reference, bin), share(&self.current, bin))).collect()
+    }
+
+    /// Different values of both sides together.
+    #[must_use]
+    pub fn distinct(&self) -> usize {
+        bins::by_value(&self.reference, &self.current).len()
     }
 
     /// Rows of each side that were compared.

@@ -25,6 +25,7 @@ use utoipa::OpenApi;
         crate::scoring::inference::model_version_ready,
         crate::scoring::inference::infer,
         crate::scoring::inference::infer_version,
+        crate::monitoring::exact::exact,
         crate::rollout::handlers::status,
         crate::rollout::handlers::control,
     ),

@@ -1,6 +1,7 @@
 //! `GET /v1/drift`, `/v1/alerts`, `/v1/retrainings`, `/metrics`; `POST /v1/panes`.
 
 use super::drift::drift_json;
+use super::evidently::snapshot;
 use super::watch::window;
 use crate::http::error::ApiError;
 use crate::http::fields::Fields;
@@ -83,6 +84,9 @@ pub(crate) async fn drift(State(state): State<ControlPlane>, fields: Fields) -> 
     let Some((version, report)) = found else {
         return Err(ApiError::mlflow("RESOURCE_DOES_NOT_EXIST", format!("no traffic of {name} in that window")));
     };
+    if fields.opt_text("format")?.as_deref() == Some("evidently-snapshot") {
+        return Ok(Json(snapshot(&name, &version, &report, None)));
+    }
     let mut shown = drift_json(&report);
     (shown["name"], shown["version"]) = (json!(name), json!(version));
     Ok(Json(shown))

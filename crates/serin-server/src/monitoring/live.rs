@@ -5,6 +5,7 @@
 //! crash the rows since the last hand-over are missing from the panes; they are in the decision log.
 
 use super::Monitored;
+use super::recent::{Last, Recent};
 use crate::scoring::live_model::LiveModel;
 use serin_analysis::monitor::{Adwin, HOUR_MS, MonitorProfile, Pane};
 use serin_scoring::Decision;
@@ -61,6 +62,7 @@ pub struct LiveMonitor {
     buffers: Vec<Mutex<Buffer>>,
     dropped: AtomicU64,
     streams: Mutex<BTreeMap<String, Arc<Stream>>>,
+    recent: Recent,
     stopping: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -76,6 +78,7 @@ impl LiveMonitor {
             buffers: (0..threads).map(|_| Mutex::default()).collect(),
             dropped: AtomicU64::new(0),
             streams: Mutex::default(),
+            recent: Recent::default(),
             stopping: AtomicBool::new(false),
             thread: Mutex::default(),
         });
@@ -140,6 +143,11 @@ impl LiveMonitor {
             .collect()
     }
 
+    /// The last rows of the version of a model that answered last.
+    pub(super) fn last_rows(&self, name: &str) -> Option<Last> {
+        self.recent.of(name)
+    }
+
     fn stream(&self, name: &str) -> Arc<Stream> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(streams.entry(name.to_owned()).or_default())
@@ -186,6 +194,7 @@ fn watch(monitor: &Weak<LiveMonitor>, sink: &dyn PaneSink, every: Duration) {
                             counter.fetch_add(u64::from(changed), Ordering::Relaxed);
                         }
                     }
+                    monitor.recent.push(model, part.features, part.scores, part.times);
                     if let Some(profile) = &model.monitor {
                         count(&mut panes, model, profile, &part, &mut || {
                             made += 1;

@@ -1,11 +1,14 @@
 //! What becomes of decisions: labels, performance, drift, alerts.
 
 mod drift;
+mod evidently;
+pub(crate) mod exact;
 pub(crate) mod handlers;
 mod labels;
 pub(crate) mod live;
 mod notify;
 pub(crate) mod performance;
+mod recent;
 mod settings;
 mod triggers;
 pub(crate) mod watch;
@@ -21,6 +24,7 @@ use std::sync::Arc;
 use watch::Watch;
 
 pub use drift::drift_json;
+pub use evidently::{ColumnDrift, evidently_report};
 pub use handlers::panes_json;
 pub use labels::{label_of_texts, label_report};
 pub use live::{LiveMonitor, PaneSink};

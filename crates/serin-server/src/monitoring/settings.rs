@@ -16,6 +16,28 @@ pub struct Settings {
     pub alerts: AlertSettings,
     /// When a model is trained again.
     pub retraining: RetrainingSettings,
+    /// An Evidently service that shows the same windows; none without it.
+    pub evidently: Option<EvidentlySettings>,
+}
+
+/// `[evidently]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidentlySettings {
+    /// Its address, such as `http://evidently:8000`.
+    pub url: String,
+    /// Id of the project there.
+    pub project: String,
+    /// Name of the environment variable that holds its secret.
+    #[serde(default)]
+    pub secret_env: Option<String>,
+    /// Hours between two snapshots of a model.
+    #[serde(default = "hourly")]
+    pub every_hours: i64,
+}
+
+const fn hourly() -> i64 {
+    1
 }
 
 /// What tells the time.
@@ -228,6 +250,27 @@ impl Default for RetrainingSettings {
     }
 }
 
+impl EvidentlySettings {
+    fn check(&self) -> Result<(), String> {
+        if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
+            return Err("evidently.url: write http://… or https://…".to_owned());
+        }
+        if self.project.parse::<uuid::Uuid>().is_err() {
+            return Err(format!("evidently.project {:?}: it is the id of a project, a UUID", self.project));
+        }
+        if !(1..=24 * 28).contains(&self.every_hours) {
+            return Err("evidently.every_hours is from 1 to 672".to_owned());
+        }
+        self.secret().map(drop)
+    }
+
+    /// What its requests show.
+    pub(super) fn secret(&self) -> Result<Option<String>, String> {
+        let missing = |name: &String| format!("evidently.secret_env: the environment has no {name}");
+        self.secret_env.as_ref().map(|name| std::env::var(name).map_err(|_| missing(name))).transpose()
+    }
+}
+
 impl Settings {
     /// What no type says.
     ///
@@ -243,6 +286,9 @@ impl Settings {
         }
         for receiver in &self.alerts.to {
             super::notify::check(receiver)?;
+        }
+        if let Some(evidently) = &self.evidently {
+            evidently.check()?;
         }
         if let Some(schedule) = &self.retraining.schedule {
             super::triggers::cron(schedule)?;

@@ -1,5 +1,6 @@
 //! The control plane's task: adds panes up, looks once an hour, begins and ends alerts, sets retrainings off.
 
+use super::evidently::{push, snapshot};
 use super::notify::{self, Notice};
 use super::performance::{GroupBy, PerformanceQuery, manifest, package, performance};
 use super::settings::{Clock, Settings};
@@ -179,10 +180,19 @@ impl Watch {
         let mut all = Vec::new();
         if let Some((version, report)) = found {
             all.extend(conditions(&report, settings.drifted_share));
+            let mut sent = None;
             self.board.change(name, |latest| {
+                let evidently = self.settings.evidently.as_ref();
+                if let Some(evidently) = evidently.filter(|own| (end_ms / HOUR_MS) % own.every_hours == 0) {
+                    let performance = latest.performance.as_ref().filter(|_| latest.version == version);
+                    sent = Some((evidently, snapshot(name, &version, &report, performance)));
+                }
                 latest.version = version;
                 latest.report = Some(report);
             });
+            if let Some((evidently, snapshot)) = sent {
+                push(evidently, snapshot);
+            }
         }
         if settings.clock == Clock::Wall {
             let silent = end_ms - newest_ms > SILENT * HOUR_MS;

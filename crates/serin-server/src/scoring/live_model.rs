@@ -50,6 +50,8 @@ pub struct LiveModel {
     pub package: ScoringPackage,
     /// As the decision log names it.
     pub deciding: Arc<DecidingModel>,
+    /// Where its package lies.
+    pub(crate) folder: PathBuf,
     /// What its traffic should look like.
     pub(crate) monitor: Monitored,
     /// When it was loaded, epoch milliseconds.
@@ -78,7 +80,8 @@ impl LiveModel {
             width: package.signature.columns.len(),
         });
         let monitor = profile_of(path, deciding.width);
-        Ok(Self { name, version, package, deciding, monitor, loaded_at_ms: now_ms, explainer: OnceLock::new() })
+        let (folder, explainer) = (path.clone(), OnceLock::new());
+        Ok(Self { name, version, package, deciding, folder, monitor, loaded_at_ms: now_ms, explainer })
     }
 }
 

@@ -335,6 +335,9 @@ pub(crate) struct Train {
     /// Keep test rows of cards whose fraud was already known
     #[arg(long)]
     pub(crate) keep_known_cards: bool,
+    /// Rows after the training window that go into the package as they are, for exact drift tests on live rows; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    pub(crate) reference_rows: usize,
     /// XGBoost parameter, repeatable: --set max_depth=6 --set eta=0.3 --set scale_pos_weight=1
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_value)]
     pub(crate) set: Vec<(String, String)>,

@@ -134,6 +134,7 @@ fn training(file: &str, state: State) -> Train {
         test_days: 7,
         random_split: None,
         keep_known_cards: false,
+        reference_rows: 50_000,
         set: Vec::new(),
         describe: DESCRIPTIONS.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec(),
         rounds: 100,

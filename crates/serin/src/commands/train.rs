@@ -223,6 +223,7 @@ fn fit_and_package(args: &Train, rows: [&Dataset; 3], rule: Rule, run_id: &str) 
         train,
         test,
         later,
+        reference_rows: args.reference_rows,
         evaluation: &evaluation,
         descriptions: &args.describe.iter().cloned().collect(),
         rule,

@@ -6,15 +6,13 @@ use super::{progress, say};
 use crate::cli::{Drift, FailOn};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use serin_analysis::drift::{Drift as Found, Method, Samples};
+use serin_analysis::drift::{Drift as Found, Method, Samples, are_codes};
 use serin_dataset::{Table, TableColumn, Values};
-use serin_scoring::sha256_hex;
+use serin_server::{ColumnDrift, evidently_report};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Distinct whole numbers up to which a column is taken for categories.
-const CODES: usize = 10;
 /// Exit status when the condition of `--fail-on` holds.
 const DRIFTED: i32 = 3;
 
@@ -60,7 +58,7 @@ pub(crate) fn run(args: &Drift) -> anyhow::Result<()> {
         std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.evidently_json {
-        let written = serde_json::to_vec_pretty(&evidently(&columns, args, drifted, share))?;
+        let written = serde_json::to_vec_pretty(&evidently_report(&tested(&columns), args.drift_share))?;
         std::fs::write(path, written).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if args.json {
@@ -129,7 +127,7 @@ fn comparable(reference: TableColumn, current: TableColumn) -> Result<Comparable
     let number = |truth: Option<bool>| truth.map_or(f64::NAN, |truth| f64::from(u8::from(truth)));
     Ok(match (reference.values, current.values) {
         (Values::Numbers { values: reference, whole: a }, Values::Numbers { values: current, whole: b }) => {
-            if b && distinct_up_to(&current, CODES) <= CODES {
+            if b && are_codes(&current) {
                 Comparable::Categories { reference, current, levels: Vec::new() }
             } else {
                 Comparable::Numbers { reference, current, whole: a && b }
@@ -160,19 +158,6 @@ fn comparable(reference: TableColumn, current: TableColumn) -> Result<Comparable
         (Values::Times(_), Values::Times(_)) => return Err("points in time"),
         _ => return Err("another type on each side"),
     })
-}
-
-fn distinct_up_to(values: &[f64], most: usize) -> usize {
-    let mut found: Vec<f64> = Vec::with_capacity(most + 1);
-    for value in values.iter().filter(|value| !value.is_nan()) {
-        if !found.contains(value) {
-            found.push(*value);
-            if found.len() > most {
-                break;
-            }
-        }
-    }
-    found.len()
 }
 
 /// One of the two files.
@@ -320,32 +305,17 @@ fn print(columns: &[Column]) {
     }
 }
 
-/// The shape of Evidently's `Report.json()`: metric names and values are its, ids are ours.
-fn evidently(columns: &[Column], args: &Drift, drifted: usize, share: f64) -> Value {
-    let id = |name: &str| sha256_hex(name.as_bytes())[..32].to_owned();
-    let rule =
-        if args.drift_share.fract() == 0.0 { format!("{:.1}", args.drift_share) } else { args.drift_share.to_string() };
-    let name = format!("DriftedColumnsCount(drift_share={rule})");
-    let mut metrics = vec![json!({
-        "id": id(&name), "metric_name": name,
-        "config": { "type": "evidently:metric_v2:DriftedColumnsCount", "drift_share": args.drift_share },
-        "value": { "count": drifted as f64, "share": share },
-    })];
-    for column in columns {
-        let Ok(found) = &column.found else { continue };
-        let method = found.method.display_name();
-        let name = format!("ValueDrift(column={},method={method},threshold={})", column.name, found.threshold);
-        metrics.push(json!({
-            "id": id(&name), "metric_name": name,
-            "config": { "type": "evidently:metric_v2:ValueDrift", "column": column.name, "method": method, "threshold": found.threshold },
-            "value": found.score,
-        }));
-    }
-    let passed = share < args.drift_share;
-    let tests = json!([{
-        "id": "lt", "name": format!("Share of Drifted Columns: Less {:.3}", args.drift_share),
-        "description": format!("Share of Drifted Columns: Actual value {share:.3} {} {:.3}", if passed { "<" } else { ">=" }, args.drift_share),
-        "status": if passed { "SUCCESS" } else { "FAIL" },
-    }]);
-    json!({ "metrics": metrics, "tests": tests })
+/// Columns whose test could be made.
+fn tested(columns: &[Column]) -> Vec<ColumnDrift> {
+    let tested = |column: &Column| {
+        let found = column.found.as_ref().ok()?;
+        Some(ColumnDrift {
+            column: column.name.clone(),
+            method: found.method.display_name(),
+            score: found.score,
+            threshold: found.threshold,
+            drifted: found.drifted,
+        })
+    };
+    columns.iter().filter_map(tested).collect()
 }

@@ -1,0 +1,257 @@
+//! Evidently's own shapes: of `Report.json()`, and of a snapshot as its service takes it, so that what reads those today
+//! goes on reading (<https://docs.evidentlyai.com>; recorded from evidently 0.7.23). Values and names are its, ids are ours.
+
+use super::settings::EvidentlySettings;
+use serde_json::{Value, json};
+use serin_analysis::drift::Method;
+use serin_analysis::monitor::{Certainty, Report, Watch};
+use serin_analysis::performance::Performance;
+use serin_scoring::sha256_hex;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is said of one column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnDrift {
+    /// Name.
+    pub column: String,
+    /// Evidently's name of the test, as its reports show it.
+    pub method: &'static str,
+    /// p-value or distance; NaN where the test says nothing.
+    pub score: f64,
+    /// Where drift begins.
+    pub threshold: f64,
+    /// Whether it does.
+    pub drifted: bool,
+}
+
+/// Drifted columns, and their share in all.
+pub(super) fn drifted_columns(columns: &[ColumnDrift]) -> (usize, f64) {
+    let drifted = columns.iter().filter(|column| column.drifted).count();
+    (drifted, drifted as f64 / columns.len().max(1) as f64)
+}
+
+fn kind(name: &str) -> String {
+    format!("evidently:metric_v2:{name}")
+}
+
+/// A metric's identity: the type's name and its parameters, in Evidently's order.
+struct Metric {
+    id: String,
+    name: String,
+    config: Value,
+}
+
+impl Metric {
+    fn of(metric: &str, parameters: &[(&str, Value)]) -> Self {
+        let text = |value: &Value| value.as_str().map_or_else(|| python_number(value), str::to_owned);
+        let listed: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+        let name = format!("{metric}({})", listed.join(","));
+        let mut config = json!({ "type": kind(metric) });
+        for (parameter, value) in parameters {
+            config[*parameter] = value.clone();
+        }
+        let id = sha256_hex(name.as_bytes())[..32].to_owned();
+        Self { id, name, config }
+    }
+
+    fn drifted_columns(share: f64) -> Self {
+        Self::of("DriftedColumnsCount", &[("drift_share", json!(share))])
+    }
+
+    fn of_column(found: &ColumnDrift) -> Self {
+        let parameters =
+            [("column", json!(found.column)), ("method", json!(found.method)), ("threshold", json!(found.threshold))];
+        Self::of("ValueDrift", &parameters)
+    }
+}
+
+/// As Python prints it: a whole float with `.0`.
+fn python_number(value: &Value) -> String {
+    value.as_f64().filter(|number| number.fract() == 0.0).map_or_else(|| value.to_string(), |n| format!("{n:.1}"))
+}
+
+/// NaN is no JSON.
+fn number(value: f64) -> Value {
+    json!(Some(value).filter(|value| value.is_finite()))
+}
+
+/// The shape of `Report.json()`.
+#[must_use]
+pub fn evidently_report(columns: &[ColumnDrift], drift_share: f64) -> Value {
+    let (count, share) = drifted_columns(columns);
+    let shown =
+        |metric: Metric, value: Value| json!({ "id": metric.id, "metric_name": metric.name, "config": metric.config, "value": value });
+    let mut metrics =
+        vec![shown(Metric::drifted_columns(drift_share), json!({ "count": count as f64, "share": share }))];
+    metrics.extend(columns.iter().map(|column| shown(Metric::of_column(column), number(column.score))));
+    let passed = share < drift_share;
+    let tests = json!([{
+        "id": "lt", "name": format!("Share of Drifted Columns: Less {drift_share:.3}"),
+        "description": format!("Share of Drifted Columns: Actual value {share:.3} {} {drift_share:.3}", if passed { "<" } else { ">=" }),
+        "status": if passed { "SUCCESS" } else { "FAIL" },
+    }]);
+    json!({ "metrics": metrics, "tests": tests })
+}
+
+/// What a snapshot tells.
+#[derive(Debug, Default)]
+struct Snapshot {
+    /// End of the window, without a zone (UTC).
+    timestamp: String,
+    /// By which the service filters.
+    metadata: BTreeMap<&'static str, String>,
+    /// Columns that were compared.
+    columns: Vec<ColumnDrift>,
+    /// Share of drifted columns from which the whole is drifted.
+    drift_share: f64,
+    /// More figures: type, parameters, value.
+    figures: Vec<(&'static str, Vec<(&'static str, String)>, f64)>,
+}
+
+/// The window that was last looked at, as `POST /api/v2/snapshots/{project}` takes it.
+pub(super) fn snapshot(model: &str, version: &str, report: &Report, performance: Option<&Performance>) -> Value {
+    let known = |watch: &&Watch| !matches!(watch.certainty, Certainty::Insufficient(..));
+    let method = |watch: &Watch| watch.measure.parse::<Method>().map_or(watch.measure, Method::display_name);
+    let columns = report.drift.iter().filter(known).map(|watch| ColumnDrift {
+        column: watch.name.clone(),
+        method: method(watch),
+        score: watch.value,
+        threshold: watch.threshold,
+        drifted: watch.alarm,
+    });
+    let mut figures = vec![
+        ("RowCount", vec![], report.rows as f64),
+        ("SerinAlertRate", vec![], report.alert_rate.value),
+        ("SerinDriftedImportance", vec![], report.drifted_importance),
+    ];
+    let missing = report.quality.iter().map(|watch| {
+        ("SerinMissingShare", vec![("column", watch.name.clone()), ("kind", watch.measure.to_owned())], watch.value)
+    });
+    figures.extend(missing);
+    let named = [
+        ("precision", "Precision"),
+        ("recall", "Recall"),
+        ("auc_roc", "RocAuc"),
+        ("log_loss", "LogLoss"),
+        ("average_precision", "SerinAveragePrecision"),
+    ];
+    for (ours, theirs) in named {
+        figures.extend(performance.and_then(|found| Some((theirs, vec![], *found.metrics.get(ours)?))));
+    }
+    let at = jiff::Timestamp::from_millisecond(report.window_ms.1).unwrap_or_default();
+    let snapshot = Snapshot {
+        timestamp: at.strftime("%Y-%m-%dT%H:%M:%S").to_string(),
+        metadata: BTreeMap::from([("model", model.to_owned()), ("version", version.to_owned())]),
+        columns: columns.collect(),
+        drift_share: 0.5,
+        figures,
+    };
+    snapshot.json()
+}
+
+/// Sends a snapshot; what fails is in the log, as the figures are in the database anyway.
+pub(super) fn push(settings: &EvidentlySettings, snapshot: Value) {
+    let settings = settings.clone();
+    tokio::spawn(async move {
+        if let Err(problem) = send(&settings, &snapshot).await {
+            tracing::warn!("a snapshot did not reach Evidently at {}: {problem}", settings.url);
+        }
+    });
+}
+
+async fn send(settings: &EvidentlySettings, snapshot: &Value) -> Result<(), String> {
+    let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
+    let url = format!("{}/api/v2/snapshots/{}", settings.url.trim_end_matches('/'), settings.project);
+    let mut request = client.post(url).json(snapshot);
+    if let Some(secret) = settings.secret()? {
+        request = request.header("evidently-secret", secret);
+    }
+    let answer = request.send().await.map_err(|error| error.without_url().to_string())?;
+    if answer.status().is_success() { Ok(()) } else { Err(format!("it answers {}", answer.status())) }
+}
+
+impl Snapshot {
+    /// Figures that are no number are left out.
+    fn json(&self) -> Value {
+        let mut results = serde_json::Map::new();
+        let mut order = Vec::new();
+        let mut add = |metric: &Metric, result: Value| {
+            order.push(metric.id.clone());
+            results.insert(metric.id.clone(), result);
+        };
+        let (count, share) = drifted_columns(&self.columns);
+        let metric = Metric::drifted_columns(self.drift_share);
+        let part = |kind: &str, value: f64| single(&metric, "Count of Drifted Columns", json!({ "value_type": kind }), value, Vec::new());
+        let failed = |failed: bool| if failed { "FAIL" } else { "SUCCESS" };
+        let mut whole = result(&metric, "CountValue", "Count of Drifted Columns", json!({}));
+        whole["tests"] = json!([test(&metric, "lt", format!("Share of Drifted Columns: Less {:.3}", self.drift_share), format!("Actual value {share:.3}"), failed(share >= self.drift_share))]);
+        (whole["count"], whole["share"]) = (part("count", count as f64), part("share", share));
+        add(&metric, whole);
+        for column in self.columns.iter().filter(|column| column.score.is_finite()) {
+            let metric = Metric::of_column(column);
+            let name = format!("Value Drift for column {}", column.column);
+            let said = format!("Drift score is {:.2}. The drift detection method is {}. The drift threshold is {:.2}.", column.score, column.method, column.threshold);
+            let tests = vec![test(&metric, "drift", name.clone(), said, failed(column.drifted))];
+            add(&metric, single(&metric, &name, json!({}), column.score, tests));
+        }
+        for (name, parameters, value) in self.figures.iter().filter(|(.., value)| value.is_finite()) {
+            let parameters: Vec<(&str, Value)> = parameters.iter().map(|(name, value)| (*name, json!(value))).collect();
+            let metric = Metric::of(name, &parameters);
+            add(&metric, single(&metric, &metric.name, json!({}), *value, Vec::new()));
+        }
+        json!({
+            "report": { "items": [] }, "name": "serin", "timestamp": self.timestamp, "metadata": self.metadata,
+            "tags": ["serin"], "metric_results": results, "top_level_metrics": order, "widgets": [], "tests_widgets": [],
+        })
+    }
+}
+
+fn result(metric: &Metric, kind: &str, display_name: &str, param: Value) -> Value {
+    json!({
+        "type": format!("evidently:metric_result_v2:{kind}"), "display_name": display_name,
+        "metric_value_location": { "metric": { "metric_id": metric.id, "params": metric.config }, "param": param },
+        "widget": [], "tests": [],
+    })
+}
+
+fn single(metric: &Metric, display_name: &str, param: Value, value: f64, tests: Vec<Value>) -> Value {
+    let mut shown = result(metric, "SingleValue", display_name, param);
+    (shown["value"], shown["tests"]) = (json!(value), json!(tests));
+    shown
+}
+
+fn test(metric: &Metric, id: &str, name: String, description: String, status: &str) -> Value {
+    json!({
+        "id": id, "name": name, "description": description, "status": status, "test_config": {}, "bound_test": null,
+        "metric_config": { "metric_id": metric.id, "params": metric.config },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_pythons_and_what_is_no_number_is_null() {
+        let column = |score: f64, drifted| ColumnDrift {
+            column: "amount".to_owned(),
+            method: "Wasserstein distance (normed)",
+            score,
+            threshold: 0.1,
+            drifted,
+        };
+        let report = evidently_report(&[column(0.366, true), column(f64::NAN, false)], 1.0);
+        assert_eq!(report["metrics"][0]["metric_name"], "DriftedColumnsCount(drift_share=1.0)");
+        assert_eq!(
+            report["metrics"][1]["metric_name"],
+            "ValueDrift(column=amount,method=Wasserstein distance (normed),threshold=0.1)"
+        );
+        assert_eq!((&report["metrics"][1]["value"], &report["metrics"][2]["value"]), (&json!(0.366), &Value::Null));
+        assert_eq!(report["tests"][0]["status"], "SUCCESS");
+        let none = Snapshot { drift_share: 0.5, figures: vec![("AlertRate", vec![], f64::NAN)], ..Snapshot::default() };
+        assert_eq!(none.json()["metric_results"].as_object().expect("an object").len(), 1);
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod classification;
 pub mod curves;
+mod draws;
 pub mod drift;
 pub mod evidence;
 pub mod monitor;

@@ -6,6 +6,7 @@
 
 mod adwin;
 mod alerts;
+mod calibration;
 mod cells;
 mod pane;
 mod profile;

@@ -1,7 +1,8 @@
 //! What traffic looked like when the model was made: by season, and how much its days differed.
 
+use super::calibration::{factor, resample};
 use super::cells::are_values;
-use super::{Counts, DAY_MS, Edges, SEASONS, Shares, SparseCounts, jensen_shannon, season, wasserstein};
+use super::{Counts, DAY_MS, Edges, HOUR_MS, Pane, SEASONS, Shares, SparseCounts, jensen_shannon, season, wasserstein};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -61,6 +62,9 @@ pub struct MonitorProfile {
     pub alert_rate: f64,
     /// Each day's share of alerts.
     pub alert_days: Vec<f64>,
+    /// Of days made of the reference's own hours, the largest figure over its threshold; none in packages of older serins.
+    #[serde(default)]
+    pub resampled: Vec<f32>,
 }
 
 /// Which column of [`ReferenceRows`].
@@ -111,7 +115,7 @@ impl MonitorProfile {
             day.0 += 1;
             day.1 += u64::from(*score >= rows.threshold);
         }
-        Self {
+        let mut made = Self {
             format: Self::FORMAT,
             rows: n as u64,
             day_rows: if days.is_empty() { n as f64 } else { n as f64 / days.len() as f64 },
@@ -123,7 +127,45 @@ impl MonitorProfile {
                 .filter(|(rows, _)| *rows >= DAY_ROWS)
                 .map(|(rows, alerts)| *alerts as f64 / *rows as f64)
                 .collect(),
+            resampled: Vec::new(),
+        };
+        made.resampled = resample(&made, &made.hours(rows));
+        made
+    }
+
+    /// The rows by hour, in this profile's cells.
+    fn hours(&self, rows: &ReferenceRows<'_>) -> Vec<Pane> {
+        let mut hours: BTreeMap<i64, Pane> = BTreeMap::new();
+        let features = rows.features.chunks_exact(rows.columns.len().max(1));
+        for ((features, at_ms), score) in features.zip(rows.times).zip(rows.scores) {
+            let hour = hours.entry(at_ms.div_euclid(HOUR_MS)).or_insert_with(|| Pane::new(self, *at_ms));
+            hour.add(self, features, *score, *score >= rows.threshold);
         }
+        hours.into_values().collect()
+    }
+
+    /// The same cells and thresholds, with these hours for the reference.
+    pub(super) fn with_seasons_of(&self, hours: &[&Pane]) -> Self {
+        let of = |column: &ColumnReference, counts: &dyn Fn(&Pane) -> &Counts| {
+            let mut seasons: BTreeMap<u8, Counts> = BTreeMap::new();
+            for hour in hours {
+                let sum = seasons.entry(season(hour.from_ms) as u8).or_insert_with(|| Counts::new(&column.edges));
+                sum.merge(counts(hour));
+            }
+            let seasons = seasons.into_iter().map(|(season, counts)| (season, counts.sparse())).collect();
+            ColumnReference { seasons, ..column.clone() }
+        };
+        let columns = self.columns.iter().enumerate();
+        Self {
+            columns: columns.map(|(place, column)| of(column, &|hour: &Pane| &hour.columns[place])).collect(),
+            score: of(&self.score, &|hour| &hour.score),
+            ..self.clone()
+        }
+    }
+
+    /// What all thresholds are raised by, for this many days between two alarms.
+    pub(super) fn factor(&self, days_between_alarms: f64) -> f64 {
+        factor(&self.resampled, days_between_alarms)
     }
 
     /// Reads what a model package holds.

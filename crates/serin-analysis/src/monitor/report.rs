@@ -2,8 +2,8 @@
 //!
 //! A threshold is what a day of the reference would exceed once in the stated time: the upper prediction limit of
 //! Student's t over the reference's own days (each day against the other half of the days, so that what days and weeks
-//! differ by is in it), and
-//! never below a floor that matters in practice. Hours of the window are matched with the same hours of the reference.
+//! differ by is in it), raised where resampled days exceed them more often, and never below a floor that matters in
+//! practice. Hours of the window are matched with the same hours of the reference.
 
 use super::profile::{ColumnReference, Distance, MonitorProfile};
 use super::{Counts, Pane, SEASONS, season};
@@ -81,6 +81,8 @@ pub struct Report {
     pub alert_rate: Watch,
     /// Drifted columns' share of the model's gain.
     pub drifted_importance: f64,
+    /// Resampled days of the reference that the thresholds went by, and by what those raised them.
+    pub calibration: (usize, f64),
 }
 
 /// Compares panes, which are added up. None without a decision.
@@ -98,7 +100,8 @@ pub fn report(profile: &MonitorProfile, panes: &[Pane], budget: &Budget) -> Opti
     }
     let tests = 2 * profile.columns.len() + 2;
     let level = 1.0 / (budget.days_between_alarms * tests as f64);
-    let limits = Limits { level, z: student_quantile(level / 2.0, NORMAL), day_rows: profile.day_rows };
+    let factor = profile.factor(budget.days_between_alarms);
+    let limits = Limits { level, z: student_quantile(level / 2.0, NORMAL), day_rows: profile.day_rows, factor };
     let sum = |column: &ColumnReference, of: &dyn Fn(&Pane) -> &Counts| {
         let mut sum = Counts::new(&column.edges);
         panes.iter().for_each(|pane| sum.merge(of(pane)));
@@ -126,6 +129,7 @@ pub fn report(profile: &MonitorProfile, panes: &[Pane], budget: &Budget) -> Opti
         quality,
         alert_rate: alert_rate(profile, alerts, rows, &limits, budget),
         drifted_importance: drifted,
+        calibration: (profile.resampled.len(), factor),
     })
 }
 
@@ -136,6 +140,8 @@ struct Limits {
     /// The normal deviate that is exceeded, on either side, with that probability.
     z: f64,
     day_rows: f64,
+    /// What resampled days raise thresholds by.
+    factor: f64,
 }
 
 impl Limits {
@@ -207,7 +213,7 @@ fn drift_of(
             };
         watch.threshold = watch.threshold.max(mean + margin).max(chance * mean);
     }
-    watch.threshold += (noise(n as f64) - noise(limits.day_rows.max(1.0))).max(0.0);
+    watch.threshold = watch.threshold * limits.factor + (noise(n as f64) - noise(limits.day_rows.max(1.0))).max(0.0);
     // Nights say nothing of days: most hours of the window must be known.
     if seen < 0.5 {
         watch.certainty = Certainty::Insufficient((n as f64 * seen) as u64, need.max(n / 2));
@@ -225,6 +231,7 @@ fn missing_of(column: &ColumnReference, counts: &Counts, limits: &Limits, budget
     if let Some((mean, margin)) = limits.above(&column.missing_days) {
         threshold = threshold.max(mean + margin);
     }
+    threshold *= limits.factor;
     let need = budget.min_rows.min(100);
     let enough = rows >= need;
     Watch {
@@ -245,8 +252,8 @@ fn alert_rate(profile: &MonitorProfile, alerts: u64, rows: u64, limits: &Limits,
     let chance = limits.z * (before.max(1.0 / rows as f64) * (1.0 - before) / rows as f64).sqrt();
     let (mean, margin) = limits.above(&profile.alert_days).unwrap_or((before, 0.0));
     let wide = margin.max(chance);
-    let upper = (mean + wide).max(before * budget.alert_factor);
-    let lower = (mean - wide).min(before / budget.alert_factor);
+    let upper = (mean + wide).max(before * budget.alert_factor) * limits.factor;
+    let lower = (mean - wide).min(before / budget.alert_factor) / limits.factor;
     let enough = rows >= budget.min_rows;
     Watch {
         name: "alert_rate".to_owned(),

@@ -1,6 +1,7 @@
 //! Two models on the same matured rows: what differs, how sure that is, and whether one may take the other's place.
 
 use crate::classification::log_loss;
+use crate::draws::Draws;
 use std::fmt::Write;
 
 /// Confidence of an interval: 95 % two-sided.
@@ -114,20 +115,6 @@ impl Ranked {
         }
         found.average_precision /= frauds;
         found
-    }
-}
-
-/// SplitMix64 (Steele and others 2014): `seed` gives the stream.
-struct Draws(u64);
-
-impl Draws {
-    fn below(&mut self, n: u64) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // Multiply-shift: the bias is below n / 2^64.
-        ((u128::from(z ^ (z >> 31)) * u128::from(n)) >> 64) as usize
     }
 }
 

@@ -10,6 +10,7 @@ pub fn drift_json(report: &Report) -> Value {
     json!({
         "from": report.window_ms.0, "until": report.window_ms.1, "decisions": report.rows,
         "season_matched": report.matched, "drifted_importance": report.drifted_importance,
+        "calibration": { "resampled_days": report.calibration.0, "threshold_factor": report.calibration.1 },
         "drift": all(&report.drift), "data_quality": all(&report.quality), "alert_rate": watch(&report.alert_rate),
     })
 }

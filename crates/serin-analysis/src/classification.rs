@@ -7,27 +7,32 @@ use std::collections::{BTreeMap, HashSet};
 pub struct Step {
     /// The threshold: a score that occurs.
     pub threshold: f32,
-    /// Frauds among the alerts.
-    pub true_positives: u64,
-    /// Genuine rows among the alerts.
-    pub false_positives: u64,
+    /// Frauds among the alerts; the sum of their weights, where rows have some.
+    pub true_positives: f64,
+    /// Genuine rows among the alerts, likewise.
+    pub false_positives: f64,
+}
+
+/// The weight of a row; 1 where there are none.
+fn weight(weights: &[f64], row: usize) -> f64 {
+    weights.get(row).copied().unwrap_or(1.0)
 }
 
 /// Counts at every distinct score, highest first. Tied rows enter together.
 ///
-/// NaN scores sort last, as the lowest.
+/// NaN scores sort last, as the lowest. `weights` may be empty: every row counts 1 then, and the counts are exact.
 #[must_use]
-pub fn steps(scores: &[f32], labels: &[f32]) -> Vec<Step> {
+pub fn steps(scores: &[f32], labels: &[f32], weights: &[f64]) -> Vec<Step> {
     let mut order: Vec<u32> = (0..scores.len() as u32).collect();
     let key = |row: u32| if scores[row as usize].is_nan() { f32::NEG_INFINITY } else { scores[row as usize] };
     order.sort_unstable_by(|a, b| key(*b).total_cmp(&key(*a)));
     let mut steps: Vec<Step> = Vec::new();
-    let (mut true_positives, mut false_positives) = (0, 0);
+    let (mut true_positives, mut false_positives) = (0.0, 0.0);
     for row in order {
         if labels[row as usize] == 1.0 {
-            true_positives += 1;
+            true_positives += weight(weights, row as usize);
         } else {
-            false_positives += 1;
+            false_positives += weight(weights, row as usize);
         }
         let threshold = key(row);
         match steps.last_mut() {
@@ -48,7 +53,7 @@ pub fn roc_auc(steps: &[Step]) -> f64 {
     let Some((positives, negatives)) = totals(steps) else { return f64::NAN };
     let (mut area, mut before) = (0.0, (0.0, 0.0));
     for step in steps {
-        let now = (step.false_positives as f64, step.true_positives as f64);
+        let now = (step.false_positives, step.true_positives);
         area += (now.0 - before.0) * (now.1 + before.1) / 2.0;
         before = now;
     }
@@ -59,38 +64,37 @@ pub fn roc_auc(steps: &[Step]) -> f64 {
 /// frauds (scikit-learn's `average_precision_score`).
 #[must_use]
 pub fn average_precision(steps: &[Step]) -> f64 {
-    let positives = steps.last().map_or(0, |last| last.true_positives);
-    if positives == 0 {
+    let positives = steps.last().map_or(0.0, |last| last.true_positives);
+    if positives == 0.0 {
         return 0.0;
     }
-    let (mut sum, mut before) = (0.0, 0);
+    let (mut sum, mut before) = (0.0, 0.0);
     for step in steps {
-        let precision = step.true_positives as f64 / (step.true_positives + step.false_positives) as f64;
-        sum += (step.true_positives - before) as f64 * precision;
+        let precision = step.true_positives / (step.true_positives + step.false_positives);
+        sum += (step.true_positives - before) * precision;
         before = step.true_positives;
     }
-    sum / positives as f64
+    sum / positives
 }
 
 /// Largest recall whose false-positive rate is at most `rate`. NaN where only one class occurs.
 #[must_use]
 pub fn recall_at_false_positive_rate(steps: &[Step], rate: f64) -> f64 {
     let Some((positives, negatives)) = totals(steps) else { return f64::NAN };
-    let within = steps.iter().take_while(|step| step.false_positives as f64 / negatives <= rate).last();
-    within.map_or(0.0, |step| step.true_positives as f64 / positives)
+    let within = steps.iter().take_while(|step| step.false_positives / negatives <= rate).last();
+    within.map_or(0.0, |step| step.true_positives / positives)
 }
 
 /// (frauds, genuine); None where one is absent.
 fn totals(steps: &[Step]) -> Option<(f64, f64)> {
     let last = steps.last()?;
-    (last.true_positives > 0 && last.false_positives > 0)
-        .then_some((last.true_positives as f64, last.false_positives as f64))
+    (last.true_positives > 0.0 && last.false_positives > 0.0).then_some((last.true_positives, last.false_positives))
 }
 
 /// Mean negative log likelihood of probabilities, clipped by float64's epsilon as scikit-learn does.
 #[must_use]
-pub fn log_loss(scores: &[f32], labels: &[f32]) -> f64 {
-    mean(scores, labels, |score, label| {
+pub fn log_loss(scores: &[f32], labels: &[f32], weights: &[f64]) -> f64 {
+    mean(scores, labels, weights, |score, label| {
         let p = f64::from(score).clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         if label == 1.0 { -p.ln() } else { -(1.0 - p).ln() }
     })
@@ -98,41 +102,49 @@ pub fn log_loss(scores: &[f32], labels: &[f32]) -> f64 {
 
 /// Mean squared difference of probability and label.
 #[must_use]
-pub fn brier(scores: &[f32], labels: &[f32]) -> f64 {
-    mean(scores, labels, |score, label| (f64::from(score) - f64::from(label)).powi(2))
+pub fn brier(scores: &[f32], labels: &[f32], weights: &[f64]) -> f64 {
+    mean(scores, labels, weights, |score, label| (f64::from(score) - f64::from(label)).powi(2))
 }
 
-fn mean(scores: &[f32], labels: &[f32], loss: impl Fn(f32, f32) -> f64) -> f64 {
-    scores.iter().zip(labels).map(|(score, label)| loss(*score, *label)).sum::<f64>() / scores.len() as f64
+fn mean(scores: &[f32], labels: &[f32], weights: &[f64], loss: impl Fn(f32, f32) -> f64) -> f64 {
+    let losses = scores.iter().zip(labels).enumerate();
+    let total = losses.map(|(row, (score, label))| loss(*score, *label) * weight(weights, row)).sum::<f64>();
+    let rows = if weights.is_empty() { scores.len() as f64 } else { weights.iter().sum() };
+    total / rows
 }
 
 /// Confusion counts at a threshold (inclusive).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Confusion {
-    /// Frauds alerted.
-    pub true_positives: u64,
+    /// Frauds alerted; the sum of their weights, where rows have some.
+    pub true_positives: f64,
     /// Genuine rows alerted.
-    pub false_positives: u64,
+    pub false_positives: f64,
     /// Frauds missed.
-    pub false_negatives: u64,
+    pub false_negatives: f64,
     /// Genuine rows passed.
-    pub true_negatives: u64,
+    pub true_negatives: f64,
 }
 
 impl Confusion {
-    /// Counts rows by score >= threshold and label.
+    /// Counts rows by score >= threshold and label; `weights` may be empty.
     #[must_use]
-    pub fn at(threshold: f32, scores: &[f32], labels: &[f32]) -> Self {
+    pub fn at(threshold: f32, scores: &[f32], labels: &[f32], weights: &[f64]) -> Self {
         let mut counts = Self::default();
-        for (score, label) in scores.iter().zip(labels) {
-            match (*score >= threshold, *label == 1.0) {
-                (true, true) => counts.true_positives += 1,
-                (true, false) => counts.false_positives += 1,
-                (false, true) => counts.false_negatives += 1,
-                (false, false) => counts.true_negatives += 1,
-            }
+        for (row, (score, label)) in scores.iter().zip(labels).enumerate() {
+            counts.add(*score >= threshold, *label == 1.0, weight(weights, row));
         }
         counts
+    }
+
+    /// Counts a row of this weight.
+    pub fn add(&mut self, alert: bool, fraud: bool, weight: f64) {
+        *match (alert, fraud) {
+            (true, true) => &mut self.true_positives,
+            (true, false) => &mut self.false_positives,
+            (false, true) => &mut self.false_negatives,
+            (false, false) => &mut self.true_negatives,
+        } += weight;
     }
 
     /// Frauds among alerts; 0 without alerts (scikit-learn's `zero_division=0`).
@@ -150,7 +162,7 @@ impl Confusion {
     /// Harmonic mean of precision and recall; 0 where undefined.
     #[must_use]
     pub fn f1(&self) -> f64 {
-        ratio(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
+        ratio(2.0 * self.true_positives, 2.0 * self.true_positives + self.false_positives + self.false_negatives)
     }
 
     /// Alerts among all rows.
@@ -162,14 +174,15 @@ impl Confusion {
 }
 
 /// The figures that scores and labels give, by name; `confusion` counts what was done. Those that are not defined are NaN.
+/// `weights` may be empty: every row counts 1 then.
 #[must_use]
-pub fn figures(scores: &[f32], labels: &[f32], confusion: &Confusion) -> BTreeMap<&'static str, f64> {
-    let steps = steps(scores, labels);
+pub fn figures(scores: &[f32], labels: &[f32], weights: &[f64], confusion: &Confusion) -> BTreeMap<&'static str, f64> {
+    let steps = steps(scores, labels, weights);
     BTreeMap::from([
         ("auc_roc", roc_auc(&steps)),
         ("average_precision", average_precision(&steps)),
-        ("log_loss", log_loss(scores, labels)),
-        ("brier", brier(scores, labels)),
+        ("log_loss", log_loss(scores, labels, weights)),
+        ("brier", brier(scores, labels, weights)),
         ("precision", confusion.precision()),
         ("recall", confusion.recall()),
         ("f1", confusion.f1()),
@@ -179,8 +192,8 @@ pub fn figures(scores: &[f32], labels: &[f32], confusion: &Confusion) -> BTreeMa
     ])
 }
 
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole == 0.0 { 0.0 } else { part / whole }
 }
 
 /// Mean over days of the share of frauds among the `k` cards with the highest score of the day. A card's
@@ -207,15 +220,16 @@ pub fn card_precision(scores: &[f32], labels: &[f32], days: &[i64], cards: &[u64
     if days == 0 { f64::NAN } else { total / days as f64 }
 }
 
-/// Money lost at a threshold: the amounts of missed frauds, plus `review_cost` an alert.
+/// Money lost at a threshold: the amounts of missed frauds, plus `review_cost` an alert. `weights` may
+/// be empty.
 #[must_use]
-pub fn cost(threshold: f32, scores: &[f32], labels: &[f32], amounts: &[f64], review_cost: f64) -> f64 {
+pub fn cost(threshold: f32, scores: &[f32], labels: &[f32], amounts: &[f64], weights: &[f64], review_cost: f64) -> f64 {
     let mut total = 0.0;
     for row in 0..scores.len() {
         if scores[row] >= threshold {
-            total += review_cost;
+            total += review_cost * weight(weights, row);
         } else if labels[row] == 1.0 {
-            total += amounts[row];
+            total += amounts[row] * weight(weights, row);
         }
     }
     total
@@ -231,7 +245,7 @@ mod tests {
 
     #[test]
     fn ties_enter_together() {
-        let steps = steps(&SCORES, &LABELS);
+        let steps = steps(&SCORES, &LABELS, &[]);
         assert_eq!(steps.len(), 6);
         assert!((roc_auc(&steps) - 0.8).abs() < 1e-15);
         let expected = 1.0 / 3.0 + 2.0 / 3.0 / 3.0 + 3.0 / 6.0 / 3.0;
@@ -242,15 +256,15 @@ mod tests {
 
     #[test]
     fn odd_cases_answer_as_scikit_learn() {
-        let equal = steps(&[0.5; 4], &[1.0, 0.0, 0.0, 0.0]);
+        let equal = steps(&[0.5; 4], &[1.0, 0.0, 0.0, 0.0], &[]);
         assert_eq!((roc_auc(&equal), average_precision(&equal)), (0.5, 0.25));
-        let one_class = steps(&[0.1, 0.2], &[0.0, 0.0]);
+        let one_class = steps(&[0.1, 0.2], &[0.0, 0.0], &[]);
         assert!(roc_auc(&one_class).is_nan());
         assert_eq!(average_precision(&one_class), 0.0);
         assert!(roc_auc(&[]).is_nan());
-        let nothing = Confusion::at(2.0, &SCORES, &LABELS);
+        let nothing = Confusion::at(2.0, &SCORES, &LABELS, &[]);
         assert_eq!((nothing.precision(), nothing.recall(), nothing.f1()), (0.0, 0.0, 0.0));
-        assert!(log_loss(&[1.0], &[0.0]).is_finite());
+        assert!(log_loss(&[1.0], &[0.0], &[]).is_finite());
     }
 
     #[test]
@@ -265,6 +279,25 @@ mod tests {
     #[test]
     fn money_counts_misses_and_reviews() {
         let amounts = [100.0, 50.0, 1.0, 1.0, 70.0, 1.0, 1.0, 1.0];
-        assert_eq!(cost(0.75, &SCORES, &LABELS, &amounts, 2.0), 3.0 * 2.0 + 70.0);
+        assert_eq!(cost(0.75, &SCORES, &LABELS, &amounts, &[], 2.0), 3.0 * 2.0 + 70.0);
+    }
+
+    #[test]
+    fn a_weight_is_so_many_rows() {
+        let (scores, labels) = ([0.9, 0.8, 0.3, 0.2], [1.0, 0.0, 1.0, 0.0]);
+        let (weights, mut more) = ([3.0, 1.0, 2.0, 4.0], Confusion::default());
+        let mut repeated = (Vec::new(), Vec::new());
+        for row in 0..4 {
+            more.add(scores[row] >= 0.5, labels[row] == 1.0, weights[row]);
+            for _ in 0..weights[row] as usize {
+                repeated.0.push(scores[row]);
+                repeated.1.push(labels[row]);
+            }
+        }
+        let found = figures(&scores, &labels, &weights, &more);
+        let expected = figures(&repeated.0, &repeated.1, &[], &Confusion::at(0.5, &repeated.0, &repeated.1, &[]));
+        for (name, value) in found {
+            assert!((value - expected[name]).abs() < 1e-12, "{name}: {value} {}", expected[name]);
+        }
     }
 }

@@ -49,23 +49,18 @@ pub fn histogram(scores: &[f32], bins: usize) -> Vec<u64> {
 #[must_use]
 pub fn roc(steps: &[Step]) -> Vec<(f64, f64)> {
     let Some(last) = steps.last() else { return Vec::new() };
-    let (positives, negatives) = (last.true_positives.max(1) as f64, last.false_positives.max(1) as f64);
-    let points = steps.iter().map(|s| (s.false_positives as f64 / negatives, s.true_positives as f64 / positives));
+    let (positives, negatives) = (last.true_positives.max(1.0), last.false_positives.max(1.0));
+    let points = steps.iter().map(|s| (s.false_positives / negatives, s.true_positives / positives));
     std::iter::once((0.0, 0.0)).chain(points).collect()
 }
 
 /// (recall, precision), recall rising.
 #[must_use]
 pub fn precision_recall(steps: &[Step]) -> Vec<(f64, f64)> {
-    let positives = steps.last().map_or(1, |last| last.true_positives.max(1)) as f64;
+    let positives = steps.last().map_or(1.0, |last| last.true_positives.max(1.0));
     steps
         .iter()
-        .map(|s| {
-            (
-                s.true_positives as f64 / positives,
-                s.true_positives as f64 / (s.true_positives + s.false_positives) as f64,
-            )
-        })
+        .map(|s| (s.true_positives / positives, s.true_positives / (s.true_positives + s.false_positives)))
         .collect()
 }
 

@@ -17,15 +17,16 @@ pub enum Rule {
 
 impl Rule {
     /// The threshold that the rule gives on scored, labelled rows. `days` is the length of the window,
-    /// `amounts` is only read by [`Rule::Cost`]. Tied rows stay together on the quiet side: a budget is never
+    /// `amounts` is only read by [`Rule::Cost`], `weights` may be empty: every row counts 1 then. Tied rows stay together on the quiet side: a budget is never
     /// exceeded.
     #[must_use]
-    pub fn choose(self, scores: &[f32], labels: &[f32], amounts: &[f64], days: f64) -> f32 {
+    pub fn choose(self, scores: &[f32], labels: &[f32], amounts: &[f64], weights: &[f64], days: f64) -> f32 {
+        let rows = if weights.is_empty() { scores.len() as f64 } else { weights.iter().sum() };
         match self {
             Self::Fixed(threshold) => threshold,
-            Self::AlertRate(rate) => budget(scores, labels, rate * scores.len() as f64),
-            Self::ReviewCapacity(per_day) => budget(scores, labels, per_day * days),
-            Self::Cost(review) => cheapest(scores, labels, amounts, review),
+            Self::AlertRate(rate) => budget(scores, labels, weights, rate * rows),
+            Self::ReviewCapacity(per_day) => budget(scores, labels, weights, per_day * days),
+            Self::Cost(review) => cheapest(scores, labels, amounts, weights, review),
         }
     }
 }
@@ -61,20 +62,21 @@ fn above_all(scores: &[f32]) -> f32 {
     scores.iter().copied().fold(0.0f32, f32::max).next_up()
 }
 
-fn budget(scores: &[f32], labels: &[f32], alerts: f64) -> f32 {
-    let steps = steps(scores, labels);
-    let affordable =
-        |step: &&crate::classification::Step| (step.true_positives + step.false_positives) as f64 <= alerts;
+fn budget(scores: &[f32], labels: &[f32], weights: &[f64], alerts: f64) -> f32 {
+    let steps = steps(scores, labels, weights);
+    let affordable = |step: &&crate::classification::Step| step.true_positives + step.false_positives <= alerts;
     steps.iter().take_while(affordable).last().map_or_else(|| above_all(scores), |step| step.threshold)
 }
 
-fn cheapest(scores: &[f32], labels: &[f32], amounts: &[f64], review: f64) -> f32 {
+fn cheapest(scores: &[f32], labels: &[f32], amounts: &[f64], weights: &[f64], review: f64) -> f32 {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_unstable_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-    let missed_all: f64 = (0..scores.len()).filter(|&row| labels[row] == 1.0).map(|row| amounts[row]).sum();
+    let weight = |row: usize| weights.get(row).copied().unwrap_or(1.0);
+    let missed_all: f64 =
+        (0..scores.len()).filter(|&row| labels[row] == 1.0).map(|row| amounts[row] * weight(row)).sum();
     let (mut best, mut least, mut now) = (above_all(scores), missed_all, missed_all);
     for (place, &row) in order.iter().enumerate() {
-        now += review - if labels[row] == 1.0 { amounts[row] } else { 0.0 };
+        now += weight(row) * (review - if labels[row] == 1.0 { amounts[row] } else { 0.0 });
         let tied = order.get(place + 1).is_some_and(|next| scores[*next] == scores[row]);
         if !tied && now < least {
             (best, least) = (scores[row], now);
@@ -100,17 +102,21 @@ mod tests {
 
     #[test]
     fn a_budget_is_never_exceeded_by_ties() {
-        assert_eq!(Rule::AlertRate(0.4).choose(&SCORES, &LABELS, &[], 1.0), 0.9, "0.8 twice would be three alerts");
-        assert_eq!(Rule::AlertRate(0.6).choose(&SCORES, &LABELS, &[], 1.0), 0.8);
-        assert_eq!(Rule::ReviewCapacity(1.0).choose(&SCORES, &LABELS, &[], 3.0), 0.8);
-        assert!(Rule::AlertRate(0.0).choose(&SCORES, &LABELS, &[], 1.0) > 0.9);
+        assert_eq!(
+            Rule::AlertRate(0.4).choose(&SCORES, &LABELS, &[], &[], 1.0),
+            0.9,
+            "0.8 twice would be three alerts"
+        );
+        assert_eq!(Rule::AlertRate(0.6).choose(&SCORES, &LABELS, &[], &[], 1.0), 0.8);
+        assert_eq!(Rule::ReviewCapacity(1.0).choose(&SCORES, &LABELS, &[], &[], 3.0), 0.8);
+        assert!(Rule::AlertRate(0.0).choose(&SCORES, &LABELS, &[], &[], 1.0) > 0.9);
     }
 
     #[test]
     fn the_cheapest_line_weighs_missed_money_against_reviews() {
         let amounts = [100.0, 1.0, 30.0, 1.0, 1.0];
-        assert_eq!(Rule::Cost(5.0).choose(&SCORES, &LABELS, &amounts, 1.0), 0.8);
-        assert_eq!(Rule::Cost(20.0).choose(&SCORES, &LABELS, &amounts, 1.0), 0.9);
-        assert!(Rule::Cost(200.0).choose(&SCORES, &LABELS, &amounts, 1.0) > 0.9);
+        assert_eq!(Rule::Cost(5.0).choose(&SCORES, &LABELS, &amounts, &[], 1.0), 0.8);
+        assert_eq!(Rule::Cost(20.0).choose(&SCORES, &LABELS, &amounts, &[], 1.0), 0.9);
+        assert!(Rule::Cost(200.0).choose(&SCORES, &LABELS, &amounts, &[], 1.0) > 0.9);
     }
 }

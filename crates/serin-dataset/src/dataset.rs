@@ -17,6 +17,8 @@ pub struct Roles {
     pub entity: Option<String>,
     /// Money, for cost. Stays a feature.
     pub amount: Option<String>,
+    /// How many rows each stands for; never a feature.
+    pub weight: Option<String>,
     /// Features in this order, or none at all; None takes every column that is not label, time or entity.
     pub features: Option<Vec<String>>,
     /// Columns that are never features.
@@ -42,6 +44,8 @@ pub struct Dataset {
     pub entities: Vec<u64>,
     /// Money; empty without an amount column.
     pub amounts: Vec<f64>,
+    /// How many rows each stands for, above 0; empty where each stands for itself.
+    pub weights: Vec<f32>,
 }
 
 impl Dataset {
@@ -61,11 +65,17 @@ impl Dataset {
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         debug_assert_eq!(self.signature, other.signature);
+        let before = self.rows();
         self.features.extend_from_slice(&other.features);
         self.labels.extend_from_slice(&other.labels);
         self.times.extend_from_slice(&other.times);
         self.entities.extend_from_slice(&other.entities);
         self.amounts.extend_from_slice(&other.amounts);
+        if !self.weights.is_empty() || !other.weights.is_empty() {
+            self.weights.resize(before, 1.0);
+            self.weights.extend_from_slice(&other.weights);
+            self.weights.resize(self.labels.len(), 1.0);
+        }
         self
     }
 
@@ -84,6 +94,7 @@ impl Dataset {
             times: pick(&self.times, rows),
             entities: pick(&self.entities, rows),
             amounts: pick(&self.amounts, rows),
+            weights: pick(&self.weights, rows),
         }
     }
 }
@@ -133,6 +144,7 @@ pub(crate) struct Builder {
     time: Option<usize>,
     entity: Option<usize>,
     amount: Option<usize>,
+    weight: Option<usize>,
     levels: Vec<HashMap<String, usize>>,
     /// Given: its encodings are closed.
     signature: Option<Signature>,
@@ -142,6 +154,7 @@ pub(crate) struct Builder {
     times: Vec<i64>,
     entities: Vec<u64>,
     amounts: Vec<f64>,
+    weights: Vec<f32>,
 }
 
 impl Collect for Builder {
@@ -164,6 +177,9 @@ impl Collect for Builder {
         }
         if self.amount.is_some() {
             self.amounts.reserve_exact(rows);
+        }
+        if self.weight.is_some() {
+            self.weights.reserve_exact(rows);
         }
     }
 
@@ -219,6 +235,13 @@ impl Collect for Builder {
                 }
                 self.amounts.push(amount);
             }
+            if let Some(position) = self.weight {
+                let weight = number(&columns[position], row) as f32;
+                if !weight.is_finite() || weight <= 0.0 {
+                    return Err(cell(position, row, format!("a weight is above 0, found {weight}")));
+                }
+                self.weights.push(weight);
+            }
         }
         Ok(())
     }
@@ -243,11 +266,12 @@ impl Builder {
                 wanted.len() - 1
             }
         };
-        let not_features: Vec<&str> = [Some(&roles.label), roles.time.as_ref(), roles.entity.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(String::as_str)
-            .collect();
+        let not_features: Vec<&str> =
+            [Some(&roles.label), roles.time.as_ref(), roles.entity.as_ref(), roles.weight.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(String::as_str)
+                .collect();
         let mut feature_positions = Vec::new();
         let of_model = roles.signature.as_ref().map(|s| s.columns.iter().map(|c| c.name.clone()).collect());
         match of_model.as_ref().or(roles.features.as_ref()) {
@@ -279,6 +303,7 @@ impl Builder {
         let time = optional(&roles.time)?;
         let entity = optional(&roles.entity)?;
         let amount = optional(&roles.amount)?;
+        let weight = optional(&roles.weight)?;
         let count = wanted.len();
         let levels = wanted.iter().map(|column| match &column.kind {
             ColumnKind::Category { levels } => levels.iter().cloned().zip(0..).collect(),
@@ -293,12 +318,14 @@ impl Builder {
             time,
             entity,
             amount,
+            weight,
             nullable: vec![false; count],
             features: Vec::new(),
             labels: Vec::new(),
             times: Vec::new(),
             entities: Vec::new(),
             amounts: Vec::new(),
+            weights: Vec::new(),
         })
     }
 
@@ -311,6 +338,7 @@ impl Builder {
             times: self.times,
             entities: self.entities,
             amounts: self.amounts,
+            weights: self.weights,
         }
     }
 

@@ -35,6 +35,8 @@ pub struct DecisionRow<'a> {
     pub threshold: f32,
     /// What was done.
     pub alert: bool,
+    /// With which probability exploration lets such an alert through; it did where `alert` is false.
+    pub propensity: Option<f32>,
     /// What decided in the model's place.
     pub fallback: Option<&'a str>,
     /// Microseconds.
@@ -66,6 +68,7 @@ struct Columns {
     score: Float32Builder,
     threshold: Float32Builder,
     alert: BooleanBuilder,
+    propensity: Float32Builder,
     fallback: StringBuilder,
     latency_us: Float32Builder,
     reasons: ListBuilder<StringBuilder>,
@@ -96,6 +99,7 @@ impl DecisionWriter {
             Field::new("score", DataType::Float32, false),
             Field::new("threshold", DataType::Float32, false),
             Field::new("alert", DataType::Boolean, false),
+            Field::new("propensity", DataType::Float32, true),
             Field::new("fallback", DataType::Utf8, true),
             Field::new("latency_us", DataType::Float32, false),
             Field::new("reasons", list(DataType::Utf8), true),
@@ -137,6 +141,7 @@ impl DecisionWriter {
         columns.score.append_value(row.score);
         columns.threshold.append_value(row.threshold);
         columns.alert.append_value(row.alert);
+        columns.propensity.append_option(row.propensity);
         columns.fallback.append_option(row.fallback);
         columns.latency_us.append_value(row.latency_us);
         for (name, contribution) in row.reasons {
@@ -164,6 +169,7 @@ impl DecisionWriter {
             Arc::new(columns.score.finish()),
             Arc::new(columns.threshold.finish()),
             Arc::new(columns.alert.finish()),
+            Arc::new(columns.propensity.finish()),
             Arc::new(columns.fallback.finish()),
             Arc::new(columns.latency_us.finish()),
             Arc::new(columns.reasons.finish()),

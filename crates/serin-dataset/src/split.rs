@@ -153,6 +153,7 @@ mod tests {
             times: rows.iter().map(|r| r.0 * DAY_MS).collect(),
             entities: rows.iter().map(|r| r.1).collect(),
             amounts: vec![],
+            weights: vec![],
         }
     }
 

@@ -16,11 +16,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Names of the columns beside the features.
-pub const ROLE_COLUMNS: [&str; 4] = ["__label", "__time", "__entity", "__amount"];
+pub const ROLE_COLUMNS: [&str; 5] = ["__label", "__time", "__entity", "__amount", "__weight"];
 /// Rows written at once.
 const BATCH: usize = 65_536;
 
-/// Writes features under their names and, where there are any, the label, time, entity and amount under
+/// Writes features under their names and, where there are any, the label, time, entity, amount and weight under
 /// [`ROLE_COLUMNS`]. The file appears under its name only when it is complete.
 ///
 /// # Errors
@@ -46,6 +46,7 @@ pub fn write_dataset(dataset: &Dataset, path: &Path) -> Result<(), WriteError> {
         (!dataset.times.is_empty(), DataType::Timestamp(TimeUnit::Millisecond, None)),
         (!dataset.entities.is_empty(), DataType::Int64),
         (!dataset.amounts.is_empty(), DataType::Float64),
+        (!dataset.weights.is_empty(), DataType::Float32),
     ];
     for ((present, kind), name) in roles.into_iter().zip(ROLE_COLUMNS) {
         if present {
@@ -71,7 +72,7 @@ pub fn write_dataset(dataset: &Dataset, path: &Path) -> Result<(), WriteError> {
 
 fn arrays(dataset: &Dataset, from: usize, until: usize) -> Vec<ArrayRef> {
     let width = dataset.width();
-    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(width + 4);
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(width + 5);
     for (place, column) in dataset.signature.columns.iter().enumerate() {
         let values =
             (from..until).map(|row| Some(dataset.features[row * width + place]).filter(|value| !value.is_nan()));
@@ -98,6 +99,9 @@ fn arrays(dataset: &Dataset, from: usize, until: usize) -> Vec<ArrayRef> {
     }
     if !dataset.amounts.is_empty() {
         arrays.push(Arc::new(Float64Array::from(dataset.amounts[from..until].to_vec())));
+    }
+    if !dataset.weights.is_empty() {
+        arrays.push(Arc::new(Float32Array::from(dataset.weights[from..until].to_vec())));
     }
     arrays
 }
@@ -126,16 +130,18 @@ mod tests {
             times: vec![3, -1, 1_522_540_800_123],
             entities: vec![7, u64::MAX, 0],
             amounts: vec![0.1, 2.5, 1e9],
+            weights: vec![1.0, 0.5, 20.0],
         };
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("rows.parquet");
         write_dataset(&dataset, &path).expect("it is written");
-        let [label, time, entity, amount] = ROLE_COLUMNS.map(str::to_owned);
+        let [label, time, entity, amount, weight] = ROLE_COLUMNS.map(str::to_owned);
         let roles = Roles {
             label,
             time: Some(time),
             entity: Some(entity),
             amount: Some(amount),
+            weight: Some(weight),
             features: Some(dataset.signature.columns.iter().map(|column| column.name.clone()).collect()),
             ..Roles::default()
         };

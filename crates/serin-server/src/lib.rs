@@ -19,12 +19,13 @@ pub use http::tls::Tls;
 pub use http::workers::{Connections, Workers};
 pub use metrics::Metrics;
 pub use monitoring::{
-    ColumnDrift, Launcher, LiveMonitor, Monitoring, PaneSink, ReadParquet, RetrainingOrder, Settings, Watching, drift_json,
-    evidently_report, label_of_texts, label_report, panes_json, performance_report,
+    ColumnDrift, Launcher, LiveMonitor, Monitoring, PaneSink, ReadParquet, RetrainingOrder, Settings, Watching,
+    drift_json, evidently_report, label_of_texts, label_report, panes_json, performance_report,
 };
 pub use rollout::{Control, Registrar, Release, Releasing};
 pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};
 pub use scoring::decide::{DecisionKeeping, WhenFull};
+pub use scoring::exploration::Exploration;
 pub use scoring::fallback::{FallbackPolicy, Step};
 pub use scoring::live_model::{LiveModel, LoadError};
 pub use scoring::models::{ModelSlot, Models};

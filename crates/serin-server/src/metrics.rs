@@ -63,6 +63,7 @@ struct RouteMetrics {
 pub struct Metrics {
     routes: [RouteMetrics; ROUTES.len()],
     alerts: AtomicU64,
+    explored: AtomicU64,
     passes: AtomicU64,
     fallbacks: [AtomicU64; Fallback::ALL.len()],
     unlogged_refused: AtomicU64,
@@ -92,6 +93,10 @@ impl Metrics {
     pub(crate) fn record_decisions(&self, alerts: u64, passes: u64) {
         add(&self.alerts, alerts);
         add(&self.passes, passes);
+    }
+
+    pub(crate) fn record_explored(&self, count: u64) {
+        add(&self.explored, count);
     }
 
     pub(crate) fn record_fallbacks(&self, fallbacks: &[Option<Fallback>]) {
@@ -137,6 +142,8 @@ impl Metrics {
         out.head("serin_decisions_total", "counter", "Decisions, by action: alert or pass.");
         out.line(&[("action", "alert")], read(&self.alerts));
         out.line(&[("action", "pass")], read(&self.passes));
+        out.head("serin_explored_total", "counter", "Alerts that were let through by --explore.");
+        out.line(&[], read(&self.explored));
         let help = "Decisions that the model did not make in time, by what made them.";
         out.head("serin_fallbacks_total", "counter", help);
         for (count, fallback) in self.fallbacks.iter().zip(Fallback::ALL) {

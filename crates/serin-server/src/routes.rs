@@ -10,6 +10,7 @@ use crate::monitoring::watch::Board;
 use crate::monitoring::{LiveMonitor, Monitoring, Settings};
 use crate::rollout::Release;
 use crate::scoring::decide::DecisionKeeping;
+use crate::scoring::exploration::Exploration;
 use crate::scoring::fallback::FallbackPolicy;
 use crate::scoring::models::Models;
 use crate::scoring::shadow::Shadow;
@@ -60,6 +61,8 @@ pub struct DataPlane {
     pub release: Option<Release>,
     /// Watches what models see and say.
     pub monitor: Option<Arc<LiveMonitor>>,
+    /// Which alerts are let through, to learn what becomes of them.
+    pub exploration: Option<Exploration>,
     /// What decides where a model cannot, or not in time.
     pub fallback: Arc<FallbackPolicy>,
     /// Time for a request, from its head to its decisions.

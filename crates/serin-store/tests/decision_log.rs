@@ -39,7 +39,8 @@ fn append(log: &DecisionLog, model: &Arc<DecidingModel>, names: &[&str]) -> Vec<
             event_time_ms: (*name != "no time").then_some(-5),
             features: &features,
             score: 0.75,
-            alert: true,
+            alert: *name != "no time",
+            propensity: Some(0.05),
             fallback: None,
             assigned: Some(Assigned { weight: 2500, candidate: true }),
             latency_ns: 12,
@@ -82,11 +83,13 @@ fn a_decision_is_read_back_to_the_bit() {
         assert_eq!(bits, [f32::NAN.to_bits(), (-0.0_f32).to_bits(), 1]);
         assert_eq!((decision.transaction_id, decision.entity, decision.event_time_ms), ("a", "card é", Some(-5)));
         assert_eq!((decision.score.to_bits(), decision.alert, decision.latency_ns), (0.75_f32.to_bits(), true, 12));
+        assert_eq!((decision.propensity, decision.asked_for_alert()), (Some(0.05), true));
         assert_eq!((decision.model.name.as_str(), decision.model.version.as_str()), ("fraud ü", "7"));
         decision.at_ms()
     });
     assert_eq!(seen.unwrap(), Some(clock()), "while the segment is open");
-    assert_eq!(files.find(&ids[1], |decision| decision.event_time_ms).unwrap(), Some(None));
+    let second = files.find(&ids[1], |decision| (decision.event_time_ms, decision.alert, decision.asked_for_alert()));
+    assert_eq!(second.unwrap(), Some((None, false, true)), "let through");
     assert_eq!(files.find(&[0; 16], |_| ()).unwrap(), None);
     drop(log);
     assert_eq!(names(folder.path()), ["a", "no time", ""], "and when it is sealed");
@@ -188,6 +191,7 @@ fn an_entity_is_erased_from_what_is_sealed() {
         features: &[1.0, 2.0, 3.0],
         score: 0.5,
         alert: false,
+        propensity: None,
         fallback: Some(Fallback::ALL[i]),
         assigned: None,
         latency_ns: 0,
@@ -228,6 +232,7 @@ fn thirty_features_take_at_most_200_bytes() {
             features: &[1.5; 30],
             score: 0.5,
             alert: false,
+            propensity: None,
             fallback: None,
             assigned: None,
             latency_ns: 0,
@@ -263,6 +268,7 @@ fn a_clock_that_jumps_loses_and_hides_nothing() {
             features: &[1.0, 2.0, 3.0],
             score: 0.5,
             alert: false,
+            propensity: None,
             fallback: None,
             assigned: None,
             latency_ns: 0,

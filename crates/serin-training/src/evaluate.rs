@@ -39,17 +39,20 @@ pub fn evaluate(forest: &Forest, dataset: &Dataset, rule: Rule, review_cost: f64
     let first_last = days.iter().min().zip(days.iter().max());
     let length = first_last.map_or(1.0, |(first, last)| (last - first + 1) as f64);
     let labels = &dataset.labels;
-    let threshold = rule.choose(&scores, labels, &dataset.amounts, length);
+    let (amounts, weights) = (&dataset.amounts, dataset.weights.iter().copied().map(f64::from).collect::<Vec<_>>());
+    let threshold = rule.choose(&scores, labels, amounts, &weights, length);
 
-    let mut metrics = figures(&scores, labels, &Confusion::at(threshold, &scores, labels));
+    let mut metrics = figures(&scores, labels, &weights, &Confusion::at(threshold, &scores, labels, &weights));
     metrics.insert("rows", labels.len() as f64);
     metrics.insert("frauds", f64::from(labels.iter().sum::<f32>()));
-    if !dataset.entities.is_empty() && !days.is_empty() {
+    // Which cards come first says nothing of those that a row stands for.
+    if !dataset.entities.is_empty() && !days.is_empty() && weights.is_empty() {
         metrics.insert("card_precision_at_100", card_precision(&scores, labels, &days, &dataset.entities, 100));
     }
-    if !dataset.amounts.is_empty() {
-        metrics.insert("cost", cost(threshold, &scores, labels, &dataset.amounts, review_cost));
-        metrics.insert("cost_without_model", cost(f32::INFINITY, &scores, labels, &dataset.amounts, review_cost));
+    if !amounts.is_empty() {
+        let at = |threshold| cost(threshold, &scores, labels, amounts, &weights, review_cost);
+        metrics.insert("cost", at(threshold));
+        metrics.insert("cost_without_model", at(f32::INFINITY));
     }
     let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Evaluation { window: Window { scores, days: length }, threshold, metrics }

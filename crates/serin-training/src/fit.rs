@@ -155,6 +155,9 @@ pub fn fit(
 fn matrix_of(dataset: &Dataset) -> Result<DMatrix, TrainingError> {
     let mut matrix = DMatrix::from_dense(&dataset.features, dataset.width())?;
     matrix.set_info("label", &dataset.labels)?;
+    if !dataset.weights.is_empty() {
+        matrix.set_info("weight", &dataset.weights)?;
+    }
     name_features(dataset, |field, values| matrix.set_features(field, values))?;
     Ok(matrix)
 }

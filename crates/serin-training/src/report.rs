@@ -32,7 +32,7 @@ impl Report<'_> {
     #[must_use]
     pub fn html(&self) -> String {
         let scores = &self.evaluation.window.scores;
-        let steps = steps(scores, self.labels);
+        let steps = steps(scores, self.labels, &[]);
         let bins: Vec<(f64, f64)> =
             calibration(scores, self.labels, 10).iter().map(|bin| (bin.predicted, bin.observed)).collect();
         let mut metrics = String::new();

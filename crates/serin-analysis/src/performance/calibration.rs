@@ -9,22 +9,25 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Fits it to scores and 0/1 labels; scores that are no number are left out.
+    /// Fits it to scores, 0/1 labels and weights above 0; scores that are no number are left out.
     #[must_use]
-    pub fn fit(scores: &[f32], labels: &[f32]) -> Self {
-        let mut pairs: Vec<(f32, f32)> =
-            scores.iter().copied().zip(labels.iter().copied()).filter(|(score, _)| !score.is_nan()).collect();
+    pub fn fit(scores: &[f32], labels: &[f32], weights: &[f64]) -> Self {
+        let weighted = scores.iter().zip(labels).zip(weights);
+        let mut pairs: Vec<(f32, f64, f64)> = weighted
+            .filter(|((score, _), _)| !score.is_nan())
+            .map(|((score, label), weight)| (*score, *weight, f64::from(*label) * weight))
+            .collect();
         pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
         // Least score, rows, frauds.
         let mut blocks: Vec<(f32, f64, f64)> = Vec::new();
-        for (score, label) in pairs {
+        for (score, weight, fraud) in pairs {
             match blocks.last_mut() {
                 // Equal scores cannot be told apart.
                 Some((start, rows, frauds)) if *rows == 0.0 || *start == score => {
-                    *rows += 1.0;
-                    *frauds += f64::from(label);
+                    *rows += weight;
+                    *frauds += fraud;
                 }
-                _ => blocks.push((score, 1.0, f64::from(label))),
+                _ => blocks.push((score, weight, fraud)),
             }
         }
         let mut pooled: Vec<(f32, f64, f64)> = Vec::with_capacity(blocks.len());
@@ -62,12 +65,12 @@ mod tests {
     fn it_never_falls_and_keeps_the_mean() {
         let scores = [0.1, 0.2, 0.3, 0.4, 0.4, 0.6];
         let labels = [0.0, 1.0, 0.0, 0.0, 1.0, 1.0];
-        let fitted = Calibration::fit(&scores, &labels);
+        let fitted = Calibration::fit(&scores, &labels, &[1.0; 6]);
         let found: Vec<f64> = scores.iter().map(|score| fitted.probability(*score)).collect();
         // By hand: 0 | (1, 0, {0, 1}) pooled to a half | 1.
         assert_eq!(found, [0.0, 0.5, 0.5, 0.5, 0.5, 1.0]);
         assert_eq!((fitted.probability(0.0), fitted.probability(2.0)), (0.0, 1.0));
         assert!(fitted.probability(f32::NAN).is_nan());
-        assert!(Calibration::fit(&[], &[]).probability(0.5).is_nan());
+        assert!(Calibration::fit(&[], &[], &[]).probability(0.5).is_nan());
     }
 }

@@ -18,6 +18,8 @@ pub struct Paired {
     pub scores: [f32; 2],
     /// At each model's own threshold.
     pub alerts: [bool; 2],
+    /// How many rows it stands for; 1, where none was let through by exploration.
+    pub weight: f64,
 }
 
 /// One figure of both.
@@ -75,7 +77,7 @@ impl Ranked {
             let score = row.scores[side];
             // A score that is no number is as wrong as a score can be.
             let score = if score.is_nan() { f32::from(u8::from(!row.fraud)) } else { score };
-            log_loss(&[score], &[f32::from(u8::from(row.fraud))])
+            log_loss(&[score], &[f32::from(u8::from(row.fraud))], &[])
         };
         Self { order: starts.collect(), losses: rows.iter().map(loss).collect() }
     }
@@ -127,14 +129,15 @@ pub fn compare(rows: &[Paired], review_cost: f64, resamples: usize, seed: u64) -
     }
     let ranked = [Ranked::of(rows, 0), Ranked::of(rows, 1)];
     let both = |weights: &[f64]| [0, 1].map(|side| ranked[side].figures(rows, side, weights, review_cost));
-    let found = both(&vec![1.0; rows.len()]);
+    let found = both(&rows.iter().map(|row| row.weight).collect::<Vec<_>>());
     let mut draws = Draws(seed);
     let mut weights = vec![0.0; rows.len()];
     let mut samples: Vec<[Figures; 2]> = Vec::with_capacity(resamples);
     for _ in 0..resamples {
         weights.fill(0.0);
         for _ in 0..rows.len() {
-            weights[draws.below(rows.len() as u64)] += 1.0;
+            let row = draws.below(rows.len() as u64);
+            weights[row] += rows[row].weight;
         }
         samples.push(both(&weights));
     }
@@ -261,7 +264,7 @@ mod tests {
                     let lift = if fraud { 0.5 * skill * unit() } else { 0.0 };
                     (unit() * 0.6 + lift).clamp(0.001, 0.999)
                 });
-                Paired { fraud, amount: 50.0, scores, alerts: scores.map(|score| score >= 0.6) }
+                Paired { fraud, amount: 50.0, scores, alerts: scores.map(|score| score >= 0.6), weight: 1.0 }
             })
             .collect()
     }
@@ -273,7 +276,7 @@ mod tests {
         for side in 0..2 {
             let scores: Vec<f32> = rows.iter().map(|row| row.scores[side]).collect();
             let labels: Vec<f32> = rows.iter().map(|row| f32::from(u8::from(row.fraud))).collect();
-            let expected = average_precision(&steps(&scores, &labels));
+            let expected = average_precision(&steps(&scores, &labels, &[]));
             assert!((found.average_precision.values[side] - expected).abs() < 1e-12);
         }
         assert!(found.average_precision.interval.0 <= found.average_precision.gain);

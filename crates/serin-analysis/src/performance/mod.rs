@@ -24,14 +24,37 @@ pub struct Scored {
     pub at_ms: i64,
     /// What the model said; NaN where it had no number.
     pub score: f32,
-    /// What was done.
+    /// What the model's threshold asked for.
     pub alert: bool,
+    /// What exploration did with an alert.
+    pub explored: Option<Explored>,
     /// Fraud or genuine, where a label says so.
     pub fraud: Option<bool>,
     /// Money at stake.
     pub amount: f64,
     /// Card or customer, for card precision; 0 where none is known.
     pub card: u64,
+}
+
+/// What exploration did with an alert: let it through, to learn what becomes of such payments, or not.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Explored {
+    /// Probability with which it was let through, above 0.
+    pub propensity: f64,
+    /// Whether it was.
+    pub let_through: bool,
+}
+
+impl Scored {
+    /// How many decisions this one stands for: an alert that exploration let through also for those like it that it did
+    /// not, whose outcomes are of stopped payments or unknown (inverse propensity; Horvitz and Thompson 1952).
+    fn weight(&self) -> f64 {
+        match self.explored {
+            None => 1.0,
+            Some(explored) if explored.let_through => 1.0 / explored.propensity,
+            Some(_) => 0.0,
+        }
+    }
 }
 
 /// When labels are complete.
@@ -102,6 +125,10 @@ pub struct Performance {
     pub labelled: u64,
     /// Frauds among them.
     pub frauds: u64,
+    /// Alerts among them that exploration let through: each stands for more, by its propensity.
+    pub explored: u64,
+    /// Matured alerts that exploration did not let through; those stand for them.
+    pub held: u64,
     /// Alerts among all decisions.
     pub alerts: u64,
     /// By name, as `serin evaluate` calls them; empty where no row counts, and without those that are not defined.
@@ -131,14 +158,20 @@ pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: 
     let mut rows = rows.to_vec();
     rows.sort_by_key(|row| row.at_ms);
     let matured = rows.iter().filter(|row| maturity.is_matured(row, as_of_ms)).count() as u64;
-    let counted: Vec<(Scored, bool)> =
-        rows.iter().filter_map(|row| Some((*row, maturity.label(row, as_of_ms)?))).collect();
+    let held = |row: &&Scored| row.weight() == 0.0 && maturity.is_matured(row, as_of_ms);
+    let counted: Vec<(Scored, bool)> = rows
+        .iter()
+        .filter(|row| row.weight() > 0.0)
+        .filter_map(|row| Some((*row, maturity.label(row, as_of_ms)?)))
+        .collect();
     let frauds = counted.iter().filter(|(_, fraud)| *fraud).count() as u64;
     let mut measured = Performance {
         decisions: rows.len() as u64,
         matured,
         labelled: counted.len() as u64,
         frauds,
+        explored: counted.iter().filter(|(row, _)| row.explored.is_some()).count() as u64,
+        held: rows.iter().filter(held).count() as u64,
         alerts: rows.iter().filter(|row| row.alert).count() as u64,
         metrics: BTreeMap::new(),
         reliability: Vec::new(),
@@ -149,11 +182,12 @@ pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: 
     }
     let scores: Vec<f32> = counted.iter().map(|(row, _)| row.score).collect();
     let labels: Vec<f32> = counted.iter().map(|(_, fraud)| f32::from(u8::from(*fraud))).collect();
-    measured.metrics = metrics(&counted, &scores, &labels, review_cost, k);
+    let weights: Vec<f64> = counted.iter().map(|(row, _)| row.weight()).collect();
+    measured.metrics = metrics(&counted, &scores, &labels, &weights, review_cost, k);
     measured.metrics.retain(|_, value| !value.is_nan());
-    measured.reliability = reliability(&scores, &labels);
+    measured.reliability = reliability(&scores, &labels, &weights);
     if frauds > 0 {
-        measured.estimate = Some(estimate(&rows, &Calibration::fit(&scores, &labels)));
+        measured.estimate = Some(estimate(&rows, &Calibration::fit(&scores, &labels, &weights)));
     }
     measured
 }
@@ -162,37 +196,36 @@ fn metrics(
     counted: &[(Scored, bool)],
     scores: &[f32],
     labels: &[f32],
+    weights: &[f64],
     review_cost: f64,
     k: usize,
 ) -> BTreeMap<&'static str, f64> {
     let mut confusion = Confusion::default();
     let (mut cost, mut without) = (0.0, 0.0);
-    for (row, fraud) in counted {
-        match (row.alert, *fraud) {
-            (true, true) => confusion.true_positives += 1,
-            (true, false) => confusion.false_positives += 1,
-            (false, true) => confusion.false_negatives += 1,
-            (false, false) => confusion.true_negatives += 1,
-        }
+    for ((row, fraud), weight) in counted.iter().zip(weights) {
+        confusion.add(row.alert, *fraud, *weight);
         if row.alert {
-            cost += review_cost;
+            cost += review_cost * weight;
         } else if *fraud {
-            cost += row.amount;
+            cost += row.amount * weight;
         }
         if *fraud {
-            without += row.amount;
+            without += row.amount * weight;
         }
     }
-    let expected: f64 = scores.iter().map(|score| f64::from(*score)).sum();
-    let frauds: f64 = labels.iter().map(|label| f64::from(*label)).sum();
-    let days: Vec<i64> = counted.iter().map(|(row, _)| row.at_ms.div_euclid(DAY_MS)).collect();
-    let cards: Vec<u64> = counted.iter().map(|(row, _)| row.card).collect();
-    let mut found = figures(scores, labels, &confusion);
-    found.insert("fraud_rate", frauds / counted.len() as f64);
+    let sum =
+        |values: &[f32]| values.iter().zip(weights).map(|(value, weight)| f64::from(*value) * weight).sum::<f64>();
+    let (expected, frauds) = (sum(scores), sum(labels));
+    let mut found = figures(scores, labels, weights, &confusion);
+    found.insert("fraud_rate", frauds / weights.iter().sum::<f64>());
     if frauds > 0.0 {
         found.insert("expected_over_observed_frauds", expected / frauds);
     }
-    if cards.iter().any(|card| *card != 0) {
+    // Which cards come first says nothing of those that were held.
+    let explored = counted.iter().any(|(row, _)| row.explored.is_some());
+    if !explored && counted.iter().any(|(row, _)| row.card != 0) {
+        let days: Vec<i64> = counted.iter().map(|(row, _)| row.at_ms.div_euclid(DAY_MS)).collect();
+        let cards: Vec<u64> = counted.iter().map(|(row, _)| row.card).collect();
         found.insert("card_precision", card_precision(scores, labels, &days, &cards, k));
     }
     if counted.iter().any(|(row, _)| row.amount != 0.0) {
@@ -203,13 +236,14 @@ fn metrics(
 }
 
 /// Bins of as many rows each, by score.
-fn reliability(scores: &[f32], labels: &[f32]) -> Vec<Reliability> {
+fn reliability(scores: &[f32], labels: &[f32], weights: &[f64]) -> Vec<Reliability> {
     let mut order: Vec<usize> = (0..scores.len()).filter(|row| !scores[*row].is_nan()).collect();
     order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
     let bins = BINS.min(order.len());
     let bin = |number: usize| {
         let rows = &order[number * order.len() / bins..(number + 1) * order.len() / bins];
-        let mean = |values: &[f32]| rows.iter().map(|row| f64::from(values[*row])).sum::<f64>() / rows.len() as f64;
+        let all: f64 = rows.iter().map(|row| weights[*row]).sum();
+        let mean = |values: &[f32]| rows.iter().map(|row| f64::from(values[*row]) * weights[*row]).sum::<f64>() / all;
         Reliability { rows: rows.len() as u64, expected: mean(scores), observed: mean(labels) }
     };
     (0..bins).map(bin).collect()
@@ -246,7 +280,7 @@ mod tests {
     use super::*;
 
     fn row(day: i64, score: f32, fraud: Option<bool>) -> Scored {
-        Scored { at_ms: day * DAY_MS, score, alert: score >= 0.5, fraud, amount: 10.0, card: 1 }
+        Scored { at_ms: day * DAY_MS, score, alert: score >= 0.5, explored: None, fraud, amount: 10.0, card: 1 }
     }
 
     #[test]
@@ -286,5 +320,32 @@ mod tests {
         assert!((estimate.frauds - found.frauds as f64).abs() < 1e-6, "{estimate:?}");
         assert!((estimate.recall - found.metrics["recall"]).abs() < 1e-6);
         assert!((estimate.average_precision - found.metrics["average_precision"]).abs() < 1e-6);
+    }
+
+    #[test]
+    fn an_alert_that_was_let_through_stands_for_those_that_were_not() {
+        // 4,000 alerts of which 3 in 10 are frauds; a quarter was let through, and only those have labels that mean anything.
+        let mut rows: Vec<Scored> =
+            (0..4000).map(|i| row(0, 0.6 + (i % 7) as f32 / 100.0, Some(i / 4 % 10 < 3))).collect();
+        for (number, row) in rows.iter_mut().enumerate() {
+            row.explored = Some(Explored { propensity: 0.25, let_through: number % 4 == 0 });
+        }
+        // Held ones look genuine: nobody lost money on them.
+        rows.iter_mut().filter(|row| row.weight() == 0.0).for_each(|row| row.fraud = Some(false));
+        rows.extend((0..6000).map(|i| row(0, 0.1, Some(i % 100 == 0))));
+        let found = measure(&rows, Maturity::default(), 8 * DAY_MS, 1.0, 100);
+        assert_eq!((found.explored, found.held, found.labelled, found.alerts), (1000, 3000, 7000, 4000));
+        for (name, expected) in [
+            ("precision", 0.3),
+            ("recall", 1200.0 / 1260.0),
+            ("alert_rate", 0.4),
+            ("fraud_rate", 0.126),
+            ("cost", 4000.0 + 600.0),
+            ("cost_without_model", 12_600.0),
+        ] {
+            assert!((found.metrics[name] - expected).abs() < 1e-9, "{name} {}", found.metrics[name]);
+        }
+        assert!(!found.metrics.contains_key("card_precision"));
+        assert!((found.estimate.expect("frauds").frauds - 1260.0).abs() < 10.0);
     }
 }

@@ -82,8 +82,7 @@ fn number(value: f64) -> Value {
 #[must_use]
 pub fn evidently_report(columns: &[ColumnDrift], drift_share: f64) -> Value {
     let (count, share) = drifted_columns(columns);
-    let shown =
-        |metric: Metric, value: Value| json!({ "id": metric.id, "metric_name": metric.name, "config": metric.config, "value": value });
+    let shown = |metric: Metric, value: Value| json!({ "id": metric.id, "metric_name": metric.name, "config": metric.config, "value": value });
     let mut metrics =
         vec![shown(Metric::drifted_columns(drift_share), json!({ "count": count as f64, "share": share }))];
     metrics.extend(columns.iter().map(|column| shown(Metric::of_column(column), number(column.score))));
@@ -107,9 +106,12 @@ struct Snapshot {
     columns: Vec<ColumnDrift>,
     /// Share of drifted columns from which the whole is drifted.
     drift_share: f64,
-    /// More figures: type, parameters, value.
-    figures: Vec<(&'static str, Vec<(&'static str, String)>, f64)>,
+    /// More figures.
+    figures: Vec<Figure>,
 }
+
+/// Type, parameters, value.
+type Figure = (&'static str, Vec<(&'static str, String)>, f64);
 
 /// The window that was last looked at, as `POST /api/v2/snapshots/{project}` takes it.
 pub(super) fn snapshot(model: &str, version: &str, report: &Report, performance: Option<&Performance>) -> Value {
@@ -184,23 +186,34 @@ impl Snapshot {
         };
         let (count, share) = drifted_columns(&self.columns);
         let metric = Metric::drifted_columns(self.drift_share);
-        let part = |kind: &str, value: f64| single(&metric, "Count of Drifted Columns", json!({ "value_type": kind }), value, Vec::new());
+        let part = |kind: &str, value: f64| {
+            single(&metric, "Count of Drifted Columns", &json!({ "value_type": kind }), value, &[])
+        };
         let failed = |failed: bool| if failed { "FAIL" } else { "SUCCESS" };
-        let mut whole = result(&metric, "CountValue", "Count of Drifted Columns", json!({}));
-        whole["tests"] = json!([test(&metric, "lt", format!("Share of Drifted Columns: Less {:.3}", self.drift_share), format!("Actual value {share:.3}"), failed(share >= self.drift_share))]);
+        let mut whole = result(&metric, "CountValue", "Count of Drifted Columns", &json!({}));
+        whole["tests"] = json!([test(
+            &metric,
+            "lt",
+            &format!("Share of Drifted Columns: Less {:.3}", self.drift_share),
+            &format!("Actual value {share:.3}"),
+            failed(share >= self.drift_share)
+        )]);
         (whole["count"], whole["share"]) = (part("count", count as f64), part("share", share));
         add(&metric, whole);
         for column in self.columns.iter().filter(|column| column.score.is_finite()) {
             let metric = Metric::of_column(column);
             let name = format!("Value Drift for column {}", column.column);
-            let said = format!("Drift score is {:.2}. The drift detection method is {}. The drift threshold is {:.2}.", column.score, column.method, column.threshold);
-            let tests = vec![test(&metric, "drift", name.clone(), said, failed(column.drifted))];
-            add(&metric, single(&metric, &name, json!({}), column.score, tests));
+            let said = format!(
+                "Drift score is {:.2}. The drift detection method is {}. The drift threshold is {:.2}.",
+                column.score, column.method, column.threshold
+            );
+            let tests = [test(&metric, "drift", &name, &said, failed(column.drifted))];
+            add(&metric, single(&metric, &name, &json!({}), column.score, &tests));
         }
         for (name, parameters, value) in self.figures.iter().filter(|(.., value)| value.is_finite()) {
             let parameters: Vec<(&str, Value)> = parameters.iter().map(|(name, value)| (*name, json!(value))).collect();
             let metric = Metric::of(name, &parameters);
-            add(&metric, single(&metric, &metric.name, json!({}), *value, Vec::new()));
+            add(&metric, single(&metric, &metric.name, &json!({}), *value, &[]));
         }
         json!({
             "report": { "items": [] }, "name": "serin", "timestamp": self.timestamp, "metadata": self.metadata,
@@ -209,7 +222,7 @@ impl Snapshot {
     }
 }
 
-fn result(metric: &Metric, kind: &str, display_name: &str, param: Value) -> Value {
+fn result(metric: &Metric, kind: &str, display_name: &str, param: &Value) -> Value {
     json!({
         "type": format!("evidently:metric_result_v2:{kind}"), "display_name": display_name,
         "metric_value_location": { "metric": { "metric_id": metric.id, "params": metric.config }, "param": param },
@@ -217,13 +230,13 @@ fn result(metric: &Metric, kind: &str, display_name: &str, param: Value) -> Valu
     })
 }
 
-fn single(metric: &Metric, display_name: &str, param: Value, value: f64, tests: Vec<Value>) -> Value {
+fn single(metric: &Metric, display_name: &str, param: &Value, value: f64, tests: &[Value]) -> Value {
     let mut shown = result(metric, "SingleValue", display_name, param);
     (shown["value"], shown["tests"]) = (json!(value), json!(tests));
     shown
 }
 
-fn test(metric: &Metric, id: &str, name: String, description: String, status: &str) -> Value {
+fn test(metric: &Metric, id: &str, name: &str, description: &str, status: &str) -> Value {
     json!({
         "id": id, "name": name, "description": description, "status": status, "test_config": {}, "bound_test": null,
         "metric_config": { "metric_id": metric.id, "params": metric.config },

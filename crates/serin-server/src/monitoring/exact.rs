@@ -129,15 +129,11 @@ fn compare(asked: &Asked, last: &Last, reference: &[f32]) -> Vec<Compared> {
             rows.iter().skip(place).step_by(width + 1).map(|value| f64::from(*value)).collect()
         };
         let [reference, current] = [side(reference), side(&last.values)];
-        let missing = [&reference, &current].map(|values| {
-            values.iter().filter(|value| !value.is_finite()).count() as f64 / values.len().max(1) as f64
-        });
+        let missing = [&reference, &current]
+            .map(|values| values.iter().filter(|value| !value.is_finite()).count() as f64 / values.len().max(1) as f64);
         let rows = current.iter().filter(|value| value.is_finite()).count();
-        let made = if numbers {
-            Samples::numbers(reference, current, false)
-        } else {
-            Samples::categories(reference, current)
-        };
+        let made =
+            if numbers { Samples::numbers(reference, current, false) } else { Samples::categories(reference, current) };
         let categories = match (&made, numbers) {
             (Ok(samples), false) => samples.distinct(),
             _ => 0,

@@ -7,7 +7,7 @@ use crate::routes::ControlPlane;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value, json};
-use serin_analysis::performance::{Maturity, Performance, Scored, measure};
+use serin_analysis::performance::{Explored, Maturity, Performance, Scored, measure};
 use serin_scoring::{ColumnKind, Manifest, Signature};
 use serin_store::{DecisionFiles, Fallback, Labels, LoggedDecision, ModelUri, Store, StoreError};
 use std::collections::{BTreeMap, HashMap};
@@ -309,7 +309,10 @@ fn row(
     let scored = Scored {
         at_ms,
         score: decision.score,
-        alert: decision.alert,
+        alert: decision.asked_for_alert(),
+        explored: decision
+            .propensity
+            .map(|propensity| Explored { propensity: f64::from(propensity), let_through: !decision.alert }),
         fraud: label.map(|label| label.fraud),
         amount,
         card: if decision.entity.is_empty() { 0 } else { card(decision.entity) },
@@ -381,7 +384,8 @@ pub(crate) fn shown(query: &PerformanceQuery, groups: &[(String, Performance)]) 
         });
         json!({
             "group": name, "decisions": found.decisions, "alerts": found.alerts, "matured": found.matured,
-            "labelled": found.labelled, "coverage": found.coverage(), "frauds": found.frauds, "metrics": metrics,
+            "labelled": found.labelled, "coverage": found.coverage(), "frauds": found.frauds,
+            "explored": found.explored, "held": found.held, "metrics": metrics,
             "reliability": reliability, "estimate": estimate,
         })
     };

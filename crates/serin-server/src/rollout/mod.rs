@@ -8,4 +8,4 @@ mod state;
 mod world;
 
 pub use release::{Control, Registrar, Release, Releasing};
-pub(crate) use split::Step;
+pub(crate) use split::{Step, hashed};

@@ -135,7 +135,7 @@ fn is_drawn(salt: u64, id: &[u8], weight: u32) -> bool {
 }
 
 /// The first 64 bits of a hash.
-fn hashed(sha256: Sha256) -> u64 {
+pub(crate) fn hashed(sha256: Sha256) -> u64 {
     sha256.finalize()[..8].iter().fold(0, |hash, byte| (hash << 8) | u64::from(*byte))
 }
 

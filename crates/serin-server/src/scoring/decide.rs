@@ -47,6 +47,8 @@ pub(super) struct Decided {
     pub(super) decisions: Vec<Decision>,
     /// What decided in the model's place, row by row; empty where it decided all.
     pub(super) fallbacks: Vec<Option<Fallback>>,
+    /// Row by row of the alerts of models, with which probability exploration lets them through; empty without exploration.
+    pub(super) propensities: Vec<Option<f32>>,
     released: Option<Released>,
 }
 
@@ -61,6 +63,11 @@ struct Released {
 impl Decided {
     pub(super) fn fallback(&self, row: usize) -> Option<Fallback> {
         self.fallbacks.get(row).copied().flatten()
+    }
+
+    /// With which probability a row's alert is let through, where there was one.
+    pub(super) fn propensity(&self, row: usize) -> Option<f32> {
+        self.propensities.get(row).copied().flatten()
     }
 
     /// Who decided a row, where the release's candidate did, and on which columns.
@@ -89,7 +96,7 @@ pub(super) fn decide(
     let (decisions, fallbacks) = decisions(state, answering, features, timing.due)?;
     let now_ms = (state.clock)();
     let ids: Vec<[u8; 16]> = decisions.iter().map(|_| state.ids.next(now_ms)).collect();
-    let mut decided = Decided { ids, decisions, fallbacks, released: None };
+    let mut decided = Decided { ids, decisions, fallbacks, propensities: Vec::new(), released: None };
     // What the stable version itself said, where it is not what is done.
     let mut stable = None;
     if let Some(step) = state.release.as_ref().and_then(Release::step)
@@ -98,6 +105,12 @@ pub(super) fn decide(
     {
         stable = Some(decided.decisions.clone());
         release(&mut decided, step, features, subjects, timing.start);
+    }
+    if let Some(exploration) = state.exploration
+        && decided.decisions.iter().any(|decision| decision.alert)
+    {
+        stable.get_or_insert_with(|| decided.decisions.clone());
+        exploration.explore(&mut decided, model, subjects);
     }
     if let Some(keeping) = &state.decisions {
         record(state, keeping, model, features, subjects, &decided, timing.start)?;
@@ -118,6 +131,8 @@ pub(super) fn decide(
     }
     let alerts = decided.decisions.iter().filter(|decision| decision.alert).count() as u64;
     state.metrics.record_decisions(alerts, decided.decisions.len() as u64 - alerts);
+    let explored = decided.decisions.iter().zip(&decided.propensities);
+    state.metrics.record_explored(explored.filter(|(decision, p)| p.is_some() && !decision.alert).count() as u64);
     state.metrics.record_fallbacks(&decided.fallbacks);
     Ok(decided)
 }
@@ -223,6 +238,7 @@ fn record(
             features,
             score: decided.decisions[i].score,
             alert: decided.decisions[i].alert,
+            propensity: decided.propensity(i),
             fallback: decided.fallback(i),
             assigned,
             latency_ns,

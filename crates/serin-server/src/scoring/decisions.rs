@@ -101,6 +101,9 @@ pub(crate) struct DecisionMade {
     /// What decided in the model's place, whose score then is not the model's: `last-good`, `rules`, `allow`, `decline`.
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<&'static str>,
+    /// The score asked for an alert, and `--explore` let it through to learn what becomes of it: with this probability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explored: Option<f32>,
     /// What moved the score most, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     reasons: Option<Vec<Reason>>,
@@ -232,6 +235,7 @@ fn answer(
         let by = decided.candidate(i).map_or(&**model, |(candidate, _)| candidate);
         DecisionMade {
             fallback: decided.fallback(i).map(Fallback::name),
+            explored: decided.propensity(i).filter(|_| !decision.alert),
             reasons,
             decision_id: uuid::Uuid::from_bytes(*id).to_string(),
             transaction_id: subject.transaction_id.to_owned(),

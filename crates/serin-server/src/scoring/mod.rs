@@ -3,6 +3,7 @@
 mod cells;
 pub(crate) mod decide;
 pub(crate) mod decisions;
+pub(crate) mod exploration;
 pub(crate) mod fallback;
 mod fast;
 pub(crate) mod grpc;

@@ -4,7 +4,7 @@
 //! kind:
 //!
 //! - 1, a decision: `flags u8 · model u16 · id 16 · score u32 · latency_ns u32 · [weight u16] · [event_time_ms i64] · length u8 ·
-//!   transaction id · length u8 · entity · features f32…`
+//!   transaction id · length u8 · entity · features f32… · [propensity f32]`
 //! - 2, a model: `number u16 · threshold u32 · width u16 · sha256 32 · length u16 · name · length u16 · version`,
 //!   before its first decision;
 //! - 3, a candidate's score of a decision made elsewhere in the log: `flags u8 · model u16 · id 16 · score u32`.
@@ -28,6 +28,9 @@ const FALLBACK_SHIFT: u8 = 3;
 /// The decision belongs to a release: its weight follows the latency.
 const ASSIGNED: u8 = 32;
 const CANDIDATE: u8 = 64;
+
+/// An alert that exploration might let through: with which probability stands at the end.
+const EXPLORED: u8 = 128;
 
 /// The share of a release, and whose the decision was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +108,8 @@ pub struct NewDecision<'a> {
     pub score: f32,
     /// What was done.
     pub alert: bool,
+    /// Of an alert that exploration might let through, with which probability; it was where `alert` is false.
+    pub propensity: Option<f32>,
     /// What decided in the model's place.
     pub fallback: Option<Fallback>,
     /// The release it was a part of.
@@ -163,6 +168,8 @@ pub struct LoggedDecision<'a> {
     pub score: f32,
     /// What was done.
     pub alert: bool,
+    /// Of an alert that exploration might let through, with which probability; it was where `alert` is false.
+    pub propensity: Option<f32>,
     /// What decided in the model's place; the score is the model's only without it, or by the last good one.
     pub fallback: Option<Fallback>,
     /// The release it was a part of.
@@ -184,6 +191,12 @@ impl LoggedDecision<'_> {
     #[must_use]
     pub fn happened_at_ms(&self) -> i64 {
         self.event_time_ms.unwrap_or_else(|| self.at_ms())
+    }
+
+    /// Whether the score asked for an alert, whatever exploration made of it.
+    #[must_use]
+    pub fn asked_for_alert(&self) -> bool {
+        self.alert || self.propensity.is_some()
     }
 
     /// What was scored, to the bit.
@@ -229,7 +242,8 @@ pub(super) fn put_decision(out: &mut Vec<u8>, model: u16, decision: &NewDecision
         let fallback = decision.fallback.map_or(0, |by| BY_FALLBACK | ((by as u8) << FALLBACK_SHIFT));
         let assigned =
             decision.assigned.map_or(0, |assigned| ASSIGNED | if assigned.candidate { CANDIDATE } else { 0 });
-        out.extend_from_slice(&[DECISION, alert | timed | fallback | assigned]);
+        let explored = if decision.propensity.is_some() { EXPLORED } else { 0 };
+        out.extend_from_slice(&[DECISION, alert | timed | fallback | assigned | explored]);
         out.extend_from_slice(&model.to_le_bytes());
         out.extend_from_slice(&decision.id);
         out.extend_from_slice(&decision.score.to_bits().to_le_bytes());
@@ -247,6 +261,10 @@ pub(super) fn put_decision(out: &mut Vec<u8>, model: u16, decision: &NewDecision
         }
         for feature in decision.features {
             out.extend_from_slice(&feature.to_bits().to_le_bytes());
+        }
+        // At the end, so that an older serin reads the rest.
+        if let Some(propensity) = decision.propensity {
+            out.extend_from_slice(&propensity.to_bits().to_le_bytes());
         }
     });
 }
@@ -362,6 +380,8 @@ impl<'a> Frames<'a> {
         let alert = flags & ALERT != 0;
         let fallback = (flags & BY_FALLBACK != 0).then(|| Fallback::ALL[usize::from(flags >> FALLBACK_SHIFT) & 3]);
         let features = rest.take(model.width * 4)?;
+        let propensity =
+            if flags & EXPLORED == 0 { None } else { Some(f32::from_bits(u32::from_le_bytes(rest.array()?))) };
         Some(LoggedDecision {
             id,
             model,
@@ -370,6 +390,7 @@ impl<'a> Frames<'a> {
             event_time_ms,
             score,
             alert,
+            propensity,
             fallback,
             assigned,
             latency_ns,

@@ -22,7 +22,15 @@ fn rows(seed: u64) -> Dataset {
     }
     let columns =
         ["a", "b", "c"].map(|name| Column { name: name.into(), kind: ColumnKind::Number, nullable: false }).to_vec();
-    Dataset { signature: Signature { columns }, features, labels, times: vec![], entities: vec![], amounts: vec![] }
+    Dataset {
+        signature: Signature { columns },
+        features,
+        labels,
+        times: vec![],
+        entities: vec![],
+        amounts: vec![],
+        weights: vec![],
+    }
 }
 
 fn train(set: &[(&str, &str)], rounds: usize, early_stopping: Option<usize>) -> Result<Fitted, TrainingError> {

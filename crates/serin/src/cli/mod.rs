@@ -282,6 +282,9 @@ pub(crate) struct Columns {
     /// Amount column, for cost; stays a feature
     #[arg(long, value_name = "COLUMN")]
     pub(crate) amount: Option<String>,
+    /// How many rows each stands for, as where some were sampled; never a feature
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) weight: Option<String>,
     /// Features, comma-separated [default: every column but label, time and entity]
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     pub(crate) features: Option<Vec<String>>,

@@ -2,6 +2,7 @@
 
 use super::{State, age_ms};
 use clap::Args;
+use serin_server::Exploration;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -44,6 +45,10 @@ pub(crate) struct Serve {
     pub(crate) log: LogOptions,
     #[command(flatten)]
     pub(crate) fallback: FallbackOptions,
+    /// Let this share of the alerts at the threshold through, falling to a tenth of it at score 1, and log with which
+    /// probability: labels of those say what becomes of what is stopped. 0.05 is a beginning; a half is the most
+    #[arg(long, value_name = "SHARE", env = "SERIN_EXPLORE", value_parser = exploration)]
+    pub(crate) explore: Option<Exploration>,
     /// File of API keys, one a line: whoever decides, or looks at anything but health, must show one
     #[arg(long, value_name = "FILE", env = "SERIN_API_KEY_FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
@@ -71,6 +76,10 @@ pub(crate) struct Serve {
     /// Most rows in one request
     #[arg(long, default_value_t = 10_000, value_name = "ROWS")]
     pub(crate) max_rows: usize,
+}
+
+fn exploration(text: &str) -> Result<Exploration, String> {
+    text.parse().map_err(|_| "it is a share such as 0.05".to_owned()).and_then(Exploration::new)
 }
 
 /// What happens where the model cannot decide, or not in time.

@@ -58,6 +58,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     say(format_args!("3. registered as models:/fraud_detection/{version}, stage Production"));
 
     let serving = Serve {
+        explore: None,
         monitor_every: 5.0,
         model: vec!["models:/fraud_detection/Production".into()],
         shadow: Vec::new(),
@@ -124,6 +125,7 @@ fn training(file: &str, state: State) -> Train {
             time: Some("TX_DATETIME".into()),
             entity: Some("CUSTOMER_ID".into()),
             amount: Some("TX_AMOUNT".into()),
+            weight: None,
             features: Some(FEATURES.map(str::to_owned).to_vec()),
             exclude: Vec::new(),
         },

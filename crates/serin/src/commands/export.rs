@@ -206,7 +206,7 @@ impl Decider {
         let features: Vec<f32> = decision.features().collect();
         let wanted = match reasons {
             Reasons::None => false,
-            Reasons::Alerts => decision.alert,
+            Reasons::Alerts => decision.asked_for_alert(),
             Reasons::All => true,
         };
         // What no model decided has no reasons that a model could give.
@@ -222,6 +222,7 @@ impl Decider {
             score: decision.score,
             threshold: decision.model.threshold,
             alert: decision.alert,
+            propensity: decision.propensity,
             fallback: decision.fallback.map(Fallback::name),
             latency_us: decision.latency_ns as f32 / 1e3,
             reasons: &strongest.collect::<Vec<_>>(),

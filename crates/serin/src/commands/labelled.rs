@@ -100,7 +100,7 @@ impl Labelled {
     pub(crate) fn json(&self) -> Value {
         let frauds = self.labels.iter().filter(|label| **label == 1.0).count();
         let [logged, now] = self.sides.each_ref().map(|side| {
-            let steps = steps(&side.scores, &self.labels);
+            let steps = steps(&side.scores, &self.labels, &[]);
             let share = |part: u64, of: u64| if of == 0 { Value::Null } else { json!(part as f64 / of as f64) };
             // One class alone has no curve.
             let curve = |value: f64| if value.is_nan() { Value::Null } else { json!(value) };

@@ -57,6 +57,12 @@ fn print(group: &Value, found: &Value) {
         percent(&group["coverage"]),
         group["frauds"]
     ));
+    if group["explored"].as_u64().is_some_and(|count| count > 0) {
+        say(format_args!(
+            "  {} alerts that --explore let through stand for {} that were held, by their propensity",
+            group["explored"], group["held"]
+        ));
+    }
     for (name, value) in group["metrics"].as_object().into_iter().flatten() {
         say(format_args!("  {name:<30} {:>14.4}", value.as_f64().unwrap_or(f64::NAN)));
     }

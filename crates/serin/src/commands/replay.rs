@@ -64,7 +64,7 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
         model: Arc::clone(decision.model),
         features: decision.features().collect(),
         score: decision.score,
-        alert: decision.alert,
+        alert: decision.asked_for_alert(),
         fallback: decision.fallback,
     })?;
     let Some(mut found) = found else { bail!("the log has no decision {id}") };
@@ -134,6 +134,7 @@ fn shown(decision: &LoggedDecision<'_>) -> Value {
         "score_bits": format!("0x{:08x}", decision.score.to_bits()),
         "threshold": shortest(decision.model.threshold),
         "action": action(decision.alert),
+        "exploration": decision.propensity.map(|propensity| json!({ "propensity": shortest(propensity), "let_through": !decision.alert })),
         "fallback": decision.fallback.map(Fallback::name),
         "release": decision.assigned.map(|assigned| json!({
             "candidate_weight": f64::from(assigned.weight) / 1e4, "arm": if assigned.candidate { "candidate" } else { "stable" },
@@ -259,7 +260,11 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
         row.clear();
         row.extend(decision.features());
         rows.extend(positions.iter().map(|position| row[*position]));
-        logged.push(Before { score: decision.score, alert: decision.alert, label: labels.of(decision.transaction_id) });
+        logged.push(Before {
+            score: decision.score,
+            alert: decision.asked_for_alert(),
+            label: labels.of(decision.transaction_id),
+        });
         if logged.len() == BATCH {
             score(&mut rows, &mut logged);
         }

@@ -144,6 +144,7 @@ pub(crate) async fn start(args: &Serve) -> anyhow::Result<Serving> {
         shadow,
         release,
         monitor: monitor.clone(),
+        exploration: args.explore,
         fallback,
         deadline: args.fallback.deadline.map(|seconds| Duration::from_secs_f64(seconds.clamp(1e-6, 3600.0))),
         keys,

@@ -77,6 +77,7 @@ pub(crate) fn roles(columns: &Columns) -> Roles {
         time: columns.time.clone(),
         entity: columns.entity.clone(),
         amount: columns.amount.clone(),
+        weight: columns.weight.clone(),
         features: columns.features.clone(),
         exclude: columns.exclude.clone(),
         signature: None,

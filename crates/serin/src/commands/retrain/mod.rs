@@ -43,9 +43,10 @@ pub(crate) async fn run(args: &Retrain) -> anyhow::Result<()> {
         }
     };
     let id = store.begin_retraining(&args.model, &args.cause, &args.reason, as_of_ms).await?;
+    let started = Instant::now();
     let result = retrain(args, &store, &registry, as_of_ms).await;
-    // Later than it began, on the clock that it is dated by.
-    let ended_ms = as_of_ms.max(now_ms().min(as_of_ms + 1));
+    // On the clock that it is dated by.
+    let ended_ms = as_of_ms + started.elapsed().as_millis() as i64;
     match &result {
         Ok(outcome) => {
             let word = if outcome.accepted { "accepted" } else { "discarded" };
@@ -142,7 +143,7 @@ async fn train_on(
     [training, judged]: [&Dataset; 2],
     file: &Path,
 ) -> anyhow::Result<i64> {
-    let [label, time, entity, amount] = ROLE_COLUMNS;
+    let [label, time, entity, amount, weight] = ROLE_COLUMNS;
     let features: Vec<&str> = training.signature.columns.iter().map(|column| column.name.as_str()).collect();
     let mut line: Vec<String> =
         ["serin", "train", &file.display().to_string(), "--label", label, "--time", time].map(str::to_owned).to_vec();
@@ -152,6 +153,9 @@ async fn train_on(
     }
     if !training.amounts.is_empty() {
         option("--amount", amount);
+    }
+    if !training.weights.is_empty() {
+        option("--weight", weight);
     }
     option("--features", &features.join(","));
     option("--model-name", &args.model);
@@ -212,6 +216,7 @@ fn judge(args: &Retrain, models: [&LiveModel; 2], rows: &Dataset) -> anyhow::Res
             amount: rows.amounts.get(row).copied().unwrap_or(0.0),
             scores: [a[row], b[row]],
             alerts: [a[row] >= *at_a, b[row] >= *at_b],
+            weight: rows.weights.get(row).copied().map_or(1.0, f64::from),
         })
         .collect();
     Ok((compare(&paired, args.counting.review_cost, RESAMPLES, 0), [*took_a, *took_b]))

@@ -152,12 +152,18 @@ async fn of_log(
         times: Vec::new(),
         entities: Vec::new(),
         amounts: Vec::new(),
+        weights: Vec::new(),
     };
-    let mut matured = 0;
+    let (mut matured, mut explored) = (0, false);
     files.read(0, i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
         let Some(places) = places.get(&decision.model.sha256) else { return true };
         if !(from_ms..until_ms).contains(&at_ms) {
+            return true;
+        }
+        // An alert that exploration held back: those that it let through stand for it, whatever its label says.
+        if decision.propensity.is_some() && decision.alert {
+            explored = true;
             return true;
         }
         matured += 1;
@@ -171,7 +177,12 @@ async fn of_log(
         let known = label.and_then(|label| label.amount);
         let column = || amount.map(|place| f64::from(features[places[place]])).filter(|amount| amount.is_finite());
         rows.amounts.push(known.or_else(column).unwrap_or(0.0));
+        rows.weights.push(decision.propensity.map_or(1.0, f32::recip));
+        explored |= decision.propensity.is_some();
         true
     })?;
+    if !explored {
+        rows.weights.clear();
+    }
     Ok((rows, Some(matured)))
 }

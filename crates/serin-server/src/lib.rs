@@ -19,8 +19,8 @@ pub use http::tls::Tls;
 pub use http::workers::{Connections, Workers};
 pub use metrics::Metrics;
 pub use monitoring::{
-    ColumnDrift, Launcher, LiveMonitor, Monitoring, PaneSink, ReadParquet, RetrainingOrder, Settings, Watching,
-    drift_json, evidently_report, label_of_texts, label_report, panes_json, performance_report,
+    ColumnDrift, Launcher, LiveMonitor, Monitoring, PaneSink, ReadParquet, References, RetrainingOrder, Settings,
+    Watching, drift_json, evidently_report, label_of_texts, label_report, panes_json, performance_report,
 };
 pub use rollout::{Control, Registrar, Release, Releasing};
 pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};

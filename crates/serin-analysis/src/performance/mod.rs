@@ -6,12 +6,14 @@
 
 mod calibration;
 mod compare;
+mod guard;
 
 use crate::classification::{Confusion, card_precision, figures};
 use std::collections::BTreeMap;
 
 pub use calibration::Calibration;
 pub use compare::{Comparison, Difference, Gate, GateRules, Paired, compare, gate};
+pub use guard::{GuardRules, GuardVerdict, Guarded, guard};
 
 const DAY_MS: i64 = 86_400_000;
 /// Bins of the reliability curve.

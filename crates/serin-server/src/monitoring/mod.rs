@@ -3,6 +3,7 @@
 mod drift;
 mod evidently;
 pub(crate) mod exact;
+pub(crate) mod guard;
 pub(crate) mod handlers;
 mod labels;
 pub(crate) mod live;
@@ -19,8 +20,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use serin_analysis::monitor::MonitorProfile;
 use serin_store::NewLabel;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use watch::Watch;
 
 pub use drift::drift_json;
@@ -50,6 +51,36 @@ pub struct Monitoring {
     pub cache: PathBuf,
     /// For labels sent as Parquet; refused without it.
     pub read_parquet: Option<ReadParquet>,
+    /// References that were read; a version's never changes.
+    pub references: References,
+}
+
+/// References of the versions that were looked at last, by their package's folder.
+#[derive(Debug, Clone, Default)]
+pub struct References(Arc<Mutex<Vec<Reference>>>);
+
+type Reference = (PathBuf, Arc<MonitorProfile>);
+
+impl References {
+    const KEPT: usize = 8;
+
+    /// Of a package.
+    fn of(&self, package: &Path) -> Result<Arc<MonitorProfile>, String> {
+        let known =
+            |kept: &[Reference]| kept.iter().find(|(of, _)| of == package).map(|(_, reference)| Arc::clone(reference));
+        if let Some(reference) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(reference);
+        }
+        let path = package.join("monitor.json");
+        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let reference = Arc::new(MonitorProfile::from_bytes(&bytes)?);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == Self::KEPT {
+            kept.remove(0);
+        }
+        kept.push((package.to_owned(), Arc::clone(&reference)));
+        Ok(reference)
+    }
 }
 
 /// A task that ends with it.
@@ -85,6 +116,7 @@ pub(crate) fn router() -> Router<ControlPlane> {
         .route("/performance", get(performance::show))
         .route("/panes", post(handlers::put_panes).layer(DefaultBodyLimit::max(MAX_LABELS_BODY)))
         .route("/drift", get(handlers::drift))
+        .route("/guard", get(guard::show))
         .route("/alerts", get(handlers::alerts))
         .route("/retrainings", get(handlers::retrainings))
 }

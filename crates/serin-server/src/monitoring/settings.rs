@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serin_analysis::monitor::{Budget, Hysteresis, Rule, SHARE};
-use serin_analysis::performance::Maturity;
+use serin_analysis::performance::{GuardRules, Maturity};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -16,8 +16,33 @@ pub struct Settings {
     pub alerts: AlertSettings,
     /// When a model is trained again.
     pub retraining: RetrainingSettings,
+    /// What becomes of a promotion when labels come.
+    pub guard: GuardSettings,
     /// An Evidently service that shows the same windows; none without it.
     pub evidently: Option<EvidentlySettings>,
+}
+
+/// `[guard]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardSettings {
+    /// Whether a proven loss puts the version before back; it is an alert in any case.
+    pub rollback: bool,
+    /// Aliases and stages whose version answers.
+    pub live: Vec<String>,
+    /// Matured frauds at the first look; the next four come at twice as many each.
+    pub min_frauds: u64,
+    /// Probability that a version that is no worse is undone, over all looks.
+    pub error: f64,
+    /// Days of transactions that are compared.
+    pub days: i64,
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        let GuardRules { min_frauds, error, .. } = GuardRules::default();
+        Self { rollback: true, live: vec!["champion".to_owned(), "Production".to_owned()], min_frauds, error, days: 90 }
+    }
 }
 
 /// `[evidently]`.
@@ -286,6 +311,12 @@ impl Settings {
         }
         for receiver in &self.alerts.to {
             super::notify::check(receiver)?;
+        }
+        if !(1e-6..=0.5).contains(&self.guard.error) {
+            return Err("guard.error is a probability from 0.000001 to 0.5".to_owned());
+        }
+        if !(1..=3650).contains(&self.guard.days) || self.guard.min_frauds == 0 {
+            return Err("guard.days is from 1 to 3650, and guard.min_frauds from 1 up".to_owned());
         }
         if let Some(evidently) = &self.evidently {
             evidently.check()?;

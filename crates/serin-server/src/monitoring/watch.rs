@@ -5,10 +5,8 @@ use super::notify::{self, Notice};
 use super::performance::{GroupBy, PerformanceQuery, manifest, package, performance};
 use super::settings::{Clock, Settings};
 use super::triggers::{Signals, due};
-use super::{Monitoring, drift};
-use serin_analysis::monitor::{
-    AlertBook, Change, Condition, HOUR_MS, MonitorProfile, Pane, Report, Rule, conditions, report,
-};
+use super::{Monitoring, drift, guard};
+use serin_analysis::monitor::{AlertBook, Change, Condition, HOUR_MS, Pane, Report, Rule, conditions, report};
 use serin_analysis::performance::Performance;
 use serin_store::{Alert, Store, StoreError};
 use std::collections::BTreeMap;
@@ -102,11 +100,11 @@ pub(super) async fn window(
     let panes = store.panes(name, hours.0, hours.1).await?;
     let Some(last) = panes.last() else { return Ok(None) };
     let version = last.version.clone();
-    let path = package(store, monitoring, name, &version).await?.join("monitor.json");
+    let package = package(store, monitoring, name, &version).await?;
+    let references = monitoring.references.clone();
     let budget = settings.monitoring.budget();
     let counted = tokio::task::spawn_blocking(move || {
-        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let profile = MonitorProfile::from_bytes(&bytes)?;
+        let profile = references.of(&package)?;
         let mut sums: BTreeMap<i64, Pane> = BTreeMap::new();
         for pane in panes.iter().filter(|pane| pane.version == version) {
             let sum = sums.entry(pane.from_ms).or_insert_with(|| Pane::new(&profile, pane.from_ms));
@@ -205,6 +203,7 @@ impl Watch {
         }
         if end_ms.rem_euclid(DAY_MS) == 0 {
             all.extend(self.performance(name, end_ms).await?);
+            self.guard(name, end_ms).await?;
             let before = end_ms - settings.keep_days.max(2) * DAY_MS;
             self.store.remove_panes(name, before).await?;
         }
@@ -243,6 +242,23 @@ impl Watch {
         let conditions = baseline.map_or_else(Vec::new, |baseline| worse(&measured, &baseline, settings.min_frauds));
         self.board.change(name, |latest| latest.performance = Some(measured));
         Ok(conditions)
+    }
+
+    /// Undoes a promotion that matured labels speak against.
+    async fn guard(&self, name: &str, as_of_ms: i64) -> Result<(), StoreError> {
+        let Some(version) = self.board.version(name).and_then(|version| version.parse().ok()) else { return Ok(()) };
+        let found = guard::look(&self.store, &self.monitoring, &self.settings, name, version, as_of_ms).await?;
+        let Some((promotion, why)) = found else { return Ok(()) };
+        let mut message = format!("version {version} is worse than {} before it: {why}", promotion.previous);
+        if self.settings.guard.rollback {
+            guard::undo(&self.store, name, &promotion, &why, (self.clock)()).await?;
+            message = format!("{message}; version {} is live again", promotion.previous);
+        }
+        tracing::warn!(model = name, "{message}");
+        let change = Change { rule: Rule::Performance, subject: "promotion".to_owned(), began: true, message };
+        self.tell(name, &change, as_of_ms).await?;
+        // It is over as soon as it is said: nothing goes on that could end.
+        self.store.end_alert(name, change.rule.name(), &change.subject, as_of_ms).await.map(drop)
     }
 
     async fn tell(&self, name: &str, change: &Change, at_ms: i64) -> Result<(), StoreError> {

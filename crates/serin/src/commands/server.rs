@@ -69,7 +69,7 @@ fn monitoring(args: &Server) -> Monitoring {
     let read_parquet: Option<serin_server::ReadParquet> = Some(super::labels::of_parquet);
     #[cfg(not(feature = "train"))]
     let read_parquet = None;
-    Monitoring { decisions: Some(decisions), cache: state.join("cache"), read_parquet }
+    Monitoring { decisions: Some(decisions), cache: state.join("cache"), read_parquet, ..Monitoring::default() }
 }
 
 fn webhook_policy(args: &Server) -> anyhow::Result<WebhookPolicy> {

@@ -1,0 +1,247 @@
+//! After a promotion: the promoted version and the one before it on the same matured transactions of the decision log, and the
+//! way back where a loss is proven.
+
+use super::Monitoring;
+use super::performance::package;
+use super::settings::Settings;
+use crate::http::error::ApiError;
+use crate::http::fields::Fields;
+use crate::routes::ControlPlane;
+use crate::scoring::live_model::LiveModel;
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+use serin_analysis::performance::{Comparison, Difference, GuardRules, GuardVerdict, Guarded, guard};
+use serin_store::{Change, DecisionFiles, Fallback, Labels, ResolvedModel, Stage, Store, StoreError};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+const DAY_MS: i64 = 86_400_000;
+/// Rows of the ledger in which a promotion is looked for.
+const LEDGER: i64 = 500;
+/// Who undoes promotions, in the ledger.
+pub(super) const ACTOR: &str = "serin guard";
+
+/// A version that took another one's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Promotion {
+    /// Alias or stage.
+    target: String,
+    is_stage: bool,
+    pub(super) version: i64,
+    pub(super) previous: i64,
+    at_ms: i64,
+}
+
+/// The promotion of the version that is live, by the ledger; none where it is the first one, or was put back by the guard.
+pub(super) async fn promotion(
+    store: &Store,
+    settings: &Settings,
+    name: &str,
+    version: i64,
+) -> Result<Option<Promotion>, StoreError> {
+    let ledger = store.model_history(name, LEDGER, 0).await?;
+    for target in &settings.guard.live {
+        let is_stage = target.parse::<Stage>().is_ok();
+        let change = if is_stage { "stage" } else { "alias" };
+        let mut moves = ledger.iter().filter(|entry| entry.change == change && entry.target == *target);
+        let Some(newest) = moves.next().filter(|entry| entry.version == Some(version)) else { continue };
+        if newest.actor == ACTOR {
+            return Ok(None);
+        }
+        if let Some(previous) = moves.filter_map(|entry| entry.version).find(|before| *before != version) {
+            return Ok(Some(Promotion { target: target.clone(), is_stage, version, previous, at_ms: newest.at_ms }));
+        }
+    }
+    Ok(None)
+}
+
+/// Both versions on what the promoted one decided.
+pub(super) struct Matured {
+    rows: Vec<Guarded>,
+    thresholds: [f32; 2],
+}
+
+impl Matured {
+    /// Frauds that were matured at a point in time.
+    fn frauds(&self, as_of_ms: i64, delay_ms: i64) -> u64 {
+        self.rows.iter().filter(|row| row.fraud && row.at_ms.saturating_add(delay_ms) <= as_of_ms).count() as u64
+    }
+}
+
+/// Labelled transactions of the promoted version that are matured at `as_of_ms`, scored by the one before it too.
+pub(super) async fn matured(
+    store: &Store,
+    monitoring: &Monitoring,
+    settings: &Settings,
+    name: &str,
+    promotion: &Promotion,
+    as_of_ms: i64,
+) -> Result<Option<Matured>, StoreError> {
+    let Some(folder) = monitoring.decisions.clone().filter(|folder| folder.is_dir()) else { return Ok(None) };
+    let mut models = Vec::new();
+    for version in [promotion.previous, promotion.version] {
+        let path = package(store, monitoring, name, &version.to_string()).await?;
+        models.push(ResolvedModel { path, name: Some(name.to_owned()), version: Some(version) });
+    }
+    let since_ms = as_of_ms - settings.guard.days * DAY_MS;
+    let labels = store.labels_known(since_ms - DAY_MS, as_of_ms).await?;
+    let (settings, name, version) = (settings.clone(), name.to_owned(), promotion.version.to_string());
+    let read = tokio::task::spawn_blocking(move || {
+        let load = |found: &ResolvedModel| LiveModel::load(found, 0).map_err(|error| error.to_string());
+        let [before, promoted] = [load(&models[0])?, load(&models[1])?];
+        rows(&folder, &settings, &labels, [&before, &promoted], (&name, &version), (since_ms, as_of_ms))
+    });
+    let read = read.await.unwrap_or_else(|_| Err("the log could not be compared; it says why above".to_owned()));
+    read.map(Some).map_err(StoreError::Invalid)
+}
+
+fn rows(
+    folder: &std::path::Path,
+    settings: &Settings,
+    labels: &Labels,
+    [before, promoted]: [&LiveModel; 2],
+    (name, version): (&str, &str),
+    (since_ms, as_of_ms): (i64, i64),
+) -> Result<Matured, String> {
+    let lacks =
+        |column: &str| format!("version {} needs a column {column:?} that version {version} has not", before.version);
+    let positions = before.package.signature.positions_in(&promoted.package.signature).map_err(lacks)?;
+    let amount = settings.monitoring.amount.as_ref().and_then(|amount| promoted.package.signature.position(amount));
+    let maturity = settings.monitoring.maturity();
+    let (mut rows, mut features) = (Vec::new(), Vec::new());
+    // A transaction that was sent again counts once, as it was decided first.
+    let mut seen: HashSet<String> = HashSet::new();
+    let read = DecisionFiles::of(folder).read(since_ms.max(0), i64::MAX, |decision| {
+        let at_ms = decision.happened_at_ms();
+        let its = decision.model.name == name && decision.model.version == version;
+        let held = decision.alert && decision.propensity.is_some();
+        if !its || held || at_ms < since_ms || !Fallback::is_of_a_model(decision.fallback) {
+            return true;
+        }
+        if at_ms.saturating_add(maturity.delay_ms) > as_of_ms {
+            return true;
+        }
+        let label = labels.find(&decision.id, decision.transaction_id);
+        let fraud = label.map(|label| label.fraud).or(maturity.unlabelled_is_genuine.then_some(false));
+        let Some(fraud) = fraud else { return true };
+        if !decision.transaction_id.is_empty() && !seen.insert(decision.transaction_id.to_owned()) {
+            return true;
+        }
+        let row: Vec<f32> = decision.features().collect();
+        features.extend(positions.iter().map(|position| row[*position]));
+        let column = || amount.map(|place| f64::from(row[place])).filter(|amount| amount.is_finite());
+        rows.push(Guarded {
+            at_ms,
+            fraud,
+            amount: label.and_then(|label| label.amount).or_else(column).unwrap_or(0.0),
+            scores: [f32::NAN, decision.score],
+            weight: decision.propensity.map_or(1.0, |propensity| f64::from(propensity.recip())),
+        });
+        true
+    });
+    read.map_err(|error| error.to_string())?;
+    let mut scores = vec![0.0; rows.len()];
+    before.package.forest.margins_into(&features, &mut scores);
+    before.package.forest.scores_from_margins(&mut scores);
+    rows.iter_mut().zip(scores).for_each(|(row, score)| row.scores[0] = score);
+    Ok(Matured { rows, thresholds: [before.package.threshold, promoted.package.threshold] })
+}
+
+fn rules(settings: &Settings) -> GuardRules {
+    GuardRules { min_frauds: settings.guard.min_frauds, error: settings.guard.error, ..GuardRules::default() }
+}
+
+async fn verdict(matured: Arc<Matured>, settings: &Settings) -> Option<GuardVerdict> {
+    let (rules, review_cost) = (rules(settings), settings.monitoring.review_cost);
+    let judged =
+        tokio::task::spawn_blocking(move || guard(&matured.rows, matured.thresholds, review_cost, &rules)).await;
+    judged.ok().flatten()
+}
+
+/// The look of a day, where one is due: why the promotion is to be undone, if it is.
+pub(super) async fn look(
+    store: &Store,
+    monitoring: &Monitoring,
+    settings: &Settings,
+    name: &str,
+    version: i64,
+    as_of_ms: i64,
+) -> Result<Option<(Promotion, String)>, StoreError> {
+    let Some(promotion) = promotion(store, settings, name, version).await? else { return Ok(None) };
+    let Some(matured) = matured(store, monitoring, settings, name, &promotion, as_of_ms).await? else {
+        return Ok(None);
+    };
+    let delay_ms = settings.monitoring.maturity().delay_ms;
+    let frauds = [as_of_ms - DAY_MS, as_of_ms].map(|at_ms| matured.frauds(at_ms, delay_ms));
+    let Some(number) = rules(settings).due(frauds[0], frauds[1]) else { return Ok(None) };
+    let found = verdict(Arc::new(matured), settings).await;
+    let loss = found.and_then(|found| found.loss);
+    let said = loss.as_deref().unwrap_or("no loss is proven");
+    tracing::info!(
+        model = name,
+        version,
+        previous = promotion.previous,
+        frauds = frauds[1],
+        look = number + 1,
+        "guard: {said}"
+    );
+    Ok(loss.map(|loss| (promotion, loss)))
+}
+
+/// Puts the version before back, in one transaction with the ledger.
+pub(super) async fn undo(
+    store: &Store,
+    name: &str,
+    undone: &Promotion,
+    why: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let reason = format!("version {} lost: {why}", undone.version);
+    let change = || Change { actor: ACTOR.to_owned(), reason: reason.clone(), at_ms: now_ms };
+    if undone.is_stage {
+        let stage = undone.target.parse::<Stage>().map_err(StoreError::Invalid)?;
+        store.move_to_stage(name, undone.previous, stage, true, change()).await?;
+    } else {
+        store.set_alias(name, &undone.target, undone.previous, change()).await?;
+    }
+    store.note_rollout(name, undone.version, "RolledBack", change()).await
+}
+
+/// `GET /v1/guard`: the live version against the one before it, as far as labels have matured.
+pub(crate) async fn show(State(state): State<ControlPlane>, fields: Fields) -> Result<Json<Value>, ApiError> {
+    let name = fields.required("name")?;
+    let as_of_ms = fields.opt_int("as_of")?.unwrap_or(state.now_ms());
+    let settings = &state.settings;
+    let mut live = None;
+    for target in &settings.guard.live {
+        let ledger = state.store.model_history(&name, LEDGER, 0).await?;
+        live = live.or(ledger.iter().find(|entry| entry.target == *target).and_then(|entry| entry.version));
+    }
+    let none = |why: String| ApiError::mlflow("RESOURCE_DOES_NOT_EXIST", why);
+    let Some(version) = live else {
+        return Err(none(format!("no version of {name} is {}", settings.guard.live.join(" or "))));
+    };
+    let Some(promotion) = promotion(&state.store, settings, &name, version).await? else {
+        return Err(none(format!("version {version} of {name} took nobody's place, or was put back by the guard")));
+    };
+    let found = matured(&state.store, &state.monitoring, settings, &name, &promotion, as_of_ms).await?;
+    let Some(found) = found else {
+        return Err(ApiError::invalid("this server sees no decision log: start it with --decision-log"));
+    };
+    let rules = rules(settings);
+    let delay_ms = settings.monitoring.maturity().delay_ms;
+    let (rows, frauds) = (found.rows.len(), found.frauds(as_of_ms, delay_ms));
+    let next = (0..rules.looks).map(|look| rules.min_frauds << look).find(|needed| *needed > frauds);
+    let verdict = verdict(Arc::new(found), settings).await;
+    let figure = |found: &Difference| json!({ "previous": found.values[0], "promoted": found.values[1], "gain": found.gain, "interval": [found.interval.0, found.interval.1] });
+    let at = |found: &Comparison| json!({ "recall": figure(&found.recall), "cost": figure(&found.cost) });
+    Ok(Json(json!({
+        "name": name, "version": version, "previous": promotion.previous, "target": promotion.target,
+        "promoted_at": promotion.at_ms, "as_of": as_of_ms, "matured": rows, "frauds": frauds, "next_look_at_frauds": next,
+        "error": rules.error,
+        "at_as_many_alerts": verdict.as_ref().map(|found| at(&found.at_budget)),
+        "at_own_thresholds": verdict.as_ref().map(|found| at(&found.at_thresholds)),
+        "loss": verdict.and_then(|found| found.loss),
+    })))
+}

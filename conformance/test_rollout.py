@@ -260,7 +260,7 @@ def test_a_registry_that_goes_away_delays_and_breaks_nothing(tmp_path):
             server.start()
             shop.wait(lambda s: s["phase"] == "Succeeded" and s["stable_version"] == str(version))
             moved = [row for row in shop.history() if row[0] == version and row[1:3] == ("alias", "champion")]
-            assert len(moved) == 1, moved
+            assert len(moved) == 1 and moved[0][3] == "serin rollout" and "requests in the shadow" in moved[0][4], moved
         finally:
             shop.stop()
 

@@ -143,22 +143,36 @@ impl ControlPlane {
     }
 
     pub(crate) fn change(&self, caller: &Caller, reason: &str) -> Change {
-        let actor = caller.user().unwrap_or("anonymous").to_owned();
-        Change { actor, reason: reason.to_owned(), at_ms: self.now_ms() }
+        // Who it is nobody may say of himself where it is known.
+        let actor = match (caller.user(), &caller.stated[0]) {
+            (Some(user), Some(program)) => format!("{user} ({program})"),
+            (Some(user), None) => user.to_owned(),
+            (None, Some(program)) => program.clone(),
+            (None, None) => "anonymous".to_owned(),
+        };
+        let reason = caller.stated[1].clone().unwrap_or_else(|| reason.to_owned());
+        Change { actor, reason, at_ms: self.now_ms() }
     }
 }
 
+/// Characters of what a caller says of a change.
+const MAX_STATED: usize = 2000;
+
 /// Who sent the request; nobody knows without authentication.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Caller(pub(crate) Option<Arc<User>>);
+pub(crate) struct Caller {
+    pub(crate) user: Option<Arc<User>>,
+    /// Program that asks and why, as it says itself (`serin-actor`, `serin-reason`, percent-encoded): for the ledger.
+    stated: [Option<String>; 2],
+}
 
 impl Caller {
     pub(crate) fn of(user: Arc<User>) -> Self {
-        Self(Some(user))
+        Self { user: Some(user), stated: [None, None] }
     }
 
     pub(crate) fn user(&self) -> Option<&str> {
-        self.0.as_deref().map(|user| user.name.as_str())
+        self.user.as_deref().map(|user| user.name.as_str())
     }
 }
 
@@ -166,7 +180,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+        let mut caller = parts.extensions.get::<Self>().cloned().unwrap_or_default();
+        caller.stated = ["serin-actor", "serin-reason"].map(|name| {
+            let text = percent_encoding::percent_decode(parts.headers.get(name)?.as_bytes()).decode_utf8().ok()?;
+            Some(text.chars().take(MAX_STATED).collect())
+        });
+        Ok(caller)
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod allocation;
 pub mod guard;
 pub mod paired;
+pub mod segments;
 mod verdict;
 
 pub use verdict::{Component, Counts, Limits, Verdict, judge};

@@ -3,6 +3,7 @@
 use super::allocation::{Allocation, Events};
 use super::guard::{ln_e_share, ln_e_split};
 use super::paired::Paired;
+use super::segments::Segments;
 use crate::rollout::Judgement;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +21,9 @@ pub struct Counts {
     pub slow: Allocation,
     /// Alerts of the arms.
     pub alerts: Allocation,
+    /// Requests that both versions have scored, by segment.
+    #[serde(default)]
+    pub segments: Segments,
 }
 
 impl Counts {
@@ -32,6 +36,7 @@ impl Counts {
         self.errors.merge(&other.errors);
         self.slow.merge(&other.slow);
         self.alerts.merge(&other.alerts);
+        self.segments.merge(&other.segments);
     }
 
     /// Requests that the candidate has answered.
@@ -52,6 +57,8 @@ pub struct Limits {
     pub error_ratio: f64,
     /// Alerts may be between 1/this and this times the stable version's.
     pub alert_ratio: f64,
+    /// The same in each segment, where some are declared.
+    pub segment_ratio: Option<f64>,
     /// Errors may be at most this share of the candidate's requests.
     pub error_share: f64,
     /// Of the requests on which either alerts, at most this share may be alerts of one alone.
@@ -60,7 +67,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { alpha: 0.001, beta: 0.05, error_ratio: 1.25, alert_ratio: 1.5, error_share: 0.01, disagreement: 0.5 }
+        Self {
+            alpha: 0.001,
+            beta: 0.05,
+            error_ratio: 1.25,
+            alert_ratio: 1.5,
+            segment_ratio: None,
+            error_share: 0.01,
+            disagreement: 0.5,
+        }
     }
 }
 
@@ -110,7 +125,7 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
     let errors = counts.errors.events();
     let component = |name, weight, ln_e, found| Component { name, weight, ln_e, found };
     let two_sided = |above: f64, below: f64| super::mixture([above, below].into_iter());
-    let components = vec![
+    let mut components = vec![
         component(
             "unscored",
             0.15,
@@ -141,6 +156,15 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
         ),
         component("split", 0.05, ln_e_split(&split), format!("{exposed} requests went to the candidate")),
     ];
+    if let Some(most) = limits.segment_ratio {
+        components.iter_mut().for_each(|component| component.weight *= 0.9);
+        let (ln_e, worst) = counts.segments.ln_e(most);
+        let found = worst.map_or("no segment yet".to_owned(), |(name, paired)| match paired.alert_ratio() {
+            Some(ratio) => format!("{ratio:.2} times the alerts where {name}"),
+            None => format!("{} alerts and none before where {name}", paired.raised),
+        });
+        components.push(component("segment", 0.1, ln_e, found));
+    }
     let terms: Vec<f64> = components.iter().map(|component| component.weight.ln() + component.ln_e).collect();
     let ln_e = super::mixture(terms.iter().copied()) + (terms.len() as f64).ln();
     let ln_e_alike = paired.ln_e_alike(limits.alert_ratio);
@@ -181,8 +205,12 @@ mod tests {
     fn no_data_is_hold_and_weights_add_up() {
         let verdict = judge(&Counts::default(), &Limits::default());
         assert!(matches!(verdict.judgement, Judgement::Hold(_)) && verdict.ln_e.abs() < 1e-9);
-        let total: f64 = verdict.components.iter().map(|component| component.weight).sum();
-        assert!((total - 1.0).abs() < 1e-12);
+        for segment_ratio in [None, Some(2.0)] {
+            let verdict = judge(&Counts::default(), &Limits { segment_ratio, ..Limits::default() });
+            let total: f64 = verdict.components.iter().map(|component| component.weight).sum();
+            assert!((total - 1.0).abs() < 1e-12);
+            assert!(verdict.ln_e.abs() < 1e-9);
+        }
     }
 
     #[test]
@@ -200,6 +228,12 @@ mod tests {
         named(&Counts { paired: Paired { unscored: 5_000, ..quiet }, ..Counts::default() }, "unscored");
         let swapped = Paired { both: 30, raised: 400, lowered: 400, neither: 50_000, unscored: 0 };
         named(&Counts { paired: swapped, ..Counts::default() }, "disagreement");
+        let mut night = good.clone();
+        night.segments.add("night=1", &Paired { both: 20, raised: 200, ..Paired::default() });
+        let limits = Limits { segment_ratio: Some(2.25), ..Limits::default() };
+        let Judgement::Fail(reason) = judge(&night, &limits).judgement else { panic!("the night is not seen") };
+        assert!(reason.starts_with("segment: 11.00 times the alerts where night=1"), "{reason}");
+        assert_eq!(judged(&night), Judgement::Pass, "nobody asked for segments");
         let mut failing = good.clone();
         failing.errors.add(500, Events { candidate: 40, stable: 10 });
         failing.requests.insert(500, Events { candidate: 5_000, stable: 95_000 });

@@ -5,6 +5,8 @@ use super::canary::Canary;
 use crate::evidence::Limits;
 
 const PREFIX: &str = "serin.dev/";
+/// An honest retrain moves a segment more than the whole.
+const SEGMENT_TOLERANCE: f64 = 2.25;
 
 /// What becomes of a candidate about which too little is known after so long.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Extension {
     pub max_hold_ms: Option<i64>,
     /// `on-hold`: what then.
     pub on_hold: OnHold,
+    /// `segments`: columns whose values are judged one by one, within `segment-tolerance` (2.25).
+    pub segments: Vec<String>,
     /// `sticky: entity` keeps all transactions of an entity on one arm; each then counts once.
     pub sticky: bool,
     /// `slow`: answers above it are slow, milliseconds.
@@ -45,6 +49,7 @@ impl Default for Extension {
             min_shadow_ms: 60_000,
             max_hold_ms: None,
             on_hold: OnHold::Wait,
+            segments: Vec::new(),
             sticky: false,
             slow_ms: 50,
         }
@@ -88,6 +93,11 @@ impl Extension {
                 "alpha" => found.limits.alpha = number(0.0, 0.5, "a probability below 0.5")?,
                 "beta" => found.limits.beta = number(0.0, 0.5, "a probability below 0.5")?,
                 "tolerance" => found.limits.alert_ratio = number(1.0, 100.0, "a ratio above 1")?,
+                "segment-tolerance" => found.limits.segment_ratio = Some(number(1.0, 100.0, "a ratio above 1")?),
+                "segments" => {
+                    let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+                    found.segments = names.map(str::to_owned).collect();
+                }
                 "max-disagreement" => found.limits.disagreement = number(0.0, 0.9, "a share below 0.9")?,
                 "max-errors" => found.limits.error_share = number(0.0, 0.9, "a share below 0.9")?,
                 "min-shadow" => found.min_shadow_ms = time()?,
@@ -103,11 +113,13 @@ impl Extension {
                 }
                 _ => {
                     return Err(format!(
-                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, max-disagreement, max-errors, min-shadow, max-hold, on-hold, sticky and slow"
+                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, segments, segment-tolerance, max-disagreement, max-errors, min-shadow, max-hold, on-hold, sticky and slow"
                     ));
                 }
             }
         }
+        let tolerance = found.limits.segment_ratio.unwrap_or(SEGMENT_TOLERANCE);
+        found.limits.segment_ratio = (!found.segments.is_empty()).then_some(tolerance);
         Ok(found)
     }
 }

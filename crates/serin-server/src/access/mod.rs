@@ -174,14 +174,14 @@ async fn permitted(
 
 /// Nothing that a user may not see leaves a search.
 pub(crate) fn visible<T>(caller: &Caller, items: &mut Vec<T>, resource: impl Fn(&T) -> Resource) {
-    if let Some(user) = &caller.0 {
+    if let Some(user) = &caller.user {
         items.retain(|item| user.may(&resource(item)) >= Permission::Read);
     }
 }
 
 /// The maker of something may do everything with it.
 pub(crate) async fn own(state: &ControlPlane, caller: &Caller, resource: Resource) -> Result<(), StoreError> {
-    match &caller.0 {
+    match &caller.user {
         Some(user) if !user.is_admin => state.store.grant(&user.name, &resource, Permission::Manage).await,
         _ => Ok(()),
     }

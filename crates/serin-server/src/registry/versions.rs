@@ -101,7 +101,7 @@ pub(crate) async fn delete_tag(State(state): State<ControlPlane>, fields: Fields
 
 /// A version must not open what its maker may not read.
 async fn may_read_source(state: &ControlPlane, caller: &Caller, new: &NewModelVersion) -> Result<(), ApiError> {
-    let Some(user) = &caller.0 else { return Ok(()) };
+    let Some(user) = &caller.user else { return Ok(()) };
     let mut resources = Vec::new();
     if !new.run_id.is_empty() {
         resources.push(Resource::Experiment(state.store.run_info(&new.run_id).await?.experiment_id));

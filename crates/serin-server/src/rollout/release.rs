@@ -11,6 +11,7 @@ use crate::scoring::shadow::{Compared, Shadow};
 use futures_util::future::BoxFuture;
 use serin_analysis::evidence::allocation::Events;
 use serin_analysis::evidence::paired::Paired;
+use serin_analysis::evidence::segments::Segments;
 use serin_analysis::evidence::{Counts, Verdict, judge};
 use serin_analysis::rollout::canary::{AlertProvider, Canary, MetricTemplate, Severity};
 use serin_analysis::rollout::{self, Extension, Judgement, Phase, Rollout};
@@ -116,6 +117,9 @@ impl Release {
             shown: Arc::clone(&shown),
             releasing,
         };
+        if let Some(shadowed) = task.shadowed() {
+            shadowed.count_segments(&task.extension.segments);
+        }
         // Hooks and queries are waited for, so it has a thread of its own.
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new()
@@ -242,7 +246,18 @@ impl Task {
         match slot.switch_to(wanted, now_ms) {
             Ok(loaded) => {
                 tracing::info!(version = loaded.version, "candidate loaded");
+                let stable = self.releasing.stable.live();
+                let known = |name: &&String| {
+                    stable.as_ref().is_none_or(|stable| stable.package.signature.position(name).is_some())
+                };
+                for name in self.extension.segments.iter().filter(|name| !known(name)) {
+                    let message = format!(
+                        "serin.dev/segments: the live version has no column {name:?}, so it is not judged by it"
+                    );
+                    saved.remember(now_ms, Severity::Warn, message);
+                }
                 self.baseline = self.compared();
+                drop(self.fresh_segments());
                 saved.shadow_since_ms.get_or_insert(now_ms);
                 self.refused = None;
             }
@@ -252,6 +267,17 @@ impl Task {
                 saved.remember(now_ms, Severity::Error, message);
             }
         }
+    }
+
+    /// The candidate's slot in the shadow.
+    fn shadowed(&self) -> Option<&Compared> {
+        let mut all = self.releasing.shadow.candidates().iter();
+        all.find(|(slot, _)| Arc::ptr_eq(slot, &self.releasing.candidate)).map(|(_, compared)| compared)
+    }
+
+    /// What it has counted by segment since the last time.
+    fn fresh_segments(&self) -> Segments {
+        self.shadowed().map_or_else(Segments::default, Compared::take_segments)
     }
 
     /// What the shadow has counted of the candidate's slot so far.
@@ -269,11 +295,7 @@ impl Task {
                 unscored: count(&compared.unscored) + nan,
             }
         };
-        let found = self.releasing.shadow.candidates();
-        found
-            .iter()
-            .find(|(slot, _)| Arc::ptr_eq(slot, &self.releasing.candidate))
-            .map_or_else(Paired::default, |(_, compared)| read(compared))
+        self.shadowed().map_or_else(Paired::default, read)
     }
 
     /// Adds what was counted since the last time to the state.
@@ -292,6 +314,7 @@ impl Task {
                 unscored: since(now.unscored, self.baseline.unscored),
             });
             self.baseline = now;
+            saved.counts.segments.merge(&self.fresh_segments());
         }
         for step in &self.steps {
             let [candidate, stable] = &step.arms;

@@ -120,6 +120,9 @@ impl Task {
                 "only_stable_alerts": paired.lowered, "unscored": paired.unscored, "alert_ratio": paired.alert_ratio(),
                 "disagreement": paired.disagreement(),
             },
+            "segments": saved.counts.segments.iter().map(|(name, paired)| json!({
+                "segment": name, "requests": paired.requests(), "alert_ratio": paired.alert_ratio(),
+            })).collect::<Vec<_>>(),
             "exposed_requests": saved.counts.exposed(),
             "evidence": {
                 "judgement": judgement, "reason": reason, "e": exp(verdict.ln_e), "rollback_from": 1.0 / self.extension.limits.alpha,

@@ -6,11 +6,13 @@
 
 use super::live_model::LiveModel;
 use super::models::ModelSlot;
-use serin_scoring::Decision;
+use serin_analysis::evidence::paired::Paired;
+use serin_analysis::evidence::segments::Segments;
+use serin_scoring::{ColumnKind, Decision};
 use serin_store::{DecisionLog, NewShadow};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// Rows that wait; more are dropped and counted.
@@ -40,6 +42,62 @@ pub(crate) struct Compared {
     pub(crate) not_a_number: AtomicU64,
     /// Rows it could not score: a column is missing, or no model is loaded.
     pub(crate) unscored: AtomicU64,
+    segmented: OnceLock<Segmented>,
+}
+
+/// Columns of the live model whose values are counted one by one, and what was counted.
+#[derive(Debug)]
+struct Segmented {
+    columns: Vec<String>,
+    counts: Mutex<Segments>,
+}
+
+impl Compared {
+    /// Counts by the values of these columns, too, from now on.
+    pub(crate) fn count_segments(&self, columns: &[String]) {
+        if !columns.is_empty() {
+            let _ = self.segmented.set(Segmented { columns: columns.to_vec(), counts: Mutex::default() });
+        }
+    }
+
+    /// What was counted by segment since the last time.
+    pub(crate) fn take_segments(&self) -> Segments {
+        let Some(segmented) = self.segmented.get() else { return Segments::default() };
+        std::mem::take(&mut *segmented.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Segmented {
+    /// Counts rows of the live model; of each whether the candidate alerts, or has no number, and whether the live one does.
+    fn count<'a>(&self, live: &LiveModel, rows: impl Iterator<Item = (&'a [f32], (Option<bool>, bool))>) {
+        let columns = &live.package.signature.columns;
+        let places: Vec<usize> = self.columns.iter().filter_map(|name| live.package.signature.position(name)).collect();
+        let mut counted: HashMap<(usize, u32), Paired> = HashMap::new();
+        for (row, said) in rows {
+            for place in &places {
+                // -0.0 and 0.0 are one value, and so are all that are no number.
+                let value = if row[*place].is_nan() { f32::NAN } else { row[*place] + 0.0 };
+                let one = counted.entry((*place, value.to_bits())).or_default();
+                *match said {
+                    (None, _) => &mut one.unscored,
+                    (Some(true), true) => &mut one.both,
+                    (Some(true), false) => &mut one.raised,
+                    (Some(false), true) => &mut one.lowered,
+                    (Some(false), false) => &mut one.neither,
+                } += 1;
+            }
+        }
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((place, bits), one) in counted {
+            let value = f32::from_bits(bits);
+            let value = match &columns[place].kind {
+                _ if value.is_nan() => "missing".to_owned(),
+                ColumnKind::Category { levels } => levels.get(value as usize).map_or("?", String::as_str).to_owned(),
+                _ => value.to_string(),
+            };
+            counts.add(&format!("{}={value}", columns[place].name), &one);
+        }
+    }
 }
 
 /// The candidates of a server.
@@ -164,6 +222,7 @@ fn compare(
     candidate.package.forest.margins_into(&features, &mut scores);
     candidate.package.forest.scores_from_margins(&mut scores);
     let (mut alerts, mut raised, mut lowered, mut nan) = (0, 0, 0, 0);
+    let mut said = Vec::with_capacity(rows);
     let before = batch.iter().flat_map(|seen| seen.ids.iter().zip(&seen.decisions));
     let records: Vec<NewShadow> = before
         .zip(&scores)
@@ -173,6 +232,7 @@ fn compare(
             raised += u64::from(alert && !live.alert);
             lowered += u64::from(!alert && live.alert);
             nan += u64::from(score.is_nan());
+            said.push(((!score.is_nan()).then_some(alert), live.alert));
             NewShadow { id: *id, score: *score, alert }
         })
         .collect();
@@ -184,6 +244,10 @@ fn compare(
         (&compared.not_a_number, nan),
     ] {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+    if let Some(segmented) = compared.segmented.get() {
+        let rows = batch.iter().flat_map(|seen| seen.features.chunks_exact(width));
+        segmented.count(live, rows.zip(said));
     }
     if let Some(log) = log
         && let Err(error) = log.append_shadow(&candidate.deciding, &records)

@@ -33,10 +33,6 @@ impl Registry {
     }
 
     /// Points an alias or a stage at a version; a version that comes to Staging or Production archives the one there.
-    #[cfg_attr(
-        not(feature = "server"),
-        expect(unused_variables, reason = "a server elsewhere is not told who and why")
-    )]
     pub(super) async fn move_to(&self, uri: &ModelUri, version: i64, change: Change) -> anyhow::Result<()> {
         let archives = |stage: &Stage| matches!(stage, Stage::Staging | Stage::Production);
         match (self, uri) {
@@ -51,11 +47,11 @@ impl Registry {
             }
             (Self::Remote { server, .. }, ModelUri::Alias(name, alias)) => {
                 let body = json!({ "name": name, "alias": alias, "version": version.to_string() });
-                server.post("registered-models/alias", body).await.map(drop)
+                server.change("registered-models/alias", body, &change).await
             }
             (Self::Remote { server, .. }, ModelUri::Stage(name, stage)) => {
                 let body = json!({ "name": name, "version": version.to_string(), "stage": stage.as_str(), "archive_existing_versions": archives(stage) });
-                server.post("model-versions/transition-stage", body).await.map(drop)
+                server.change("model-versions/transition-stage", body, &change).await
             }
             _ => anyhow::bail!(
                 "{uri} cannot be moved: name an alias (models:/NAME@champion) or a stage (models:/NAME/Production)"

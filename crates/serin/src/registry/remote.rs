@@ -7,7 +7,7 @@ use super::s3_settings;
 use anyhow::{Context, anyhow, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use serin_store::{ArtifactPath, Artifacts, ModelUri, ResolvedModel};
+use serin_store::{ArtifactPath, Artifacts, Change, ModelUri, ResolvedModel};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,6 +103,18 @@ impl TrackingServer {
         let url = format!("{}{API}/{path}", self.base);
         let text = self.send(path, || self.request(method.clone(), &url).json(&body)).await?.text().await?;
         if text.is_empty() { Ok(json!({})) } else { Ok(serde_json::from_str(&text)?) }
+    }
+
+    /// As [`Self::post`], for a change of the registry: serin's server writes who and why into its ledger, MLflow's does not
+    /// look at it.
+    pub(super) async fn change(&self, path: &str, body: Value, change: &Change) -> anyhow::Result<()> {
+        let url = format!("{}{API}/{path}", self.base);
+        let [actor, reason] = [&change.actor, &change.reason].map(|text| encoded(text));
+        let request = || {
+            let request = self.request(Method::POST, &url).json(&body);
+            request.header("serin-actor", &actor).header("serin-reason", &reason)
+        };
+        self.send(path, request).await.map(drop)
     }
 
     pub(super) async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {

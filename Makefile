@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-drift proof-delivery fuzz clean
+.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-rollout bench-drift proof-delivery fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ bench-serving: setup ## our scoring server beside FastAPI, mlflow models serve a
 bench-monitoring: setup ## what the live monitor costs a decision, in one run
 	cargo build --quiet --release --locked -p serin --example serving_bench
 	@bash conformance/run.sh bench/monitoring.py
+
+bench-rollout: setup ## what a rollout under way costs the live path, in one run
+	cargo build --quiet --release --locked -p serin --example serving_bench
+	@bash conformance/run.sh bench/rollout.py
 
 bench-drift: setup ## drift of 50,000 x 30 beside Evidently, in one run
 	@bash conformance/run.sh bench/drift.py

@@ -22,7 +22,7 @@ pub use monitoring::{
     ColumnDrift, Launcher, LiveMonitor, Monitoring, PaneSink, ReadParquet, References, RetrainingOrder, Settings,
     Watching, drift_json, evidently_report, label_of_texts, label_report, panes_json, performance_report,
 };
-pub use rollout::{Control, Registrar, Release, Releasing};
+pub use rollout::{Control, OthersEvidence, Registrar, Release, Releasing, SharedEvidence, share_evidence};
 pub use routes::{ControlPlane, DataPlane, Limits, Policy, control_plane, data_plane};
 pub use scoring::decide::{DecisionKeeping, WhenFull};
 pub use scoring::exploration::Exploration;

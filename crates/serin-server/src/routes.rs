@@ -215,6 +215,7 @@ pub fn control_plane(state: ControlPlane, policy: Policy, prefix: &str) -> Route
         .nest("/ajax-api/2.0/mlflow", artifacts::downloads())
         .nest("/api/v1", registry::own_router())
         .nest("/v1", monitoring::router())
+        .route("/v1/evidence", post(rollout::evidence::share))
         .route("/metrics", get(monitoring::handlers::metrics))
         .route("/", get(about::home))
         .route("/health", get(about::health))

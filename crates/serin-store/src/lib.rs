@@ -7,6 +7,7 @@ mod db;
 mod decision_log;
 mod entities;
 mod error;
+mod evidence;
 mod experiments;
 mod inputs;
 mod labels;

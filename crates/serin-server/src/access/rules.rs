@@ -59,7 +59,7 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
             return Need::Fields(Read, About::Model);
         }
         (&Method::GET, "/v1/alerts") => return Need::User,
-        (&Method::POST, "/v1/panes") => return Need::Default(Edit),
+        (&Method::POST, "/v1/panes" | "/v1/evidence") => return Need::Default(Edit),
         _ => {}
     }
     let read = method == Method::GET;

@@ -3,7 +3,7 @@
 
 use super::evidently::{ColumnDrift, drifted_columns, evidently_report};
 use super::recent::Last;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Detail, ErrorMessage, ValidationErrors};
 use crate::http::fields::Fields;
 use crate::routes::DataPlane;
 use axum::Json;
@@ -61,9 +61,17 @@ impl Asked {
     ("threshold" = Option<f64>, Query, description = "Instead of the test's own"),
     ("drift_share" = Option<f64>, Query, description = "Share of drifted columns from which the whole is drifted; 0.5"),
     ("format" = Option<String>, Query, description = "json, or evidently: the shape of its Report.json()"),
-), responses((status = 200, body = Value)))]
+), responses(
+    (status = 200, body = Value),
+    (status = 404, body = ErrorMessage, description = "No rows of such a model are kept, or its package has none to compare with"),
+    (status = 422, body = ValidationErrors, description = "A parameter says nothing that it could"),
+    (status = 503, body = ErrorMessage, description = "Another comparison is under way"),
+))]
 pub(crate) async fn exact(State(state): State<DataPlane>, fields: Fields) -> Result<Json<Value>, ApiError> {
-    let asked = Asked::of(&fields, &state)?;
+    let asked = Asked::of(&fields, &state).map_err(|error| {
+        let (loc, input) = (vec!["query".into()], Value::Null);
+        ApiError::Validation(vec![Detail { r#type: "value_error", loc, msg: error.message(), input }])
+    })?;
     let monitor = state.monitor.as_ref();
     let none = || {
         ApiError::NotFound(format!(

@@ -1,5 +1,6 @@
 //! Progressive delivery in the data plane: the split of traffic, the task that moves it, and how people look at it.
 
+pub(crate) mod evidence;
 pub(crate) mod handlers;
 mod messages;
 mod release;
@@ -7,5 +8,6 @@ mod split;
 mod state;
 mod world;
 
+pub use evidence::{OthersEvidence, SharedEvidence, share_evidence};
 pub use release::{Control, Registrar, Release, Releasing};
 pub(crate) use split::{Step, hashed};

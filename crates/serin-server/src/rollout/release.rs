@@ -3,7 +3,8 @@
 //! Everything that outlives the process is in one file, written whole after every look; what was counted since is lost
 //! with the process, and nothing else.
 
-use super::split::{BOUNDS_MS, Counted, Split, Step, WHOLE};
+use super::evidence::{OthersEvidence, SharedEvidence};
+use super::split::{BOUNDS_MS, Counted, Split, Step, WHOLE, hashed};
 use super::state::Saved;
 use super::world::{Asked, Clients};
 use crate::scoring::models::ModelSlot;
@@ -16,6 +17,7 @@ use serin_analysis::evidence::{Counts, Verdict, judge};
 use serin_analysis::rollout::canary::{AlertProvider, Canary, MetricTemplate, Severity};
 use serin_analysis::rollout::{self, Extension, Judgement, Phase, Rollout};
 use serin_store::ResolvedModel;
+use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +33,8 @@ pub trait Registrar: Send + Sync + 'static {
     fn candidate(&self) -> BoxFuture<'_, Result<Option<ResolvedModel>, String>>;
     /// Makes it the live version, unless it is already.
     fn promote(&self, version: i64, reason: String) -> BoxFuture<'_, Result<(), String>>;
+    /// Says what was counted here, and hears what the other servers counted of the same release.
+    fn share(&self, evidence: SharedEvidence) -> BoxFuture<'_, Result<OthersEvidence, String>>;
     /// Writes down how a version fared.
     fn note(&self, version: i64, phase: &'static str, reason: String) -> BoxFuture<'_, Result<(), String>>;
 }
@@ -114,6 +118,8 @@ impl Release {
             counted: Counted::default(),
             latency: [0; BOUNDS_MS.len() + 1],
             measured: Events::default(),
+            others: OthersEvidence::default(),
+            heard: true,
             shown: Arc::clone(&shown),
             releasing,
         };
@@ -164,6 +170,9 @@ pub(super) struct Task {
     /// What the built-in metrics have looked at.
     pub(super) latency: [u64; BOUNDS_MS.len() + 1],
     pub(super) measured: Events,
+    /// What other servers counted, as of the last time that they were heard.
+    pub(super) others: OthersEvidence,
+    pub(super) heard: bool,
     shown: Arc<Mutex<serde_json::Value>>,
 }
 
@@ -190,6 +199,9 @@ impl Task {
             let Some(mut saved) = self.take_saved(now_ms) else { continue };
             self.load(&mut saved, now_ms);
             self.gather(&mut saved);
+            if due {
+                self.share(&mut saved, runtime);
+            }
             let before = (saved.rollout.clone(), saved.paused);
             let harm = matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion)
                 && self.extension.evidence
@@ -337,8 +349,38 @@ impl Task {
         });
     }
 
+    /// Everything that is known: counted here and elsewhere.
+    pub(super) fn counts(&self, saved: &Saved) -> Counts {
+        let mut counts = saved.counts.clone();
+        counts.merge(&self.others.counts);
+        counts
+    }
+
     pub(super) fn judge(&self, saved: &Saved) -> Verdict {
-        judge(&saved.counts, &self.extension.limits)
+        judge(&self.counts(saved), &self.extension.limits)
+    }
+
+    /// Says what was counted here and hears the others; who cannot be heard keeps what he said last.
+    fn share(&mut self, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
+        if !matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion) {
+            return;
+        }
+        saved.spoken += 1;
+        let evidence = SharedEvidence {
+            model: self.releasing.stable.name().to_owned(),
+            release: format!("{} after {}", saved.rollout.last_applied, saved.rollout.last_promoted),
+            replica: saved.replica.clone(),
+            sequence: saved.spoken,
+            counts: saved.counts.clone(),
+        };
+        match runtime.block_on(self.releasing.registrar.share(evidence)) {
+            Ok(others) => (self.others, self.heard) = (others, true),
+            Err(error) => {
+                if std::mem::replace(&mut self.heard, false) {
+                    tracing::warn!("evidence of other servers is not heard, so this one's decides: {error}");
+                }
+            }
+        }
     }
 
     /// Lets something act on the rollout, and does what follows from it.
@@ -375,7 +417,10 @@ impl Task {
             && !matches!(before.phase, Phase::Progressing | Phase::WaitingPromotion);
         if begun || saved.rollout.last_applied != before.last_applied {
             saved.counts = Counts::default();
-            saved.salt = u64::from_le_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into().unwrap_or_default());
+            self.others = OthersEvidence::default();
+            // The same on every server, so that who is sent to another one keeps his arm.
+            let names = [self.releasing.stable.name(), &saved.rollout.last_applied, &saved.rollout.last_promoted];
+            saved.salt = hashed(names.iter().fold(Sha256::new(), |sum, name| sum.chain_update(name).chain_update([0])));
             (saved.shadow_since_ms, saved.hold_since_ms, saved.promoted) = (None, None, None);
             saved.began_ms = now_ms;
             self.refused = None;
@@ -408,10 +453,11 @@ impl Task {
         }
         let Ok(number) = version.parse() else { return };
         let verdict = self.judge(saved);
+        let counts = self.counts(saved);
         let reason = format!(
             "rollout: {} requests in the shadow, {} on the candidate, E {:.3}",
-            saved.counts.paired.requests(),
-            saved.counts.exposed(),
+            counts.paired.requests(),
+            counts.exposed(),
             verdict.ln_e.exp()
         );
         match runtime.block_on(self.releasing.registrar.promote(number, reason)) {

@@ -35,6 +35,15 @@ pub(super) struct Saved {
     /// Version that was made live in the registry.
     pub(super) promoted: Option<String>,
     pub(super) history: Vec<Entry>,
+    /// This server's name among those that share evidence, and how often it has spoken.
+    #[serde(default = "new_replica")]
+    pub(super) replica: String,
+    #[serde(default)]
+    pub(super) spoken: i64,
+}
+
+fn new_replica() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 impl Saved {
@@ -49,6 +58,8 @@ impl Saved {
             hold_since_ms: None,
             promoted: None,
             history: Vec::new(),
+            replica: new_replica(),
+            spoken: 0,
         }
     }
 
@@ -119,6 +130,11 @@ impl Task {
                 "requests": paired.requests(), "both_alert": paired.both, "only_candidate_alerts": paired.raised,
                 "only_stable_alerts": paired.lowered, "unscored": paired.unscored, "alert_ratio": paired.alert_ratio(),
                 "disagreement": paired.disagreement(),
+            },
+            // What was counted elsewhere and is judged with it.
+            "others": {
+                "replicas": self.others.replicas, "requests": self.others.counts.paired.requests(),
+                "exposed_requests": self.others.counts.exposed(), "heard": self.heard,
             },
             "segments": saved.counts.segments.iter().map(|(name, paired)| json!({
                 "segment": name, "requests": paired.requests(), "alert_ratio": paired.alert_ratio(),

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use serin_analysis::rollout::Extension;
 use serin_analysis::rollout::canary::{AlertProvider, Canary, Document, MetricTemplate, Strategy};
-use serin_server::Registrar;
+use serin_server::{OthersEvidence, Registrar, SharedEvidence};
 use serin_store::{ModelUri, ResolvedModel};
 use std::future::Future;
 use std::path::Path;
@@ -69,6 +69,10 @@ impl Registrar for Watched {
             let done = self.registry.point(&self.live, version, "serin rollout", &reason).await;
             done.map_err(|error| format!("{error:#}"))
         })
+    }
+
+    fn share(&self, evidence: SharedEvidence) -> Asked<'_, OthersEvidence> {
+        Box::pin(async move { self.registry.share_evidence(&evidence).await.map_err(|error| format!("{error:#}")) })
     }
 
     fn note(&self, version: i64, phase: &'static str, reason: String) -> Asked<'_, ()> {

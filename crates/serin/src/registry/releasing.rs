@@ -3,6 +3,7 @@
 use super::Registry;
 use super::remote::is;
 use serde_json::json;
+use serin_server::{OthersEvidence, SharedEvidence};
 #[cfg(feature = "server")]
 use serin_store::StoreError;
 use serin_store::{Change, ModelUri, ResolvedModel, Stage};
@@ -56,6 +57,18 @@ impl Registry {
             _ => anyhow::bail!(
                 "{uri} cannot be moved: name an alias (models:/NAME@champion) or a stage (models:/NAME/Production)"
             ),
+        }
+    }
+
+    /// Says what this server counted of a release, and hears what the other ones counted.
+    pub(crate) async fn share_evidence(&self, evidence: &SharedEvidence) -> anyhow::Result<OthersEvidence> {
+        match self {
+            #[cfg(feature = "server")]
+            Self::Embedded { store, .. } => Ok(serin_server::share_evidence(store, evidence).await?),
+            Self::Remote { server, .. } => {
+                let heard = server.post_own("evidence", &serde_json::to_value(evidence)?).await?;
+                Ok(serde_json::from_value(heard)?)
+            }
         }
     }
 

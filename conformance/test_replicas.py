@@ -1,0 +1,88 @@
+"""Several scoring servers, one release: their evidence is added up, whatever is repeated or killed, and the verdict is of the sum."""
+
+import json
+import signal
+import time
+import urllib.request
+
+import pytest
+from servers import SERIN, Server, free_port, running, serin_server
+from test_monitoring import call
+from test_rollout import CANARY, Shop, run
+
+LONG = CANARY.replace("{serin.dev/min-shadow: 300ms}", "{serin.dev/min-shadow: 10m}")
+
+
+def status(server):
+    with urllib.request.urlopen(f"{server.url}/v1/rollout", timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def both(servers, reached, seconds=60):
+    end = time.monotonic() + seconds
+    while True:
+        shown = [status(server) for server in servers]
+        if all(one and reached(one) for one in shown):
+            return shown
+        assert time.monotonic() < end, shown
+        time.sleep(0.1)
+
+
+def send(shop, server, requests):
+    for number in range(requests):
+        rows = shop.rows[(number * 250) % (len(shop.rows) - 250) :][:250]
+        assert call(f"{server.url}/predict", {"data": rows.tolist()})[0] == 200
+
+
+def test_the_verdict_of_two_servers_is_that_of_their_sum(tmp_path):
+    registry = serin_server(tmp_path)
+    with running(registry):
+        shop = Shop(tmp_path, remote=registry.url, canary=LONG)
+        shop.live = False
+        shop.traffic.join()
+        port = free_port()
+        options = ["-m", "models:/fraud_detection@champion", "--canary", str(shop.canary), "--fast-canary", "--poll", "0.1"]
+        second = Server([SERIN, "serve", *options, "--port", str(port), "--state", str(tmp_path / "second"), "--tracking-uri", registry.url], port, tmp_path)
+        servers = [shop.server, second]
+        try:
+            version = shop.train(shop.frame.sample(frac=0.9, random_state=4).sort_values("TX_DATETIME"))
+            run("rollout", "start", "--to", version, *shop.registry)
+            both(servers, lambda one: one["candidate_loaded"] == str(version))
+            before = [one["shadow"]["requests"] for one in both(servers, lambda one: one["others"]["replicas"] == 1)]
+            send(shop, servers[0], 20)
+            send(shop, servers[1], 40)
+            total = sum(before) + 60 * 250
+            shown = both(servers, lambda one: one["shadow"]["requests"] + one["others"]["requests"] == total)
+            assert [one["shadow"]["requests"] for one in shown] == [before[0] + 5000, before[1] + 10_000]
+            assert shown[0]["evidence"]["e"] == pytest.approx(shown[1]["evidence"]["e"]) and shown[0]["evidence"]["e"] != 1
+            assert [part["e"] for part in shown[0]["evidence"]["components"]] == pytest.approx([part["e"] for part in shown[1]["evidence"]["components"]])
+            assert shown[0]["evidence"]["judgement"] == shown[1]["evidence"]["judgement"]
+
+            # Killed and started again, it says the same by the same name: nothing is counted twice.
+            second.stop(signal.SIGKILL)
+            second.start()
+            both(servers, lambda one: one["candidate_loaded"] == str(version))
+            send(shop, second, 4)
+            both(servers, lambda one: one["shadow"]["requests"] + one["others"]["requests"] == total + 1000)
+            # An old word that comes again late is not heard; one that is none is refused.
+            [file] = (tmp_path / "second" / "rollout").glob("*.json")
+            saved = json.loads(file.read_text())
+            old = {"model": "fraud_detection", "release": f"{version} after 1", "replica": saved["replica"], "sequence": 1, "counts": {**saved["counts"], "paired": {"both": 9, "raised": 9, "lowered": 9, "neither": 9, "unscored": 9}}}
+            code, heard = call(f"{registry.url}/v1/evidence", old)
+            assert code == 200 and heard["replicas"] == 1 and heard["counts"]["paired"]["neither"] > 4000
+            time.sleep(0.6)
+            assert {one["shadow"]["requests"] + one["others"]["requests"] for one in map(status, servers)} == {total + 1000}
+            assert call(f"{registry.url}/v1/evidence", {**old, "counts": {"paired": 7}})[0] == 400
+            assert call(f"{registry.url}/v1/evidence", {**old, "replica": ""})[0] == 400
+
+            # Harm that each sees a part of ends the release on both, one of them nearly without traffic of its own.
+            harmful = shop.train(shop.frame, "--threshold", "0.02")
+            run("rollout", "start", "--to", harmful, *shop.registry)
+            both(servers, lambda one: one["candidate_loaded"] == str(harmful))
+            send(shop, servers[0], 40)
+            shown = both(servers, lambda one: one["phase"] == "Failed")
+            assert all("more alerts" in one["history"][-1]["message"] and one["exposed_requests"] == 0 for one in shown), shown
+            assert shown[1]["shadow"]["requests"] == 0 and shown[1]["others"]["requests"] > 1000
+        finally:
+            second.stop()
+            shop.server.stop()

@@ -10,7 +10,7 @@ from servers import SERIN, Server, free_port, running, serin_server
 from test_monitoring import call
 from test_rollout import CANARY, Shop, run
 
-LONG = CANARY.replace("{serin.dev/min-shadow: 300ms}", "{serin.dev/min-shadow: 10m}")
+LONG = CANARY.replace("{serin.dev/min-shadow: 300ms}", "{serin.dev/min-shadow: 10m, serin.dev/slow: \"20ms, 100ms\"}")
 
 
 def status(server):

@@ -35,3 +35,5 @@ def test_a_tolerance_that_is_none_is_refused(tmp_path):
     file.write_text(CANARY.replace("{serin.dev/min-shadow: 300ms}", "{serin.dev/segments: a, serin.dev/segment-tolerance: \"0.5\"}"))
     printed = run("rollout", "explain", file, ok=False)
     assert "segment-tolerance" in printed and "above 1" in printed
+    file.write_text(CANARY.replace("{serin.dev/min-shadow: 300ms}", "{serin.dev/slow: \"100ms, 20ms\"}"))
+    assert "ascending durations" in run("rollout", "explain", file, ok=False)

@@ -17,8 +17,9 @@ pub struct Counts {
     pub requests: BTreeMap<u32, Events>,
     /// Answers that are no decision of the model: errors, fallbacks, scores that are no number.
     pub errors: Allocation,
-    /// Answers slower than the bound.
-    pub slow: Allocation,
+    /// Answers slower than each bound, by its milliseconds.
+    #[serde(default, rename = "slow_by_bound")]
+    pub slow: BTreeMap<u32, Allocation>,
     /// Alerts of the arms.
     pub alerts: Allocation,
     /// Requests that both versions have scored, by segment.
@@ -34,7 +35,9 @@ impl Counts {
             *self.requests.entry(*weight).or_default() += *events;
         }
         self.errors.merge(&other.errors);
-        self.slow.merge(&other.slow);
+        for (bound, slow) in &other.slow {
+            self.slow.entry(*bound).or_default().merge(slow);
+        }
         self.alerts.merge(&other.alerts);
         self.segments.merge(&other.segments);
     }
@@ -123,6 +126,13 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
         .collect();
     let exposed = counts.exposed();
     let errors = counts.errors.events();
+    // As many bounds as are declared: each is there from the first look on.
+    let slow: Vec<(u32, f64, Events)> =
+        counts.slow.iter().map(|(bound, slow)| (*bound, slow.ln_e_above(limits.error_ratio), slow.events())).collect();
+    let slow_ln_e = if slow.is_empty() { 0.0 } else { super::mixture(slow.iter().map(|(_, ln_e, _)| *ln_e)) };
+    let slow_found = slow.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    let slow_found = slow_found
+        .map_or_else(|| "none yet".to_owned(), |(bound, _, events)| format!("above {bound} ms {}", arms(*events)));
     let component = |name, weight, ln_e, found| Component { name, weight, ln_e, found };
     let two_sided = |above: f64, below: f64| super::mixture([above, below].into_iter());
     let mut components = vec![
@@ -147,7 +157,7 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
             ln_e_share(errors.candidate, exposed, limits.error_share),
             format!("{} of {exposed} requests", errors.candidate),
         ),
-        component("slow answers", 0.1, counts.slow.ln_e_above(limits.error_ratio), arms(counts.slow.events())),
+        component("slow answers", 0.1, slow_ln_e, slow_found),
         component(
             "alerts of the arms",
             0.05,
@@ -238,6 +248,13 @@ mod tests {
         failing.errors.add(500, Events { candidate: 40, stable: 10 });
         failing.requests.insert(500, Events { candidate: 5_000, stable: 95_000 });
         named(&failing, "errors");
+        let mut slow = good.clone();
+        slow.slow.entry(20).or_default().add(500, Events { candidate: 10, stable: 200 });
+        slow.slow.entry(250).or_default().add(500, Events { candidate: 40, stable: 10 });
+        named(&slow, "slow answers: above 250 ms 40 on the candidate");
+        let mut twice = slow.clone();
+        twice.merge(&slow);
+        assert_eq!(twice.slow[&20].events(), Events { candidate: 20, stable: 400 });
         let mut skewed = good;
         skewed.requests.insert(500, Events { candidate: 5_000, stable: 5_000 });
         named(&skewed, "split");

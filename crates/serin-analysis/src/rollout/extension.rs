@@ -4,6 +4,8 @@ use super::GoDuration;
 use super::canary::Canary;
 use crate::evidence::Limits;
 
+/// Most bounds of slow answers.
+pub const SLOW: usize = 4;
 const PREFIX: &str = "serin.dev/";
 /// An honest retrain moves a segment more than the whole.
 const SEGMENT_TOLERANCE: f64 = 2.25;
@@ -37,8 +39,8 @@ pub struct Extension {
     pub segments: Vec<String>,
     /// `sticky: entity` keeps all transactions of an entity on one arm; each then counts once.
     pub sticky: bool,
-    /// `slow`: answers above it are slow, milliseconds.
-    pub slow_ms: i64,
+    /// `slow`: answers above these are slow, milliseconds, ascending; at most [`SLOW`] of them.
+    pub slow_ms: Vec<u32>,
 }
 
 impl Default for Extension {
@@ -51,7 +53,7 @@ impl Default for Extension {
             on_hold: OnHold::Wait,
             segments: Vec::new(),
             sticky: false,
-            slow_ms: 50,
+            slow_ms: vec![50],
         }
     }
 }
@@ -102,7 +104,14 @@ impl Extension {
                 "max-errors" => found.limits.error_share = number(0.0, 0.9, "a share below 0.9")?,
                 "min-shadow" => found.min_shadow_ms = time()?,
                 "max-hold" => found.max_hold_ms = Some(time()?),
-                "slow" => found.slow_ms = time()?,
+                "slow" => {
+                    let bound = |text: &str| u32::try_from(GoDuration::parse(text).ok()?.milliseconds()).ok();
+                    let bounds: Option<Vec<u32>> = value.split(',').map(|text| bound(text.trim())).collect();
+                    let usable =
+                        |bounds: &Vec<u32>| (1..=SLOW).contains(&bounds.len()) && bounds.is_sorted_by(|a, b| a < b);
+                    let expected = "one to four ascending durations such as 20ms,100ms";
+                    found.slow_ms = bounds.filter(usable).ok_or_else(|| wrong(expected))?;
+                }
                 "on-hold" => {
                     found.on_hold = match value.as_str() {
                         "rollback" => OnHold::Rollback,

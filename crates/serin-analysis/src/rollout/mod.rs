@@ -8,4 +8,4 @@ mod objects;
 
 pub use duration::GoDuration;
 pub use engine::{Event, Judgement, Measured, Phase, Readiness, Rollout, Route, World, abort, is_yes, promote, tick};
-pub use extension::{Extension, OnHold};
+pub use extension::{Extension, OnHold, SLOW};

@@ -3,7 +3,7 @@
 
 use super::settings::EvidentlySettings;
 use serde_json::{Value, json};
-use serin_analysis::drift::Method;
+use serin_analysis::drift::{Drift, Method};
 use serin_analysis::monitor::{Certainty, Report, Watch};
 use serin_analysis::performance::Performance;
 use serin_scoring::sha256_hex;
@@ -25,6 +25,20 @@ pub struct ColumnDrift {
     pub threshold: f64,
     /// Whether it does.
     pub drifted: bool,
+}
+
+impl ColumnDrift {
+    /// What a test found.
+    #[must_use]
+    pub fn of(column: &str, found: &Drift) -> Self {
+        Self {
+            column: column.to_owned(),
+            method: found.method.display_name(),
+            score: found.score,
+            threshold: found.threshold,
+            drifted: found.drifted,
+        }
+    }
 }
 
 /// Drifted columns, and their share in all.

@@ -163,16 +163,7 @@ fn compare(asked: &Asked, last: &Last, reference: &[f32]) -> Vec<Compared> {
 }
 
 fn shown(asked: &Asked, last: &Last, compared: &[Compared], reference: usize) -> Value {
-    let tested = |column: &Compared| {
-        let found = column.found.as_ref().ok()?;
-        Some(ColumnDrift {
-            column: column.name.clone(),
-            method: found.method.display_name(),
-            score: found.score,
-            threshold: found.threshold,
-            drifted: found.drifted,
-        })
-    };
+    let tested = |column: &Compared| Some(ColumnDrift::of(&column.name, column.found.as_ref().ok()?));
     let tested: Vec<ColumnDrift> = compared.iter().filter_map(tested).collect();
     if asked.evidently {
         return evidently_report(&tested, asked.drift_share);

@@ -336,7 +336,11 @@ impl Task {
             };
             *saved.counts.requests.entry(step.weight).or_default() += taken(|arm| &arm.requests);
             saved.counts.errors.add(step.weight, taken(|arm| &arm.errors));
-            saved.counts.slow.add(step.weight, taken(|arm| &arm.slow));
+            for (number, bound) in step.slow_ms.iter().enumerate() {
+                let of = |arm: &super::split::Arm| arm.slow[number].swap(0, Ordering::Relaxed);
+                let events = Events { candidate: of(candidate), stable: of(stable) };
+                saved.counts.slow.entry(*bound).or_default().add(step.weight, events);
+            }
             saved.counts.alerts.add(step.weight, taken(|arm| &arm.alerts));
             for (sum, bucket) in self.latency.iter_mut().zip(&step.latency) {
                 *sum += bucket.swap(0, Ordering::Relaxed);
@@ -481,8 +485,7 @@ impl Task {
             return;
         }
         let counted = self.extension.sticky.then(|| Arc::clone(&self.counted));
-        let slow = Duration::from_millis(self.extension.slow_ms.unsigned_abs());
-        match Step::new(stable, candidate, weight, saved.salt, slow, counted) {
+        match Step::new(stable, candidate, weight, saved.salt, self.extension.slow_ms.clone(), counted) {
             Ok(step) => {
                 let step = Arc::new(step);
                 self.steps.push(Arc::clone(&step));

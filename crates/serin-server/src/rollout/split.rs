@@ -2,6 +2,7 @@
 
 use crate::scoring::live_model::LiveModel;
 use arc_swap::ArcSwapOption;
+use serin_analysis::rollout::SLOW;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +22,8 @@ pub(super) type Counted = Arc<Mutex<HashSet<(u8, u64)>>>;
 pub(super) struct Arm {
     pub(super) requests: AtomicU64,
     pub(super) errors: AtomicU64,
-    pub(super) slow: AtomicU64,
+    /// By bound.
+    pub(super) slow: [AtomicU64; SLOW],
     pub(super) alerts: AtomicU64,
 }
 
@@ -38,8 +40,8 @@ pub(crate) struct Step {
     salt: u64,
     /// Entities that have counted, by what they counted as; there where the split is sticky.
     counted: Option<Counted>,
-    /// Answers slower than this are slow.
-    slow: Duration,
+    /// Answers slower than these are slow, milliseconds.
+    pub(super) slow_ms: Vec<u32>,
     /// The candidate's and the stable version's.
     pub(super) arms: [Arm; 2],
     pub(super) latency: [AtomicU64; BOUNDS_MS.len() + 1],
@@ -52,7 +54,7 @@ impl Step {
         candidate: Arc<LiveModel>,
         weight: u32,
         salt: u64,
-        slow: Duration,
+        slow_ms: Vec<u32>,
         counted: Option<Counted>,
     ) -> Result<Self, String> {
         let positions = candidate.package.signature.positions_in(&stable.package.signature);
@@ -68,7 +70,7 @@ impl Step {
             positions,
             weight,
             salt,
-            slow,
+            slow_ms,
             counted,
             arms: Default::default(),
             latency: Default::default(),
@@ -111,12 +113,12 @@ impl Step {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         };
-        let slow = took.is_some_and(|took| took > self.slow);
-        for (kind, (counter, happened)) in
-            [(&arm.requests, true), (&arm.errors, error), (&arm.alerts, alert), (&arm.slow, slow)]
-                .into_iter()
-                .enumerate()
-        {
+        let happened = [(&arm.requests, true), (&arm.errors, error), (&arm.alerts, alert)].into_iter();
+        let slow = self.slow_ms.iter().zip(&arm.slow).map(|(bound, counter)| {
+            let above = took.is_some_and(|took| took > Duration::from_millis(u64::from(*bound)));
+            (counter, above)
+        });
+        for (kind, (counter, happened)) in happened.chain(slow).enumerate() {
             add(counter, happened && self.is_first(kind, entity));
         }
         if let Some(took) = took.filter(|_| candidate) {

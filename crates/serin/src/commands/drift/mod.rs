@@ -307,15 +307,6 @@ fn print(columns: &[Column]) {
 
 /// Columns whose test could be made.
 fn tested(columns: &[Column]) -> Vec<ColumnDrift> {
-    let tested = |column: &Column| {
-        let found = column.found.as_ref().ok()?;
-        Some(ColumnDrift {
-            column: column.name.clone(),
-            method: found.method.display_name(),
-            score: found.score,
-            threshold: found.threshold,
-            drifted: found.drifted,
-        })
-    };
+    let tested = |column: &Column| Some(ColumnDrift::of(&column.name, column.found.as_ref().ok()?));
     columns.iter().filter_map(tested).collect()
 }

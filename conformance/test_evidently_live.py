@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from servers import CLEAN, Server, free_port, running
-from test_monitoring import Shop, call, decide, milliseconds
+from test_monitoring import Shop, call, decide, milliseconds, wait
 
 ORACLE = os.environ["EVIDENTLY_PYTHON"]
 QUIET = {**CLEAN, "DO_NOT_TRACK": "1", "ITERATIVE_DO_NOT_TRACK": "1"}
@@ -21,15 +21,6 @@ def package(shop):
     return found.parent
 
 
-def until(found, seconds=30):
-    """What `found` gives as soon as it gives something."""
-    end = time.monotonic() + seconds
-    while not (answer := found()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.2)
-    return answer
-
-
 def test_the_last_rows_score_as_evidently_scores_them(tmp_path):
     shop = Shop(tmp_path, train=("--alert-rate", "0.01", "--reference-rows", "5000"))
     exact = f"http://127.0.0.1:{shop.port}/v1/drift/exact"
@@ -37,10 +28,10 @@ def test_the_last_rows_score_as_evidently_scores_them(tmp_path):
     with running(shop.server):
         assert call(exact)[0] == 404
         decide(shop.port, later.head(40), shop.features)
-        few = until(lambda: (answer := call(exact))[0] == 200 and answer[1].get("rows") == 40 and answer[1])
+        few = wait(lambda: (answer := call(exact))[0] == 200 and answer[1].get("rows") == 40 and answer[1])
         assert {json.dumps(column["certainty"]) for column in few["columns"]} == {json.dumps({"insufficient": 40, "need": 1000})}
         decide(shop.port, later.iloc[40:], shop.features)
-        found = until(lambda: (answer := call(exact)[1]).get("rows") == len(later) and answer)
+        found = wait(lambda: (answer := call(exact)[1]).get("rows") == len(later) and answer)
         assert (found["reference_rows"], found["version"], found["semantics"]) == (5000, "1", "evidently-0.7.23")
         times = milliseconds(later.TX_DATETIME)
         assert (found["from"], found["until"]) == (times.min(), times.max())
@@ -70,7 +61,7 @@ def test_the_last_rows_score_as_evidently_scores_them(tmp_path):
         # Of more rows than are kept the last ones stay.
         for number in range(2):
             decide(shop.port, later, shop.features, prefix=f"again-{number}-")
-        kept = until(lambda: (answer := call(exact)[1]).get("rows") == 50_000 and answer)
+        kept = wait(lambda: (answer := call(exact)[1]).get("rows") == 50_000 and answer)
         assert kept["drifted_columns"] == found["drifted_columns"]
         for wrong, word in [("method=sigma", "no test"), ("threshold=-1", "threshold"), ("format=xml", "format"), ("name=nobody", "nobody")]:
             status, answer = call(f"{exact}?{wrong}")
@@ -91,10 +82,10 @@ def test_a_real_evidently_service_shows_the_windows(tmp_path):
         shop = Shop(tmp_path / "shop", up=("--config", str(config)), serving=("--monitor-every", "0.3"))
         with running(shop.server):
             decide(shop.port, shop.between(30, 31), shop.features)
-            until(lambda: call(f"{shop.control}/v1/drift?name=fraud_detection")[0] == 200)
+            wait(lambda: call(f"{shop.control}/v1/drift?name=fraud_detection")[0] == 200)
             time.sleep(1)
             decide(shop.port, shop.between(31, 33), shop.features, prefix="b-")
-            snapshots = until(lambda: (answer := call(f"{address}/api/projects/{project}/snapshots")[1]) and len(answer) >= 3 and answer)
+            snapshots = wait(lambda: (answer := call(f"{address}/api/projects/{project}/snapshots")[1]) and len(answer) >= 3 and answer)
             assert {snapshot["metadata"]["model"] for snapshot in snapshots} == {"fraud_detection"}
             series = call(
                 f"{address}/api/v2/snapshots/{project}/data_series_batch",

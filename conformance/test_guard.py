@@ -14,16 +14,15 @@ every_seconds = 0.2
 maturity_days = 7
 amount = "TX_AMOUNT"
 review_cost = 2.0
-{more}
 [guard]
 {guard}
 """
 
 
-def promoted(tmp_path, training, more="", guard=""):
+def promoted(tmp_path, training, guard=""):
     """A shop whose version 2, trained so, takes the place of version 1 before there is any traffic."""
     config = tmp_path / "serin.toml"
-    config.write_text(CONFIG.format(more=more, guard=guard))
+    config.write_text(CONFIG.format(guard=guard))
     shop = Shop(tmp_path, days=75, train_days=40, customers=1000, up=("--config", str(config)), serving=("--monitor-every", "0.3"))
     run("train", tmp_path / "training.parquet", *shop.columns, "--state", shop.state, "--delay-days", 5, "--test-days", 7, "--alert-rate", "0.01", *training)
     return shop

@@ -6,50 +6,38 @@ pinned to core 0 with one answering thread, the load to core 1; the monitor's ow
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import pandas as pd
-
 sys.path.insert(0, str(Path(__file__).parent))
+from payments import Payments, turns  # noqa: E402
 from serving import SERIN, Process, free_port, load  # noqa: E402
 
 ROUNDS = 7
-ROLES = {"TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_TIME_SECONDS", "TX_TIME_DAYS", "TX_FRAUD", "TX_FRAUD_SCENARIO"}
-
-
-def serin(*arguments):
-    subprocess.run([SERIN, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 def main():
     folder = Path(tempfile.mkdtemp(prefix="serin-monitoring-"))
-    data = folder / "payments.parquet"
-    serin("simulate", "--out", data, "--customers", 2000, "--days", 50, "--seed", 3)
-    frame = pd.read_parquet(data)
-    features = [name for name in frame.columns if name not in ROLES]
+    payments = Payments(folder)
     for name in ("watched", "blind"):
-        serin("train", data, "--label", "TX_FRAUD", "--time", "TX_DATETIME", "--entity", "CUSTOMER_ID", "--features", ",".join(features), "--alert-rate", "0.01", "--alias", "champion", "--state", folder / name)
+        payments.train(folder / name, "--entity", "CUSTOMER_ID", "--alias", "champion")
     for file in (folder / "blind").rglob("monitor.json"):
         file.unlink()
-    rows = frame[features].astype(float).sample(100, random_state=1).to_numpy().tolist()
+    rows = payments.rows(100)
     for count in (1, 100):
         body = folder / f"body-{count}.json"
         body.write_text(json.dumps({"data": rows[:count]}))
         seen = {"watched": [], "blind": []}
-        for number in range(ROUNDS):
-            # Whoever is first alternates, too.
-            for name in ("watched", "blind") if number % 2 else ("blind", "watched"):
-                port = free_port()
-                server = Process([SERIN, "serve", "-m", "models:/fraud_detection@champion", "--state", str(folder / name), "--port", str(port), "--threads", "1"], port, "0")
-                load(port, "/predict", body, 16, 1)
-                before = server.cpu()
-                found = load(port, "/predict", body, 16)
-                seen[name].append(((server.cpu() - before) / found["requests"] * 1e6, found["rate"]))
-                server.stop()
-        print(f"\n### {count} row(s) a request, {len(features)} columns, decision log on, {ROUNDS} rounds in turns\n\n| | CPU µs/request | requests/s |\n|---|---|---|")
+        for name in turns(ROUNDS, "watched", "blind"):
+            port = free_port()
+            server = Process([SERIN, "serve", "-m", "models:/fraud_detection@champion", "--state", str(folder / name), "--port", str(port), "--threads", "1"], port, "0")
+            load(port, "/predict", body, 16, 1)
+            before = server.cpu()
+            found = load(port, "/predict", body, 16)
+            seen[name].append(((server.cpu() - before) / found["requests"] * 1e6, found["rate"]))
+            server.stop()
+        print(f"\n### {count} row(s) a request, {len(payments.features)} columns, decision log on, {ROUNDS} rounds in turns\n\n| | CPU µs/request | requests/s |\n|---|---|---|")
         medians = {}
         for name, title in [("blind", "without the monitor"), ("watched", "with it")]:
             medians[name] = [statistics.median(values) for values in zip(*seen[name])]

@@ -6,20 +6,17 @@ Latency is open loop at a fixed rate, counted from when a request was due.
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
-import pandas as pd
-
 sys.path.insert(0, str(Path(__file__).parent))
+from payments import Payments, turns  # noqa: E402
 from serving import SERIN, Process, free_port, load  # noqa: E402
 
 ROUNDS, RATE = 9, 5000
-ROLES = {"TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_TIME_SECONDS", "TX_TIME_DAYS", "TX_FRAUD", "TX_FRAUD_SCENARIO"}
 CANARY = """
 apiVersion: flagger.app/v1beta1
 kind: Canary
@@ -32,10 +29,6 @@ spec:
 """
 
 
-def serin(*arguments):
-    subprocess.run([SERIN, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
-
-
 def ask(port, path, method="GET"):
     with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method, data=b"" if method == "POST" else None), timeout=10) as answer:
         return json.loads(answer.read())
@@ -43,40 +36,36 @@ def ask(port, path, method="GET"):
 
 def main():
     folder = Path(tempfile.mkdtemp(prefix="serin-rollout-"))
-    data, state = folder / "payments.parquet", folder / "state"
-    serin("simulate", "--out", data, "--customers", 2000, "--days", 50, "--seed", 3)
-    frame = pd.read_parquet(data)
-    features = [name for name in frame.columns if name not in ROLES]
+    payments, state = Payments(folder), folder / "state"
     for alias, rounds in [("champion", 100), ("challenger", 99)]:
-        serin("train", data, "--label", "TX_FRAUD", "--time", "TX_DATETIME", "--features", ",".join(features), "--alert-rate", "0.01", "--rounds", rounds, "--alias", alias, "--state", state)
+        payments.train(state, "--rounds", rounds, "--alias", alias)
     body = folder / "body.json"
-    body.write_text(json.dumps({"data": frame[features].astype(float).sample(1, random_state=1).to_numpy().tolist()}))
+    body.write_text(json.dumps({"data": payments.rows(1)}))
     canary = folder / "canary.yaml"
     canary.write_text(CANARY)
     seen = {"with": [], "without": []}
-    for number in range(ROUNDS):
-        for name in ("with", "without") if number % 2 else ("without", "with"):
-            port = free_port()
-            options = ["--canary", str(canary), "--fast-canary"] if name == "with" else []
-            rollout = state / "rollout"
-            if rollout.is_dir():
-                for file in rollout.iterdir():
-                    file.unlink()
-            server = Process([SERIN, "serve", "-m", "models:/fraud_detection@champion", "--state", str(state), "--port", str(port), *options], port, "")
-            load(port, "/predict", body, 8, 1, rate=RATE, cores="")
-            if name == "with":
-                end = time.monotonic() + 30
-                while ask(port, "/v1/rollout").get("candidate_weight") != 0.5:
-                    assert time.monotonic() < end, ask(port, "/v1/rollout")
-                    load(port, "/predict", body, 8, 0.2, rate=RATE, cores="")
-                ask(port, "/v1/rollout/pause", "POST")
-            before = server.cpu()
-            found = load(port, "/predict", body, 8, 4, rate=RATE, cores="")
-            cpu = (server.cpu() - before) / found["requests"] * 1e6
-            if name == "with":
-                assert ask(port, "/v1/rollout")["candidate_weight"] == 0.5
-            seen[name].append((found["p50_us"], found["p99_us"], cpu))
-            server.stop()
+    for name in turns(ROUNDS, "with", "without"):
+        port = free_port()
+        options = ["--canary", str(canary), "--fast-canary"] if name == "with" else []
+        rollout = state / "rollout"
+        if rollout.is_dir():
+            for file in rollout.iterdir():
+                file.unlink()
+        server = Process([SERIN, "serve", "-m", "models:/fraud_detection@champion", "--state", str(state), "--port", str(port), *options], port, "")
+        load(port, "/predict", body, 8, 1, rate=RATE, cores="")
+        if name == "with":
+            end = time.monotonic() + 30
+            while ask(port, "/v1/rollout").get("candidate_weight") != 0.5:
+                assert time.monotonic() < end, ask(port, "/v1/rollout")
+                load(port, "/predict", body, 8, 0.2, rate=RATE, cores="")
+            ask(port, "/v1/rollout/pause", "POST")
+        before = server.cpu()
+        found = load(port, "/predict", body, 8, 4, rate=RATE, cores="")
+        cpu = (server.cpu() - before) / found["requests"] * 1e6
+        if name == "with":
+            assert ask(port, "/v1/rollout")["candidate_weight"] == 0.5
+        seen[name].append((found["p50_us"], found["p99_us"], cpu))
+        server.stop()
     print(f"\n### One row a request, {RATE:,} requests/s, 8 connections, nothing pinned, decision log on, {ROUNDS} rounds in turns\n\n| | p50 µs | p99 µs | CPU µs/request, all threads |\n|---|---|---|---|")
     for name, title in [("without", "no rollout"), ("with", "a rollout at 50 %")]:
         print("| {} | {:,.0f} | {:,.0f} | {:,.1f} |".format(title, *[statistics.median(values) for values in zip(*seen[name])]))

@@ -9,5 +9,5 @@ mod rules;
 pub use columns::{CellError, Column, ColumnKind, ColumnValue, Signature};
 pub use decision::Decision;
 pub use forest::{Explainer, Forest, ForestError, ScoringPath};
-pub use package::{GoldenRow, GoldenValue, Manifest, PackageError, ScoringPackage, sha256_hex};
+pub use package::{GoldenRow, GoldenValue, Manifest, PackageError, REFERENCE_ROWS, ScoringPackage, sha256_hex};
 pub use rules::{Rule, Rules};

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 
 /// Version of `serin.json`'s layout; a later one is refused, not guessed at.
 const FORMAT: u32 = 1;
+/// File of a package with rows that the model was not trained on: row-major float32, little-endian, the columns in the
+/// model's order and then the score.
+pub const REFERENCE_ROWS: &str = "reference.f32";
 
 /// Contents of `serin.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

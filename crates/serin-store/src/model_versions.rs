@@ -26,6 +26,12 @@ pub enum Stage {
 impl Stage {
     const ALL: [Self; 4] = [Self::None, Self::Staging, Self::Production, Self::Archived];
 
+    /// Whether a version that comes to it archives the one there.
+    #[must_use]
+    pub fn archives(self) -> bool {
+        matches!(self, Self::Staging | Self::Production)
+    }
+
     /// MLflow's spelling.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -1,6 +1,6 @@
 //! Model URIs, MLflow's spellings.
 
-use crate::{ModelVersion, Stage, Store, StoreError};
+use crate::{Change, ModelVersion, Stage, Store, StoreError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -75,6 +75,22 @@ impl FromStr for ModelUri {
 }
 
 impl Store {
+    /// Points an alias or a stage at a version; one that comes to Staging or Production archives the one there.
+    ///
+    /// # Errors
+    /// When the URI names neither, there is no such version, or the database fails.
+    pub async fn point(&self, uri: &ModelUri, version: i64, change: Change) -> Result<(), StoreError> {
+        match uri {
+            ModelUri::Alias(name, alias) => self.set_alias(name, alias, version, change).await,
+            ModelUri::Stage(name, stage) => {
+                self.move_to_stage(name, version, *stage, stage.archives(), change).await.map(drop)
+            }
+            _ => Err(StoreError::Invalid(format!(
+                "{uri} cannot be moved: name an alias (models:/NAME@champion) or a stage (models:/NAME/Production)"
+            ))),
+        }
+    }
+
     /// Finds what a URI names now; stages and aliases move. Models in S3 are copied below `cache`, once a version.
     ///
     /// # Errors

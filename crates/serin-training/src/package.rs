@@ -6,7 +6,7 @@ use serin_analysis::monitor::{MonitorProfile, ReferenceRows, Watched};
 use serin_analysis::profile::{ColumnProfile, ReferenceProfile};
 use serin_analysis::threshold::Rule;
 use serin_dataset::Dataset;
-use serin_scoring::{ColumnKind, Forest, GoldenRow, GoldenValue, Manifest, ScoringPackage, sha256_hex};
+use serin_scoring::{ColumnKind, Forest, GoldenRow, GoldenValue, Manifest, REFERENCE_ROWS, ScoringPackage, sha256_hex};
 use std::collections::BTreeMap;
 
 const GOLDEN_ROWS: usize = 32;
@@ -104,7 +104,7 @@ pub fn build_package(inputs: &PackageInputs<'_>) -> Result<(Vec<PackageFile>, Ma
         file("conda.yaml", conda().into_bytes()),
     ];
     if inputs.reference_rows > 0 {
-        files.push(file("reference.f32", reference_rows(inputs.later, &scores, inputs.reference_rows)));
+        files.push(file(REFERENCE_ROWS, reference_rows(inputs.later, &scores, inputs.reference_rows)));
     }
     Ok((files, manifest))
 }
@@ -116,7 +116,7 @@ fn scores(forest: &Forest, rows: &Dataset) -> Vec<f32> {
     scores
 }
 
-/// Row-major float32, little-endian: the columns in the model's order, then the score.
+/// As [`REFERENCE_ROWS`] holds them.
 fn reference_rows(rows: &Dataset, scores: &[f32], most: usize) -> Vec<u8> {
     let count = rows.rows().min(most);
     let width = rows.width();

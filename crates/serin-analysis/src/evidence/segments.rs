@@ -36,15 +36,16 @@ impl Segments {
     /// segment that says most.
     #[must_use]
     pub fn ln_e(&self, r: f64) -> (f64, Option<(&str, &Paired)>) {
-        let each = |(name, counted): (&String, &Paired)| {
+        let each = |(name, counted)| {
+            let counted: &Paired = counted;
             let (more, fewer) = (counted.ln_e_more_alerts(r), counted.ln_e_fewer_alerts(r));
-            (name.clone(), mixture([more, fewer].into_iter()))
+            (name, counted, mixture([more, fewer].into_iter()))
         };
-        let found: Vec<(String, f64)> = self.0.iter().map(each).collect();
+        let found: Vec<(&str, &Paired, f64)> = self.iter().map(each).collect();
         let silent = std::iter::repeat_n(0.0, SEGMENTS.saturating_sub(found.len()));
-        let ln_e = mixture(found.iter().map(|(_, ln_e)| *ln_e).chain(silent));
-        let worst = found.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        (ln_e, worst.and_then(|(name, _)| self.0.get_key_value(name)).map(|(name, counted)| (name.as_str(), counted)))
+        let ln_e = mixture(found.iter().map(|(.., ln_e)| *ln_e).chain(silent));
+        let worst = found.iter().max_by(|a, b| a.2.total_cmp(&b.2));
+        (ln_e, worst.map(|(name, counted, _)| (*name, *counted)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! as many alerts and in money, with a stated probability of undoing a promotion that did no harm.
 
 use super::compare::{Comparison, Difference, Paired, compare};
+use crate::classification::steps;
 use crate::draws::Draws;
 
 /// For the intervals that are shown.
@@ -147,28 +148,17 @@ fn by_chance(gains: &[f64], level: f64) -> f64 {
 
 /// The lowest line at which the version before raises no more alerts than these.
 fn line(rows: &[Guarded], alerts: f64) -> f32 {
-    let mut scores: Vec<(f32, f64)> =
-        rows.iter().filter(|row| !row.scores[0].is_nan()).map(|row| (row.scores[0], row.weight)).collect();
-    scores.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-    let (mut line, mut seen, mut at) = (f32::INFINITY, 0.0, 0);
-    while at < scores.len() {
-        let score = scores[at].0;
-        while at < scores.len() && scores[at].0 == score {
-            seen += scores[at].1;
-            at += 1;
-        }
-        if seen > alerts {
-            break;
-        }
-        line = score;
-    }
-    line
+    let scored = rows.iter().filter(|row| !row.scores[0].is_nan());
+    let (scores, weights): (Vec<f32>, Vec<f64>) = scored.map(|row| (row.scores[0], row.weight)).unzip();
+    // Whatever they are: alerts of both kinds are counted.
+    let steps = steps(&scores, &vec![0.0; scores.len()], &weights);
+    let within = steps.iter().take_while(|step| step.false_positives <= alerts).last();
+    within.map_or(f32::INFINITY, |step| step.threshold)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draws::Draws;
 
     #[test]
     fn looks_come_at_twice_as_many_frauds_and_end() {

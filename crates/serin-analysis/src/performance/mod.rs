@@ -79,15 +79,17 @@ impl Default for Maturity {
 impl Maturity {
     /// The label that counts at `as_of_ms`: none for a row that is too young, or about which nothing is known.
     #[must_use]
-    pub fn label(&self, row: &Scored, as_of_ms: i64) -> Option<bool> {
-        if !self.is_matured(row, as_of_ms) {
+    pub fn label(&self, at_ms: i64, known: Option<bool>, as_of_ms: i64) -> Option<bool> {
+        if !self.is_matured(at_ms, as_of_ms) {
             return None;
         }
-        row.fraud.or(self.unlabelled_is_genuine.then_some(false))
+        known.or(self.unlabelled_is_genuine.then_some(false))
     }
 
-    fn is_matured(&self, row: &Scored, as_of_ms: i64) -> bool {
-        row.at_ms.saturating_add(self.delay_ms) <= as_of_ms
+    /// Whether what happened at `at_ms` is old enough.
+    #[must_use]
+    pub fn is_matured(&self, at_ms: i64, as_of_ms: i64) -> bool {
+        at_ms.saturating_add(self.delay_ms) <= as_of_ms
     }
 }
 
@@ -159,12 +161,12 @@ fn share(part: u64, whole: u64) -> f64 {
 pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: f64, k: usize) -> Performance {
     let mut rows = rows.to_vec();
     rows.sort_by_key(|row| row.at_ms);
-    let matured = rows.iter().filter(|row| maturity.is_matured(row, as_of_ms)).count() as u64;
-    let held = |row: &&Scored| row.weight() == 0.0 && maturity.is_matured(row, as_of_ms);
+    let matured = rows.iter().filter(|row| maturity.is_matured(row.at_ms, as_of_ms)).count() as u64;
+    let held = |row: &&Scored| row.weight() == 0.0 && maturity.is_matured(row.at_ms, as_of_ms);
     let counted: Vec<(Scored, bool)> = rows
         .iter()
         .filter(|row| row.weight() > 0.0)
-        .filter_map(|row| Some((*row, maturity.label(row, as_of_ms)?)))
+        .filter_map(|row| Some((*row, maturity.label(row.at_ms, row.fraud, as_of_ms)?)))
         .collect();
     let frauds = counted.iter().filter(|(_, fraud)| *fraud).count() as u64;
     let mut measured = Performance {

@@ -184,6 +184,13 @@ impl Fields {
         number.ok_or_else(|| self.wrong(name, value))
     }
 
+    /// A number from 0 up, written out.
+    pub(crate) fn opt_number(&self, name: &str) -> Result<Option<f64>, ApiError> {
+        let Some(text) = self.opt_text(name)? else { return Ok(None) };
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+        number.map(Some).ok_or_else(|| ApiError::invalid(format!("{name}={text}: write a number from 0 up")))
+    }
+
     /// A boolean.
     pub(crate) fn opt_bool(&self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.get(name) {

@@ -1,6 +1,7 @@
 //! Evidently's own shapes: of `Report.json()`, and of a snapshot as its service takes it, so that what reads those today
 //! goes on reading (<https://docs.evidentlyai.com>; recorded from evidently 0.7.23). Values and names are its, ids are ours.
 
+use super::notify::post;
 use super::settings::EvidentlySettings;
 use serde_json::{Value, json};
 use serin_analysis::drift::{Drift, Method};
@@ -8,9 +9,6 @@ use serin_analysis::monitor::{Certainty, Report, Watch};
 use serin_analysis::performance::Performance;
 use serin_scoring::sha256_hex;
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is said of one column.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,11 +85,6 @@ fn python_number(value: &Value) -> String {
     value.as_f64().filter(|number| number.fract() == 0.0).map_or_else(|| value.to_string(), |n| format!("{n:.1}"))
 }
 
-/// NaN is no JSON.
-fn number(value: f64) -> Value {
-    json!(Some(value).filter(|value| value.is_finite()))
-}
-
 /// The shape of `Report.json()`.
 #[must_use]
 pub fn evidently_report(columns: &[ColumnDrift], drift_share: f64) -> Value {
@@ -99,7 +92,7 @@ pub fn evidently_report(columns: &[ColumnDrift], drift_share: f64) -> Value {
     let shown = |metric: Metric, value: Value| json!({ "id": metric.id, "metric_name": metric.name, "config": metric.config, "value": value });
     let mut metrics =
         vec![shown(Metric::drifted_columns(drift_share), json!({ "count": count as f64, "share": share }))];
-    metrics.extend(columns.iter().map(|column| shown(Metric::of_column(column), number(column.score))));
+    metrics.extend(columns.iter().map(|column| shown(Metric::of_column(column), json!(column.score))));
     let passed = share < drift_share;
     let tests = json!([{
         "id": "lt", "name": format!("Share of Drifted Columns: Less {drift_share:.3}"),
@@ -173,20 +166,15 @@ pub(super) fn push(settings: &EvidentlySettings, snapshot: Value) {
     let settings = settings.clone();
     tokio::spawn(async move {
         if let Err(problem) = send(&settings, &snapshot).await {
-            tracing::warn!("a snapshot did not reach Evidently at {}: {problem}", settings.url);
+            tracing::warn!("a snapshot did not reach Evidently: {problem}");
         }
     });
 }
 
 async fn send(settings: &EvidentlySettings, snapshot: &Value) -> Result<(), String> {
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
     let url = format!("{}/api/v2/snapshots/{}", settings.url.trim_end_matches('/'), settings.project);
-    let mut request = client.post(url).json(snapshot);
-    if let Some(secret) = settings.secret()? {
-        request = request.header("evidently-secret", secret);
-    }
-    let answer = request.send().await.map_err(|error| error.without_url().to_string())?;
-    if answer.status().is_success() { Ok(()) } else { Err(format!("it answers {}", answer.status())) }
+    let secret = settings.secret()?;
+    post(&url, snapshot, secret.as_deref().map(|secret| ("evidently-secret", secret))).await
 }
 
 impl Snapshot {

@@ -10,14 +10,12 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 use serin_analysis::drift::{Drift, Method, Samples};
-use serin_scoring::ColumnKind;
+use serin_scoring::{ColumnKind, REFERENCE_ROWS};
 use std::path::Path;
 use std::sync::{Mutex, TryLockError};
 
 /// Rows below which a score says little: what chance does is no smaller than Evidently's threshold.
 const LEAST_ROWS: usize = 1000;
-/// Of a model package: row-major float32, little-endian, the columns in the model's order and then the score.
-pub(super) const REFERENCE_ROWS: &str = "reference.f32";
 
 /// One at a time: it sorts, and payments come first.
 static UNDER_WAY: Mutex<()> = Mutex::new(());
@@ -33,11 +31,6 @@ struct Asked {
 
 impl Asked {
     fn of(fields: &Fields, state: &DataPlane) -> Result<Self, ApiError> {
-        let number = |name: &str| -> Result<Option<f64>, ApiError> {
-            let Some(text) = fields.opt_text(name)? else { return Ok(None) };
-            let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
-            number.map(Some).ok_or_else(|| ApiError::invalid(format!("{name}={text}: write a number from 0 up")))
-        };
         let method = fields.opt_text("method")?.map(|name| name.parse::<Method>().map_err(ApiError::invalid));
         let evidently = match fields.opt_text("format")?.as_deref() {
             None | Some("json") => false,
@@ -47,8 +40,8 @@ impl Asked {
         Ok(Self {
             model: fields.opt_text("name")?.unwrap_or_else(|| state.models.default_slot().name().to_owned()),
             method: method.transpose()?,
-            threshold: number("threshold")?,
-            drift_share: number("drift_share")?.unwrap_or(0.5),
+            threshold: fields.opt_number("threshold")?,
+            drift_share: fields.opt_number("drift_share")?.unwrap_or(0.5),
             evidently,
         })
     }

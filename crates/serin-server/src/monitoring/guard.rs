@@ -11,10 +11,11 @@ use crate::scoring::live_model::LiveModel;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use serin_analysis::performance::{Comparison, Difference, GuardRules, GuardVerdict, Guarded, guard};
-use serin_store::{Change, DecisionFiles, Fallback, Labels, ResolvedModel, Stage, Store, StoreError};
+use serin_analysis::performance::{Comparison, Difference, GuardRules, GuardVerdict, Guarded, Maturity, guard};
+use serin_store::{
+    Change, DecisionFiles, Fallback, Labels, LedgerEntry, ModelUri, ResolvedModel, Stage, Store, StoreError,
+};
 use std::collections::HashSet;
-use std::sync::Arc;
 
 const DAY_MS: i64 = 86_400_000;
 /// Rows of the ledger in which a promotion is looked for.
@@ -27,49 +28,63 @@ pub(super) const ACTOR: &str = "serin guard";
 pub(super) struct Promotion {
     /// Alias or stage.
     target: String,
-    is_stage: bool,
     pub(super) version: i64,
     pub(super) previous: i64,
     at_ms: i64,
 }
 
-/// The promotion of the version that is live, by the ledger; none where it is the first one, or was put back by the guard.
-pub(super) async fn promotion(
-    store: &Store,
-    settings: &Settings,
-    name: &str,
-    version: i64,
-) -> Result<Option<Promotion>, StoreError> {
-    let ledger = store.model_history(name, LEDGER, 0).await?;
+/// An alias or a stage of a model, by its name.
+fn uri(name: &str, target: &str) -> ModelUri {
+    let alias = |_| ModelUri::Alias(name.to_owned(), target.to_owned());
+    target.parse().map_or_else(alias, |stage: Stage| ModelUri::Stage(name.to_owned(), stage))
+}
+
+/// The promotion of the version that is live, by the ledger (newest first); none where it is the first one, or was put back
+/// by the guard.
+fn promotion(ledger: &[LedgerEntry], settings: &Settings, version: i64) -> Option<Promotion> {
     for target in &settings.guard.live {
-        let is_stage = target.parse::<Stage>().is_ok();
-        let change = if is_stage { "stage" } else { "alias" };
+        let change = if target.parse::<Stage>().is_ok() { "stage" } else { "alias" };
         let mut moves = ledger.iter().filter(|entry| entry.change == change && entry.target == *target);
         let Some(newest) = moves.next().filter(|entry| entry.version == Some(version)) else { continue };
         if newest.actor == ACTOR {
-            return Ok(None);
+            return None;
         }
         if let Some(previous) = moves.filter_map(|entry| entry.version).find(|before| *before != version) {
-            return Ok(Some(Promotion { target: target.clone(), is_stage, version, previous, at_ms: newest.at_ms }));
+            return Some(Promotion { target: target.clone(), version, previous, at_ms: newest.at_ms });
         }
     }
-    Ok(None)
+    None
 }
 
-/// Both versions on what the promoted one decided.
+/// What the promoted version decided, as far as it is matured, and the version before it.
 pub(super) struct Matured {
+    /// Scored by the promoted version only.
     rows: Vec<Guarded>,
-    thresholds: [f32; 2],
+    /// In the columns of the version before, row-major.
+    features: Vec<f32>,
+    before: LiveModel,
+    threshold: f32,
 }
 
 impl Matured {
     /// Frauds that were matured at a point in time.
-    fn frauds(&self, as_of_ms: i64, delay_ms: i64) -> u64 {
-        self.rows.iter().filter(|row| row.fraud && row.at_ms.saturating_add(delay_ms) <= as_of_ms).count() as u64
+    fn frauds(&self, as_of_ms: i64, maturity: Maturity) -> u64 {
+        let counts = |row: &&Guarded| row.fraud && maturity.is_matured(row.at_ms, as_of_ms);
+        self.rows.iter().filter(counts).count() as u64
+    }
+
+    /// Scores with the version before, and compares.
+    fn verdict(mut self, review_cost: f64, rules: &GuardRules) -> Option<GuardVerdict> {
+        let package = &self.before.package;
+        let mut scores = vec![0.0; self.rows.len()];
+        package.forest.margins_into(&self.features, &mut scores);
+        package.forest.scores_from_margins(&mut scores);
+        self.rows.iter_mut().zip(scores).for_each(|(row, score)| row.scores[0] = score);
+        guard(&self.rows, [package.threshold, self.threshold], review_cost, rules)
     }
 }
 
-/// Labelled transactions of the promoted version that are matured at `as_of_ms`, scored by the one before it too.
+/// Labelled transactions of the promoted version that are matured at `as_of_ms`.
 pub(super) async fn matured(
     store: &Store,
     monitoring: &Monitoring,
@@ -90,7 +105,7 @@ pub(super) async fn matured(
     let read = tokio::task::spawn_blocking(move || {
         let load = |found: &ResolvedModel| LiveModel::load(found, 0).map_err(|error| error.to_string());
         let [before, promoted] = [load(&models[0])?, load(&models[1])?];
-        rows(&folder, &settings, &labels, [&before, &promoted], (&name, &version), (since_ms, as_of_ms))
+        rows(&folder, &settings, &labels, before, &promoted, (&name, &version), (since_ms, as_of_ms))
     });
     let read = read.await.unwrap_or_else(|_| Err("the log could not be compared; it says why above".to_owned()));
     read.map(Some).map_err(StoreError::Invalid)
@@ -100,7 +115,8 @@ fn rows(
     folder: &std::path::Path,
     settings: &Settings,
     labels: &Labels,
-    [before, promoted]: [&LiveModel; 2],
+    before: LiveModel,
+    promoted: &LiveModel,
     (name, version): (&str, &str),
     (since_ms, as_of_ms): (i64, i64),
 ) -> Result<Matured, String> {
@@ -115,15 +131,12 @@ fn rows(
     let read = DecisionFiles::of(folder).read(since_ms.max(0), i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
         let its = decision.model.name == name && decision.model.version == version;
-        let held = decision.alert && decision.propensity.is_some();
-        if !its || held || at_ms < since_ms || !Fallback::is_of_a_model(decision.fallback) {
+        if !its || at_ms < since_ms || !Fallback::is_of_a_model(decision.fallback) {
             return true;
         }
-        if at_ms.saturating_add(maturity.delay_ms) > as_of_ms {
-            return true;
-        }
+        let Some(weight) = decision.stands_for() else { return true };
         let label = labels.find(&decision.id, decision.transaction_id);
-        let fraud = label.map(|label| label.fraud).or(maturity.unlabelled_is_genuine.then_some(false));
+        let fraud = maturity.label(at_ms, label.map(|label| label.fraud), as_of_ms);
         let Some(fraud) = fraud else { return true };
         if !decision.transaction_id.is_empty() && !seen.insert(decision.transaction_id.to_owned()) {
             return true;
@@ -136,27 +149,21 @@ fn rows(
             fraud,
             amount: label.and_then(|label| label.amount).or_else(column).unwrap_or(0.0),
             scores: [f32::NAN, decision.score],
-            weight: decision.propensity.map_or(1.0, |propensity| f64::from(propensity.recip())),
+            weight: f64::from(weight),
         });
         true
     });
     read.map_err(|error| error.to_string())?;
-    let mut scores = vec![0.0; rows.len()];
-    before.package.forest.margins_into(&features, &mut scores);
-    before.package.forest.scores_from_margins(&mut scores);
-    rows.iter_mut().zip(scores).for_each(|(row, score)| row.scores[0] = score);
-    Ok(Matured { rows, thresholds: [before.package.threshold, promoted.package.threshold] })
+    Ok(Matured { rows, features, before, threshold: promoted.package.threshold })
 }
 
 fn rules(settings: &Settings) -> GuardRules {
     GuardRules { min_frauds: settings.guard.min_frauds, error: settings.guard.error, ..GuardRules::default() }
 }
 
-async fn verdict(matured: Arc<Matured>, settings: &Settings) -> Option<GuardVerdict> {
+async fn verdict(matured: Matured, settings: &Settings) -> Option<GuardVerdict> {
     let (rules, review_cost) = (rules(settings), settings.monitoring.review_cost);
-    let judged =
-        tokio::task::spawn_blocking(move || guard(&matured.rows, matured.thresholds, review_cost, &rules)).await;
-    judged.ok().flatten()
+    tokio::task::spawn_blocking(move || matured.verdict(review_cost, &rules)).await.ok().flatten()
 }
 
 /// The look of a day, where one is due: why the promotion is to be undone, if it is.
@@ -168,14 +175,15 @@ pub(super) async fn look(
     version: i64,
     as_of_ms: i64,
 ) -> Result<Option<(Promotion, String)>, StoreError> {
-    let Some(promotion) = promotion(store, settings, name, version).await? else { return Ok(None) };
+    let ledger = store.model_history(name, LEDGER, 0).await?;
+    let Some(promotion) = promotion(&ledger, settings, version) else { return Ok(None) };
     let Some(matured) = matured(store, monitoring, settings, name, &promotion, as_of_ms).await? else {
         return Ok(None);
     };
-    let delay_ms = settings.monitoring.maturity().delay_ms;
-    let frauds = [as_of_ms - DAY_MS, as_of_ms].map(|at_ms| matured.frauds(at_ms, delay_ms));
+    let maturity = settings.monitoring.maturity();
+    let frauds = [as_of_ms - DAY_MS, as_of_ms].map(|at_ms| matured.frauds(at_ms, maturity));
     let Some(number) = rules(settings).due(frauds[0], frauds[1]) else { return Ok(None) };
-    let found = verdict(Arc::new(matured), settings).await;
+    let found = verdict(matured, settings).await;
     let loss = found.and_then(|found| found.loss);
     let said = loss.as_deref().unwrap_or("no loss is proven");
     tracing::info!(
@@ -199,12 +207,7 @@ pub(super) async fn undo(
 ) -> Result<(), StoreError> {
     let reason = format!("version {} lost: {why}", undone.version);
     let change = || Change { actor: ACTOR.to_owned(), reason: reason.clone(), at_ms: now_ms };
-    if undone.is_stage {
-        let stage = undone.target.parse::<Stage>().map_err(StoreError::Invalid)?;
-        store.move_to_stage(name, undone.previous, stage, true, change()).await?;
-    } else {
-        store.set_alias(name, &undone.target, undone.previous, change()).await?;
-    }
+    store.point(&uri(name, &undone.target), undone.previous, change()).await?;
     store.note_rollout(name, undone.version, "RolledBack", change()).await
 }
 
@@ -213,16 +216,14 @@ pub(crate) async fn show(State(state): State<ControlPlane>, fields: Fields) -> R
     let name = fields.required("name")?;
     let as_of_ms = fields.opt_int("as_of")?.unwrap_or(state.now_ms());
     let settings = &state.settings;
-    let mut live = None;
-    for target in &settings.guard.live {
-        let ledger = state.store.model_history(&name, LEDGER, 0).await?;
-        live = live.or(ledger.iter().find(|entry| entry.target == *target).and_then(|entry| entry.version));
-    }
+    let ledger = state.store.model_history(&name, LEDGER, 0).await?;
+    let newest = |target: &String| ledger.iter().find(|entry| entry.target == *target)?.version;
+    let live = settings.guard.live.iter().find_map(newest);
     let none = |why: String| ApiError::mlflow("RESOURCE_DOES_NOT_EXIST", why);
     let Some(version) = live else {
         return Err(none(format!("no version of {name} is {}", settings.guard.live.join(" or "))));
     };
-    let Some(promotion) = promotion(&state.store, settings, &name, version).await? else {
+    let Some(promotion) = promotion(&ledger, settings, version) else {
         return Err(none(format!("version {version} of {name} took nobody's place, or was put back by the guard")));
     };
     let found = matured(&state.store, &state.monitoring, settings, &name, &promotion, as_of_ms).await?;
@@ -230,10 +231,9 @@ pub(crate) async fn show(State(state): State<ControlPlane>, fields: Fields) -> R
         return Err(ApiError::invalid("this server sees no decision log: start it with --decision-log"));
     };
     let rules = rules(settings);
-    let delay_ms = settings.monitoring.maturity().delay_ms;
-    let (rows, frauds) = (found.rows.len(), found.frauds(as_of_ms, delay_ms));
+    let (rows, frauds) = (found.rows.len(), found.frauds(as_of_ms, settings.monitoring.maturity()));
     let next = (0..rules.looks).map(|look| rules.min_frauds << look).find(|needed| *needed > frauds);
-    let verdict = verdict(Arc::new(found), settings).await;
+    let verdict = verdict(found, settings).await;
     let figure = |found: &Difference| json!({ "previous": found.values[0], "promoted": found.values[1], "gain": found.gain, "interval": [found.interval.0, found.interval.1] });
     let at = |found: &Comparison| json!({ "recall": figure(&found.recall), "cost": figure(&found.cost) });
     Ok(Json(json!({

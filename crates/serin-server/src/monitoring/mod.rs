@@ -66,15 +66,13 @@ impl References {
 
     /// Of a package.
     fn of(&self, package: &Path) -> Result<Arc<MonitorProfile>, String> {
-        let known =
-            |kept: &[Reference]| kept.iter().find(|(of, _)| of == package).map(|(_, reference)| Arc::clone(reference));
-        if let Some(reference) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(reference);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, reference)) = kept.iter().find(|(of, _)| of == package) {
+            return Ok(Arc::clone(reference));
         }
         let path = package.join("monitor.json");
         let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let reference = Arc::new(MonitorProfile::from_bytes(&bytes)?);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == Self::KEPT {
             kept.remove(0);
         }

@@ -69,10 +69,10 @@ pub(crate) fn tell(settings: &AlertSettings, notice: &Notice) {
 
 async fn send(receiver: &Receiver, notice: &Notice) -> Result<(), String> {
     match receiver {
-        Receiver::Webhook { url } => post(url, &webhook(notice)).await,
-        Receiver::Slack { url } => post(url, &slack(notice)).await,
+        Receiver::Webhook { url } => post(url, &webhook(notice), None).await,
+        Receiver::Slack { url } => post(url, &slack(notice), None).await,
         Receiver::Alertmanager { url } => {
-            post(&format!("{}/api/v2/alerts", url.trim_end_matches('/')), &alertmanager(notice)).await
+            post(&format!("{}/api/v2/alerts", url.trim_end_matches('/')), &alertmanager(notice), None).await
         }
         Receiver::Email { smtp, from, to, password_env } => {
             let mail = Message::builder()
@@ -106,12 +106,17 @@ fn host(url: &str) -> &str {
     url.rsplit('@').next().unwrap_or_default()
 }
 
-async fn post(url: &str, body: &Value) -> Result<(), String> {
+/// Posts JSON, with a header where one is named.
+pub(super) async fn post(url: &str, body: &Value, header: Option<(&str, &str)>) -> Result<(), String> {
     let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
     // An address of a chat is a secret: its host is enough to find it.
     let host = url.split('/').nth(2).unwrap_or_default().to_owned();
-    let answer = client.post(url).json(body).send().await;
-    let answer = answer.map_err(|error| format!("{host}: {}", error.without_url()))?;
+    let request = client.post(url).json(body);
+    let request = match header {
+        Some((name, value)) => request.header(name, value),
+        None => request,
+    };
+    let answer = request.send().await.map_err(|error| format!("{host}: {}", error.without_url()))?;
     if answer.status().is_success() { Ok(()) } else { Err(format!("{host} answers {}", answer.status())) }
 }
 

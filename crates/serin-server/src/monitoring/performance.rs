@@ -130,12 +130,7 @@ fn query(fields: &Fields, now_ms: i64) -> Result<PerformanceQuery, ApiError> {
         Some(_) => time("as_of")?,
         None => query.as_of_ms,
     };
-    let number = |name: &str| -> Result<Option<f64>, ApiError> {
-        let Some(text) = fields.opt_text(name)? else { return Ok(None) };
-        let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
-        number.map(Some).ok_or_else(|| ApiError::invalid(format!("{name}={text}: write a number from 0 up")))
-    };
-    if let Some(days) = number("maturity_days")? {
+    if let Some(days) = fields.opt_number("maturity_days")? {
         query.maturity.delay_ms = (days * DAY_MS as f64) as i64;
     }
     query.maturity.unlabelled_is_genuine = match fields.opt_text("unlabelled")?.as_deref() {
@@ -148,7 +143,7 @@ fn query(fields: &Fields, now_ms: i64) -> Result<PerformanceQuery, ApiError> {
         Some(text) => text.parse().map_err(ApiError::invalid)?,
     };
     query.amount = fields.opt_text("amount")?;
-    query.review_cost = number("review_cost")?.unwrap_or(0.0);
+    query.review_cost = fields.opt_number("review_cost")?.unwrap_or(0.0);
     query.cards = fields.opt_int("cards")?.map_or(Ok(100), |cards| {
         usize::try_from(cards).ok().filter(|cards| *cards > 0).ok_or_else(|| ApiError::invalid("cards is from 1 up"))
     })?;

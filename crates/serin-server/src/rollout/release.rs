@@ -330,18 +330,17 @@ impl Task {
         }
         for step in &self.steps {
             let [candidate, stable] = &step.arms;
-            let taken = |of: fn(&super::split::Arm) -> &std::sync::atomic::AtomicU64| Events {
+            let taken = |of: &dyn Fn(&super::split::Arm) -> &std::sync::atomic::AtomicU64| Events {
                 candidate: of(candidate).swap(0, Ordering::Relaxed),
                 stable: of(stable).swap(0, Ordering::Relaxed),
             };
-            *saved.counts.requests.entry(step.weight).or_default() += taken(|arm| &arm.requests);
-            saved.counts.errors.add(step.weight, taken(|arm| &arm.errors));
+            *saved.counts.requests.entry(step.weight).or_default() += taken(&|arm| &arm.requests);
+            saved.counts.errors.add(step.weight, taken(&|arm| &arm.errors));
             for (number, bound) in step.slow_ms.iter().enumerate() {
-                let of = |arm: &super::split::Arm| arm.slow[number].swap(0, Ordering::Relaxed);
-                let events = Events { candidate: of(candidate), stable: of(stable) };
-                saved.counts.slow.entry(*bound).or_default().add(step.weight, events);
+                let slow = saved.counts.slow.entry(*bound).or_default();
+                slow.add(step.weight, taken(&|arm| &arm.slow[number]));
             }
-            saved.counts.alerts.add(step.weight, taken(|arm| &arm.alerts));
+            saved.counts.alerts.add(step.weight, taken(&|arm| &arm.alerts));
             for (sum, bucket) in self.latency.iter_mut().zip(&step.latency) {
                 *sum += bucket.swap(0, Ordering::Relaxed);
             }
@@ -456,8 +455,8 @@ impl Task {
             return;
         }
         let Ok(number) = version.parse() else { return };
-        let verdict = self.judge(saved);
         let counts = self.counts(saved);
+        let verdict = judge(&counts, &self.extension.limits);
         let reason = format!(
             "rollout: {} requests in the shadow, {} on the candidate, E {:.3}",
             counts.paired.requests(),

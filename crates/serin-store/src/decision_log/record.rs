@@ -199,6 +199,17 @@ impl LoggedDecision<'_> {
         self.alert || self.propensity.is_some()
     }
 
+    /// How many decisions it stands for where outcomes are counted: more than itself where exploration let it through, none
+    /// where exploration held it (others stand for it then).
+    #[must_use]
+    pub fn stands_for(&self) -> Option<f32> {
+        match self.propensity {
+            None => Some(1.0),
+            Some(_) if self.alert => None,
+            Some(propensity) => Some(propensity.recip()),
+        }
+    }
+
     /// What was scored, to the bit.
     pub fn features(&self) -> impl ExactSizeIterator<Item = f32> + '_ {
         self.features.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))

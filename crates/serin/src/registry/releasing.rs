@@ -6,7 +6,7 @@ use serde_json::json;
 use serin_server::{OthersEvidence, SharedEvidence};
 #[cfg(feature = "server")]
 use serin_store::StoreError;
-use serin_store::{Change, ModelUri, ResolvedModel, Stage};
+use serin_store::{Change, ModelUri, ResolvedModel};
 
 impl Registry {
     /// As [`Self::resolve`]; none where no version is named so.
@@ -35,23 +35,15 @@ impl Registry {
 
     /// Points an alias or a stage at a version; a version that comes to Staging or Production archives the one there.
     pub(super) async fn move_to(&self, uri: &ModelUri, version: i64, change: Change) -> anyhow::Result<()> {
-        let archives = |stage: &Stage| matches!(stage, Stage::Staging | Stage::Production);
         match (self, uri) {
             #[cfg(feature = "server")]
-            (Self::Embedded { store, .. }, ModelUri::Alias(name, alias)) => {
-                Ok(store.set_alias(name, alias, version, change).await?)
-            }
-            #[cfg(feature = "server")]
-            (Self::Embedded { store, .. }, ModelUri::Stage(name, stage)) => {
-                store.move_to_stage(name, version, *stage, archives(stage), change).await?;
-                Ok(())
-            }
+            (Self::Embedded { store, .. }, uri) => Ok(store.point(uri, version, change).await?),
             (Self::Remote { server, .. }, ModelUri::Alias(name, alias)) => {
                 let body = json!({ "name": name, "alias": alias, "version": version.to_string() });
                 server.change("registered-models/alias", body, &change).await
             }
             (Self::Remote { server, .. }, ModelUri::Stage(name, stage)) => {
-                let body = json!({ "name": name, "version": version.to_string(), "stage": stage.as_str(), "archive_existing_versions": archives(stage) });
+                let body = json!({ "name": name, "version": version.to_string(), "stage": stage.as_str(), "archive_existing_versions": stage.archives() });
                 server.change("model-versions/transition-stage", body, &change).await
             }
             _ => anyhow::bail!(

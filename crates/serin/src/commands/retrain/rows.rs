@@ -162,10 +162,10 @@ async fn of_log(
             return true;
         }
         // An alert that exploration held back: those that it let through stand for it, whatever its label says.
-        if decision.propensity.is_some() && decision.alert {
+        let Some(weight) = decision.stands_for() else {
             explored = true;
             return true;
-        }
+        };
         matured += 1;
         let label = labels.find(&decision.id, decision.transaction_id);
         let Some(fraud) = label.map(|label| label.fraud).or(genuine.then_some(false)) else { return true };
@@ -177,7 +177,7 @@ async fn of_log(
         let known = label.and_then(|label| label.amount);
         let column = || amount.map(|place| f64::from(features[places[place]])).filter(|amount| amount.is_finite());
         rows.amounts.push(known.or_else(column).unwrap_or(0.0));
-        rows.weights.push(decision.propensity.map_or(1.0, f32::recip));
+        rows.weights.push(weight);
         explored |= decision.propensity.is_some();
         true
     })?;

@@ -11,6 +11,9 @@ libclang() {
     /opt/homebrew/opt/llvm/lib/libclang.dylib /usr/local/opt/llvm/lib/libclang.dylib \
     /Library/Developer/CommandLineTools/usr/lib/libclang.dylib
 }
+chromium() {
+  have chromium || have chromium-browser || have google-chrome || [ -d "/Applications/Chromium.app" ] || [ -d "/Applications/Google Chrome.app" ]
+}
 postgres() { have initdb || any /usr/lib/postgresql/*/bin/initdb /opt/homebrew/opt/postgresql*/bin/initdb; }
 
 missing=()
@@ -19,8 +22,9 @@ have cmake || missing+=(cmake)
 have ninja || missing+=(ninja)
 have ccache || missing+=(ccache)
 libclang || missing+=(libclang)
-# For the tests: they start a server of their own.
+# For the tests: they start a server of their own, and drive a browser.
 postgres || missing+=(postgresql)
+chromium || missing+=(chromium)
 case "$(uname -s)" in
   Darwin) [ -d "$(brew --prefix 2>/dev/null || echo /opt/homebrew)/opt/libomp" ] || missing+=(openmp) ;;
 esac
@@ -29,12 +33,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   echo "missing: ${missing[*]}"
   case "$(uname -s)" in
     Darwin)
-      have brew || { echo "Install Homebrew (https://brew.sh), then run: xcode-select --install; brew install cmake ninja ccache llvm libomp postgresql"; exit 1; }
+      have brew || { echo "Install Homebrew (https://brew.sh), then run: xcode-select --install; brew install cmake ninja ccache llvm libomp postgresql; brew install --cask chromium"; exit 1; }
       have c++ || { echo "run: xcode-select --install"; exit 1; }
       brew install cmake ninja ccache llvm libomp postgresql
+      chromium || brew install --cask chromium
       ;;
     Linux)
-      packages="build-essential cmake ninja-build ccache libclang-dev clang pkg-config python3-venv postgresql"
+      packages="build-essential cmake ninja-build ccache libclang-dev clang pkg-config python3-venv postgresql chromium fonts-dejavu-core"
       if have apt-get; then
         if [ "$(id -u)" = 0 ]; then sudo=""; elif have sudo && sudo -n true 2>/dev/null; then sudo="sudo -n"; else
           echo "run: sudo apt-get update && sudo apt-get install -y $packages"; exit 1

@@ -33,6 +33,18 @@ if [ "$(cat "$evidently/requirements.sha" 2>/dev/null)" != "$wanted" ]; then
   "$evidently/bin/pip" -q install -r conformance/evidently.txt
   echo "$wanted" > "$evidently/requirements.sha"
 fi
+# The accessibility checker that runs within the pages, from npm by its published SHA-512.
+axe="$PWD/$venv/axe-4.14.1.min.js"
+if [ ! -f "$axe" ]; then
+  package=$(mktemp -d)
+  curl -fsSL --retry 3 https://registry.npmjs.org/axe-core/-/axe-core-4.14.1.tgz -o "$package/axe.tgz"
+  sum=$(python3 -c 'import base64, hashlib, sys; print(base64.b64encode(hashlib.sha512(open(sys.argv[1], "rb").read()).digest()).decode())' "$package/axe.tgz")
+  [ "$sum" = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==" ] || { echo "axe-core is not what was published: $sum"; exit 1; }
+  tar xzf "$package/axe.tgz" -C "$package" package/axe.min.js
+  mv "$package/package/axe.min.js" "$axe"
+  rm -r "$package"
+fi
+export AXE="$axe"
 export EVIDENTLY_PYTHON="$PWD/$evidently/bin/python"
 export MLFLOW_2X_PYTHON="$PWD/$old/bin/python"
 target="${CARGO_TARGET_DIR:-$PWD/target}"

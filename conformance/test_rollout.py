@@ -53,7 +53,7 @@ def run(*arguments, ok=True):
 class Shop:
     """Payments, versions of a model on them, and a server that decides on them all the time."""
 
-    def __init__(self, folder: Path, remote=None, canary=CANARY):
+    def __init__(self, folder: Path, remote=None, canary=CANARY, more=(), settings=""):
         self.folder, self.state, self.remote = folder, folder / "state", remote
         self.registry = ["--state", str(self.state)] + (["--tracking-uri", remote] if remote else [])
         data = folder / "payments.parquet"
@@ -64,15 +64,18 @@ class Shop:
         self.canary = folder / "canary.yaml"
         self.canary.write_text(canary)
         self.train(self.frame, "--alias", "champion")
-        self.asked, self.live = 0, True
+        self.asked, self.live, self.pause = 0, True, 0.0
         late = self.frame[self.frame.TX_DATETIME > self.frame.TX_DATETIME.max() - pd.Timedelta(days=14)]
         self.rows = late[self.features].astype(float).to_numpy()
-        port = free_port()
-        options = ["-m", "models:/fraud_detection@champion", "--canary", str(self.canary), "--fast-canary", "--poll", "0.1"]
+        port, tracking = free_port(), free_port()
+        self.tracking = remote or f"http://127.0.0.1:{tracking}"
+        if settings:
+            (self.state / "serin.toml").write_text(settings)
+        options = ["-m", "models:/fraud_detection@champion", "--canary", str(self.canary), "--fast-canary", "--poll", "0.1", *more]
         if remote:
             command = [SERIN, "serve", *options, "--port", str(port), *self.registry]
         else:
-            command = [SERIN, "up", "--state", str(self.state), "--port", str(free_port()), "--scoring-port", str(port), "--", *options]
+            command = [SERIN, "up", "--state", str(self.state), "--port", str(tracking), "--scoring-port", str(port), "--", *options]
         self.server = Server(command, port, folder)
         self.url = self.server.url
         self.traffic = threading.Thread(target=self.send)
@@ -99,6 +102,7 @@ class Shop:
                 answered = json.loads(answer.read())
                 assert answer.status == 200 and len(answered["predictions"]) == 250
                 self.asked += 250
+                time.sleep(self.pause)
             except (OSError, http.client.HTTPException):
                 connection = None
                 time.sleep(0.02)

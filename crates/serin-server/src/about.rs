@@ -3,7 +3,6 @@
 use crate::routes::ControlPlane;
 use axum::Json;
 use axum::extract::State;
-use axum::response::Html;
 use serde_json::{Value, json};
 
 /// The MLflow whose API this is; its clients parse it.
@@ -31,15 +30,4 @@ pub(crate) async fn server_info(State(state): State<ControlPlane>) -> Json<Value
         "presigned_upload_model_id_supported": true,
         "features_enabled": { "gateway": false },
     }))
-}
-
-/// For a person who opens the address.
-pub(crate) async fn home() -> Html<String> {
-    Html(format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>serin</title><h1>serin {}</h1>\
-         <p>An MLflow {MLFLOW} tracking server and model registry. Point a client here: \
-         <code>export MLFLOW_TRACKING_URI=http://host:port</code> with the address in your browser.</p>\
-         <p>This version has no dashboard yet; MLflow's own UI works on the same database.</p></html>",
-        env!("CARGO_PKG_VERSION")
-    ))
 }

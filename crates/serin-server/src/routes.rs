@@ -1,6 +1,7 @@
 //! The API at a glance.
 
 use crate::access::{self, Access};
+use crate::dashboard::DataPlanes;
 use crate::http::api_keys::ApiKeys;
 use crate::http::error::ApiError;
 use crate::http::guard::{self, Allowed};
@@ -15,13 +16,14 @@ use crate::scoring::fallback::FallbackPolicy;
 use crate::scoring::models::Models;
 use crate::scoring::shadow::Shadow;
 use crate::webhooks::{self, Webhooks};
-use crate::{about, artifacts, monitoring, registry, rollout, scoring, tracking};
+use crate::{about, artifacts, dashboard, monitoring, registry, rollout, scoring, tracking};
 #[cfg(not(feature = "docs"))]
 use axum::Json;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
+use axum::response::Redirect;
 use axum::routing::{get, post};
 use serin_store::{Change, DecisionIds, Store, User};
 use std::convert::Infallible;
@@ -120,6 +122,8 @@ pub struct ControlPlane {
     pub monitoring: Monitoring,
     /// What an operator decided about it.
     pub settings: Settings,
+    /// Scoring servers whose rollouts and traffic pages show.
+    pub data_planes: DataPlanes,
     pub(crate) board: Board,
     /// Epoch milliseconds now.
     pub clock: fn() -> i64,
@@ -133,9 +137,10 @@ impl ControlPlane {
         webhooks: Webhooks,
         monitoring: Monitoring,
         settings: Settings,
+        data_planes: DataPlanes,
         clock: fn() -> i64,
     ) -> Self {
-        Self { store, webhooks, monitoring, settings, board: Board::default(), clock }
+        Self { store, webhooks, monitoring, settings, data_planes, board: Board::default(), clock }
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -169,6 +174,11 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn of(user: Arc<User>) -> Self {
         Self { user: Some(user), stated: [None, None] }
+    }
+
+    /// Program or person that asks, as it says itself.
+    pub(crate) fn program(&self) -> Option<String> {
+        self.stated[0].clone()
     }
 
     pub(crate) fn user(&self) -> Option<&str> {
@@ -217,7 +227,7 @@ pub fn control_plane(state: ControlPlane, policy: Policy, prefix: &str) -> Route
         .nest("/v1", monitoring::router())
         .route("/v1/evidence", post(rollout::evidence::share))
         .route("/metrics", get(monitoring::handlers::metrics))
-        .route("/", get(about::home))
+        .merge(dashboard::router(prefix))
         .route("/health", get(about::health))
         .route("/version", get(about::version))
         .fallback(|method, uri| async move { guard::unknown(&method, &uri) })
@@ -233,7 +243,11 @@ pub fn control_plane(state: ControlPlane, policy: Policy, prefix: &str) -> Route
     let routes = if prefix.is_empty() {
         routes
     } else {
-        let outside = Router::new().route("/health", get(about::health)).route("/version", get(about::version));
+        let home = prefix.to_owned();
+        let outside = Router::new()
+            .route("/health", get(about::health))
+            .route("/version", get(about::version))
+            .route(&format!("{prefix}/"), get(|| async move { Redirect::permanent(&home) }));
         outside.nest(prefix, routes).fallback(|method, uri| async move { guard::unknown(&method, &uri) })
     };
     routes

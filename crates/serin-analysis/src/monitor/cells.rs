@@ -175,6 +175,17 @@ pub struct Shares {
 }
 
 impl Shares {
+    /// Values with their shares, ascending: edges as they are, what lies between two at its mean.
+    pub(super) fn masses(&self, edges: &Edges) -> impl Iterator<Item = (f64, f64)> {
+        let edges = edges.values();
+        let cells = self.cells.iter().zip(&self.sums).enumerate().filter(|(_, (share, _))| **share > 0.0);
+        cells.map(move |(cell, (share, sum))| {
+            // Odd cells are edges.
+            let value = if cell % 2 == 1 { f64::from(edges[cell / 2]) } else { sum / share };
+            (value, *share)
+        })
+    }
+
     /// A mixture; none of nothing. Weights need not add up to one.
     #[must_use]
     pub fn mixed(parts: &[(f64, Shares)]) -> Option<Self> {

@@ -8,7 +8,8 @@ mod calibration;
 mod compare;
 mod guard;
 
-use crate::classification::{Confusion, card_precision, figures};
+use crate::classification::{Confusion, card_precision, figures, steps};
+use crate::curves::precision_recall;
 use std::collections::BTreeMap;
 
 pub use calibration::Calibration;
@@ -18,6 +19,8 @@ pub use guard::{GuardRules, GuardVerdict, Guarded, guard};
 const DAY_MS: i64 = 86_400_000;
 /// Bins of the reliability curve.
 const BINS: usize = 10;
+/// Most points of a curve.
+pub const POINTS: usize = 200;
 
 /// One decision with what is known of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -139,6 +142,8 @@ pub struct Performance {
     pub metrics: BTreeMap<&'static str, f64>,
     /// From low scores to high.
     pub reliability: Vec<Reliability>,
+    /// Recall and precision at falling thresholds, at most [`POINTS`] of them.
+    pub precision_recall: Vec<(f64, f64)>,
     /// Where it can be made: with matured frauds to calibrate on.
     pub estimate: Option<Estimate>,
 }
@@ -179,6 +184,7 @@ pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: 
         alerts: rows.iter().filter(|row| row.alert).count() as u64,
         metrics: BTreeMap::new(),
         reliability: Vec::new(),
+        precision_recall: Vec::new(),
         estimate: None,
     };
     if counted.is_empty() {
@@ -191,6 +197,15 @@ pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: 
     measured.metrics.retain(|_, value| !value.is_nan());
     measured.reliability = reliability(&scores, &labels, &weights);
     if frauds > 0 {
+        let curve = precision_recall(&steps(&scores, &labels, &weights));
+        let every = curve.len().div_ceil(POINTS - 1);
+        let last = curve.len() - 1;
+        measured.precision_recall = curve
+            .into_iter()
+            .enumerate()
+            .filter(|(i, _)| i % every == 0 || *i == last)
+            .map(|(_, point)| point)
+            .collect();
         measured.estimate = Some(estimate(&rows, &Calibration::fit(&scores, &labels, &weights)));
     }
     measured

@@ -1,5 +1,6 @@
 //! Which route needs which permission on what.
 
+use crate::dashboard::PAGES;
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, experiment_id};
 use axum::http::Method;
@@ -43,7 +44,10 @@ pub(crate) enum About {
 
 pub(crate) fn need(method: &Method, path: &str) -> Need {
     use Permission::{Edit, Manage, Read};
-    if matches!(path, "/health" | "/version" | "/") || path.ends_with("/3.0/mlflow/server-info") {
+    if matches!(path, "/health" | "/version" | "/favicon.ico")
+        || path.starts_with("/assets/")
+        || path.ends_with("/3.0/mlflow/server-info")
+    {
         return Need::Nothing;
     }
     if let Some(rest) = path.strip_prefix("/api/v1/models/") {
@@ -51,6 +55,10 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
             (&Method::GET, Some(name)) => Need::ModelPath(Read, decoded(name)),
             _ => Need::Admin,
         };
+    }
+    // Pages ask for what they show and do themselves.
+    if PAGES.contains(&path.split('/').nth(1).unwrap_or_default()) {
+        return Need::User;
     }
     match (method, path) {
         (&Method::POST, "/v1/labels") => return Need::Default(Edit),

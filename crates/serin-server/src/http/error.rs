@@ -141,7 +141,7 @@ pub(crate) struct ErrorMessage {
 
 impl ApiError {
     /// Status and text, for protocols that have one text.
-    fn plain(self) -> (StatusCode, String) {
+    pub(crate) fn plain(self) -> (StatusCode, String) {
         match self {
             Self::Validation(details) => {
                 let place = |place: &Place| match place {

@@ -121,7 +121,7 @@ struct Snapshot {
 type Figure = (&'static str, Vec<(&'static str, String)>, f64);
 
 /// The window that was last looked at, as `POST /api/v2/snapshots/{project}` takes it.
-pub(super) fn snapshot(model: &str, version: &str, report: &Report, performance: Option<&Performance>) -> Value {
+pub(crate) fn snapshot(model: &str, version: &str, report: &Report, performance: Option<&Performance>) -> Value {
     let known = |watch: &&Watch| !matches!(watch.certainty, Certainty::Insufficient(..));
     let method = |watch: &Watch| watch.measure.parse::<Method>().map_or(watch.measure, Method::display_name);
     let columns = report.drift.iter().filter(known).map(|watch| ColumnDrift {

@@ -1,16 +1,17 @@
 //! What becomes of decisions: labels, performance, drift, alerts.
 
+pub(crate) mod comparison;
 mod drift;
-mod evidently;
+pub(crate) mod evidently;
 pub(crate) mod exact;
 pub(crate) mod guard;
 pub(crate) mod handlers;
-mod labels;
+pub(crate) mod labels;
 pub(crate) mod live;
 mod notify;
 pub(crate) mod performance;
 mod recent;
-mod settings;
+pub(crate) mod settings;
 mod triggers;
 pub(crate) mod watch;
 
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use watch::Watch;
 
+pub use comparison::Explained;
 pub use drift::drift_json;
 pub use evidently::{ColumnDrift, evidently_report};
 pub use handlers::panes_json;
@@ -53,6 +55,8 @@ pub struct Monitoring {
     pub read_parquet: Option<ReadParquet>,
     /// References that were read; a version's never changes.
     pub references: References,
+    /// Models that were loaded to explain decisions.
+    pub explained: Explained,
 }
 
 /// References of the versions that were looked at last, by their package's folder.

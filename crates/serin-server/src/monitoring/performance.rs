@@ -26,6 +26,8 @@ pub(crate) enum GroupBy {
     Version,
     /// Stable or candidate of a rollout, or neither.
     Arm,
+    /// Day (UTC) on which the transaction happened, and version that decided.
+    Day,
     /// A column of the model.
     Segment(String),
 }
@@ -158,8 +160,9 @@ impl std::str::FromStr for GroupBy {
             ("all", _) => Ok(Self::All),
             ("version", _) => Ok(Self::Version),
             ("arm", _) => Ok(Self::Arm),
+            ("day", _) => Ok(Self::Day),
             (_, Some(column)) if !column.is_empty() => Ok(Self::Segment(column.to_owned())),
-            _ => Err(format!("{text:?}: figures are split by version, arm or segment:COLUMN")),
+            _ => Err(format!("{text:?}: figures are split by version, arm, day or segment:COLUMN")),
         }
     }
 }
@@ -196,7 +199,7 @@ pub(crate) async fn performance(
     let as_of_ms = query.as_of_ms.unwrap_or(i64::MAX);
     let labels = store.labels_known(query.since_ms.saturating_sub(DAY_MS), as_of_ms).await?;
     let signatures = match (&query.amount, &query.by) {
-        (None, GroupBy::All | GroupBy::Version | GroupBy::Arm) => HashMap::new(),
+        (None, GroupBy::All | GroupBy::Version | GroupBy::Arm | GroupBy::Day) => HashMap::new(),
         _ => signatures(store, monitoring, &folder, &query.name).await?,
     };
     let query = query.clone();
@@ -315,6 +318,11 @@ fn row(
     let (group, value) = match &query.by {
         GroupBy::All => (String::new(), 0.0),
         GroupBy::Version => (decision.model.version.clone(), 0.0),
+        GroupBy::Day => {
+            let day = jiff::Timestamp::from_millisecond(at_ms)
+                .map_or_else(|_| String::new(), |time| time.strftime("%F").to_string());
+            (format!("{day} version {}", decision.model.version), 0.0)
+        }
         GroupBy::Arm => {
             let arm = match decision.assigned {
                 None => "no rollout",

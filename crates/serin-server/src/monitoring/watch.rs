@@ -6,7 +6,9 @@ use super::performance::{GroupBy, PerformanceQuery, manifest, package, performan
 use super::settings::{Clock, Settings};
 use super::triggers::{Signals, due};
 use super::{Monitoring, drift, guard};
-use serin_analysis::monitor::{AlertBook, Change, Condition, HOUR_MS, Pane, Report, Rule, conditions, report};
+use serin_analysis::monitor::{
+    AlertBook, Change, Condition, HOUR_MS, MonitorProfile, Pane, Report, Rule, conditions, report,
+};
 use serin_analysis::performance::Performance;
 use serin_store::{Alert, Store, StoreError};
 use std::collections::BTreeMap;
@@ -89,7 +91,40 @@ pub(crate) struct Watch {
     pub(crate) clock: fn() -> i64,
 }
 
-/// Version and report of the hours from `from_ms` and before `until_ms`; only of the version that decided last.
+/// What was seen of a model in some hours, and what its version's traffic should look like.
+pub(crate) struct Seen {
+    pub(crate) version: String,
+    pub(crate) reference: Arc<MonitorProfile>,
+    /// Hour by hour, of the version that decided last only.
+    pub(crate) panes: Vec<Pane>,
+}
+
+/// Panes of the hours from `hours.0` and before `hours.1`; none where there was no traffic.
+pub(crate) async fn seen(
+    store: &Store,
+    monitoring: &Monitoring,
+    name: &str,
+    hours: (i64, i64),
+) -> Result<Option<Seen>, StoreError> {
+    let stored = store.panes(name, hours.0, hours.1).await?;
+    let Some(last) = stored.last() else { return Ok(None) };
+    let version = last.version.clone();
+    let package = package(store, monitoring, name, &version).await?;
+    let references = monitoring.references.clone();
+    let counted = tokio::task::spawn_blocking(move || {
+        let reference = references.of(&package)?;
+        let mut sums: BTreeMap<i64, Pane> = BTreeMap::new();
+        for pane in stored.iter().filter(|pane| pane.version == version) {
+            let sum = sums.entry(pane.from_ms).or_insert_with(|| Pane::new(&reference, pane.from_ms));
+            sum.merge(&serde_json::from_str(&pane.body).map_err(|error| format!("a pane in the database: {error}"))?);
+        }
+        Ok::<_, String>(Some(Seen { version, reference, panes: sums.into_values().collect() }))
+    });
+    let found = counted.await.unwrap_or_else(|_| Err("the panes cannot be added up".to_owned()));
+    found.map_err(StoreError::Invalid)
+}
+
+/// Version and report of the hours from `hours.0` and before `hours.1`; only of the version that decided last.
 pub(super) async fn window(
     store: &Store,
     monitoring: &Monitoring,
@@ -97,24 +132,9 @@ pub(super) async fn window(
     name: &str,
     hours: (i64, i64),
 ) -> Result<Option<(String, Report)>, StoreError> {
-    let panes = store.panes(name, hours.0, hours.1).await?;
-    let Some(last) = panes.last() else { return Ok(None) };
-    let version = last.version.clone();
-    let package = package(store, monitoring, name, &version).await?;
-    let references = monitoring.references.clone();
-    let budget = settings.monitoring.budget();
-    let counted = tokio::task::spawn_blocking(move || {
-        let profile = references.of(&package)?;
-        let mut sums: BTreeMap<i64, Pane> = BTreeMap::new();
-        for pane in panes.iter().filter(|pane| pane.version == version) {
-            let sum = sums.entry(pane.from_ms).or_insert_with(|| Pane::new(&profile, pane.from_ms));
-            sum.merge(&serde_json::from_str(&pane.body).map_err(|error| format!("a pane in the database: {error}"))?);
-        }
-        let sums: Vec<Pane> = sums.into_values().collect();
-        Ok::<_, String>(report(&profile, &sums, &budget).map(|report| (version, report)))
-    });
-    let found = counted.await.unwrap_or_else(|_| Err("the panes cannot be added up".to_owned()));
-    found.map_err(StoreError::Invalid)
+    let Some(seen) = seen(store, monitoring, name, hours).await? else { return Ok(None) };
+    let found = report(&seen.reference, &seen.panes, &settings.monitoring.budget());
+    Ok(found.map(|report| (seen.version, report)))
 }
 
 impl Watch {
@@ -184,6 +204,10 @@ impl Watch {
                 if let Some(evidently) = evidently.filter(|own| (end_ms / HOUR_MS) % own.every_hours == 0) {
                     let performance = latest.performance.as_ref().filter(|_| latest.version == version);
                     sent = Some((evidently, snapshot(name, &version, &report, performance)));
+                }
+                if latest.version != version {
+                    // Figures of another version say nothing of this one.
+                    latest.performance = None;
                 }
                 latest.version = version;
                 latest.report = Some(report);

@@ -1,7 +1,7 @@
 //! MLflow's model registry: registered models, versions, stages, aliases; and their history.
 
 mod history;
-mod registered_models;
+pub(crate) mod registered_models;
 mod versions;
 mod wire;
 

@@ -83,11 +83,22 @@ pub(crate) async fn delete_tag(State(state): State<ControlPlane>, fields: Fields
 
 pub(crate) async fn set_alias(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
     let (name, alias) = (fields.required("name")?, fields.required("alias")?);
-    let version = fields.version("version")?;
-    state.store.set_alias(&name, &alias, version, state.change(&caller, "alias set")).await?;
+    point(&state, &caller, (&name, &alias), fields.version("version")?, "alias set").await?;
+    Ok(Json(json!({})))
+}
+
+/// Points an alias of a model at a version, and tells those who want to hear.
+pub(crate) async fn point(
+    state: &ControlPlane,
+    caller: &Caller,
+    (name, alias): (&str, &str),
+    version: i64,
+    reason: &str,
+) -> Result<(), ApiError> {
+    state.store.set_alias(name, alias, version, state.change(caller, reason)).await?;
     let told = json!({ "name": name, "alias": alias, "version": version.to_string() });
     state.webhooks.emit(WebhookEvent::ALIAS_CREATED, told);
-    Ok(Json(json!({})))
+    Ok(())
 }
 
 pub(crate) async fn get_by_alias(State(state): State<ControlPlane>, fields: Fields) -> Answer {
@@ -96,8 +107,13 @@ pub(crate) async fn get_by_alias(State(state): State<ControlPlane>, fields: Fiel
 }
 
 pub(crate) async fn delete_alias(State(state): State<ControlPlane>, caller: Caller, fields: Fields) -> Answer {
-    let (name, alias) = (fields.required("name")?, fields.required("alias")?);
-    state.store.delete_alias(&name, &alias, state.change(&caller, "alias removed")).await?;
-    state.webhooks.emit(WebhookEvent::ALIAS_DELETED, json!({ "name": name, "alias": alias }));
+    remove(&state, &caller, &fields.required("name")?, &fields.required("alias")?).await?;
     Ok(Json(json!({})))
+}
+
+/// Removes an alias of a model, and tells those who want to hear.
+pub(crate) async fn remove(state: &ControlPlane, caller: &Caller, name: &str, alias: &str) -> Result<(), ApiError> {
+    state.store.delete_alias(name, alias, state.change(caller, "alias removed")).await?;
+    state.webhooks.emit(WebhookEvent::ALIAS_DELETED, json!({ "name": name, "alias": alias }));
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::release::{Control, Release};
 use crate::http::error::{ApiError, ErrorMessage};
-use crate::routes::DataPlane;
+use crate::routes::{Caller, DataPlane};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -26,6 +26,7 @@ pub(crate) async fn status(State(state): State<DataPlane>) -> Result<Json<Value>
 pub(crate) async fn control(
     State(state): State<DataPlane>,
     Path(action): Path<String>,
+    caller: Caller,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let control = match action.as_str() {
         "promote" => Control::Promote,
@@ -34,6 +35,6 @@ pub(crate) async fn control(
         "resume" => Control::Resume,
         _ => return Err(ApiError::NotFound(format!("no {action:?}: there are promote, abort, pause and resume"))),
     };
-    release(&state)?.control(control);
+    release(&state)?.control(control, caller.program());
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": action }))))
 }

@@ -1,6 +1,7 @@
 //! Progressive delivery in the data plane: the split of traffic, the task that moves it, and how people look at it.
 
 pub(crate) mod evidence;
+mod gathering;
 pub(crate) mod handlers;
 mod messages;
 mod release;

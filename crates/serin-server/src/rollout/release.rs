@@ -5,21 +5,19 @@
 
 use super::evidence::{OthersEvidence, SharedEvidence};
 use super::split::{BOUNDS_MS, Counted, Split, Step, WHOLE, hashed};
-use super::state::Saved;
+use super::state::{Look, Saved};
 use super::world::{Asked, Clients};
 use crate::scoring::models::ModelSlot;
-use crate::scoring::shadow::{Compared, Shadow};
+use crate::scoring::shadow::Shadow;
 use futures_util::future::BoxFuture;
 use serin_analysis::evidence::allocation::Events;
 use serin_analysis::evidence::paired::Paired;
-use serin_analysis::evidence::segments::Segments;
 use serin_analysis::evidence::{Counts, Verdict, judge};
 use serin_analysis::rollout::canary::{AlertProvider, Canary, MetricTemplate, Severity};
 use serin_analysis::rollout::{self, Extension, Judgement, Phase, Rollout};
 use serin_store::ResolvedModel;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -82,10 +80,13 @@ pub enum Control {
     Resume,
 }
 
+/// What was said, and by whom where that is known.
+type Command = (Control, Option<String>);
+
 /// A release under way, as handlers see it.
 #[derive(Debug, Clone)]
 pub struct Release {
-    commands: mpsc::UnboundedSender<Control>,
+    commands: mpsc::UnboundedSender<Command>,
     shown: Arc<Mutex<serde_json::Value>>,
     split: Arc<Split>,
 }
@@ -136,9 +137,9 @@ impl Release {
     }
 
     /// Says something to it.
-    pub(super) fn control(&self, control: Control) {
+    pub(super) fn control(&self, control: Control, by: Option<String>) {
         // The thread ends only with the process.
-        let _ = self.commands.send(control);
+        let _ = self.commands.send((control, by));
     }
 
     /// As JSON.
@@ -161,9 +162,9 @@ pub(super) struct Task {
     /// What the registry last said.
     pub(super) wanted: Option<ResolvedModel>,
     /// Splits of this process whose counts are not yet in the state: requests under way may still count there.
-    steps: Vec<Arc<Step>>,
+    pub(super) steps: Vec<Arc<Step>>,
     /// What the shadow had counted when this candidate was loaded, or was last added to the state.
-    baseline: Paired,
+    pub(super) baseline: Paired,
     /// Version that cannot be loaded, and why.
     pub(super) refused: Option<(String, String)>,
     counted: Counted,
@@ -177,7 +178,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    fn run(mut self, runtime: &tokio::runtime::Handle, mut commands: mpsc::UnboundedReceiver<Control>) {
+    fn run(mut self, runtime: &tokio::runtime::Handle, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut next_ms = 0;
         loop {
             let command = runtime.block_on(async { tokio::time::timeout(LOOK, commands.recv()).await });
@@ -216,12 +217,30 @@ impl Task {
             }
             self.finish_promotion(&mut saved, runtime);
             self.route(&mut saved);
-            if due || before != (saved.rollout.clone(), saved.paused) {
+            let changed = before != (saved.rollout.clone(), saved.paused);
+            if (due || changed) && (before.0.is_under_way() || saved.rollout.is_under_way()) {
+                self.track(&mut saved, now_ms);
+            }
+            if due || changed {
                 saved.write(&self.releasing.file);
             }
             *lock(&self.shown) = self.shown(&saved);
             self.saved = Some(saved);
         }
+    }
+
+    /// Writes down where the evidence stands.
+    fn track(&self, saved: &mut Saved, at_ms: i64) {
+        let verdict = self.judge(saved);
+        let look = Look {
+            at_ms,
+            weight: saved.rollout.route.candidate,
+            // Finite, as JSON has nothing else.
+            ln_e: [verdict.ln_e, verdict.ln_e_alike].map(|ln| ln.clamp(-700.0, 700.0)),
+            shadow_requests: saved.counts.paired.requests(),
+            exposed_requests: saved.counts.exposed(),
+        };
+        saved.track(look);
     }
 
     /// The state, begun when the first version is live.
@@ -281,77 +300,6 @@ impl Task {
         }
     }
 
-    /// The candidate's slot in the shadow.
-    fn shadowed(&self) -> Option<&Compared> {
-        let mut all = self.releasing.shadow.candidates().iter();
-        all.find(|(slot, _)| Arc::ptr_eq(slot, &self.releasing.candidate)).map(|(_, compared)| compared)
-    }
-
-    /// What it has counted by segment since the last time.
-    fn fresh_segments(&self) -> Segments {
-        self.shadowed().map_or_else(Segments::default, Compared::take_segments)
-    }
-
-    /// What the shadow has counted of the candidate's slot so far.
-    fn compared(&self) -> Paired {
-        let read = |compared: &Compared| {
-            let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            let (all, alerts) = (count(&compared.decisions), count(&compared.alerts));
-            let (raised, lowered) = (count(&compared.pass_to_alert), count(&compared.alert_to_pass));
-            let nan = count(&compared.not_a_number);
-            Paired {
-                both: alerts.saturating_sub(raised),
-                raised,
-                lowered,
-                neither: all.saturating_sub(alerts + lowered + nan),
-                unscored: count(&compared.unscored) + nan,
-            }
-        };
-        self.shadowed().map_or_else(Paired::default, read)
-    }
-
-    /// Adds what was counted since the last time to the state.
-    fn gather(&mut self, saved: &mut Saved) {
-        if !matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion) {
-            return;
-        }
-        if self.releasing.candidate.live().is_some() {
-            let now = self.compared();
-            let since = |now: u64, before: u64| now.saturating_sub(before);
-            saved.counts.paired.merge(&Paired {
-                both: since(now.both, self.baseline.both),
-                raised: since(now.raised, self.baseline.raised),
-                lowered: since(now.lowered, self.baseline.lowered),
-                neither: since(now.neither, self.baseline.neither),
-                unscored: since(now.unscored, self.baseline.unscored),
-            });
-            self.baseline = now;
-            saved.counts.segments.merge(&self.fresh_segments());
-        }
-        for step in &self.steps {
-            let [candidate, stable] = &step.arms;
-            let taken = |of: &dyn Fn(&super::split::Arm) -> &std::sync::atomic::AtomicU64| Events {
-                candidate: of(candidate).swap(0, Ordering::Relaxed),
-                stable: of(stable).swap(0, Ordering::Relaxed),
-            };
-            *saved.counts.requests.entry(step.weight).or_default() += taken(&|arm| &arm.requests);
-            saved.counts.errors.add(step.weight, taken(&|arm| &arm.errors));
-            for (number, bound) in step.slow_ms.iter().enumerate() {
-                let slow = saved.counts.slow.entry(*bound).or_default();
-                slow.add(step.weight, taken(&|arm| &arm.slow[number]));
-            }
-            saved.counts.alerts.add(step.weight, taken(&|arm| &arm.alerts));
-            for (sum, bucket) in self.latency.iter_mut().zip(&step.latency) {
-                *sum += bucket.swap(0, Ordering::Relaxed);
-            }
-        }
-        // The last one is in use; one that is not referred to any more cannot count.
-        let current = self.steps.last().cloned();
-        self.steps.retain(|step| {
-            current.as_ref().is_some_and(|current| Arc::ptr_eq(current, step)) || Arc::strong_count(step) > 1
-        });
-    }
-
     /// Everything that is known: counted here and elsewhere.
     pub(super) fn counts(&self, saved: &Saved) -> Counts {
         let mut counts = saved.counts.clone();
@@ -401,13 +349,23 @@ impl Task {
         self.settle(saved, &before, runtime);
     }
 
-    fn obey(&mut self, command: Control, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
+    fn obey(&mut self, (command, by): Command, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
+        let said = match command {
+            Control::Promote => "promoted by hand",
+            Control::Abort => "aborted by hand",
+            Control::Pause => "paused by hand",
+            Control::Resume => "resumed by hand",
+        };
+        let by = by.map_or_else(|| said.to_owned(), |by| format!("{said}, by {by}"));
+        if command != Control::Abort {
+            saved.remember((self.releasing.clock)(), Severity::Info, by.clone());
+        }
         match command {
             Control::Promote => self.act(saved, runtime, |rollout, canary, world| {
                 rollout::promote(rollout, canary, world);
             }),
             Control::Abort => self.act(saved, runtime, |rollout, canary, world| {
-                rollout::abort(rollout, canary, world, "aborted by hand");
+                rollout::abort(rollout, canary, world, &by);
             }),
             Control::Pause | Control::Resume => saved.paused = command == Control::Pause,
         }
@@ -429,6 +387,7 @@ impl Task {
             self.refused = None;
             self.steps.clear();
             self.counted = Counted::default();
+            saved.track.clear();
         }
         match saved.rollout.phase {
             Phase::WaitingPromotion => {

@@ -13,6 +13,21 @@ use std::sync::Arc;
 /// Entries of the history that are kept.
 const HISTORY: usize = 500;
 
+/// Looks that are kept; every other one goes when there are more.
+const TRACK: usize = 400;
+
+/// One look at a rollout under way.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Look {
+    pub(super) at_ms: i64,
+    /// The candidate's share of the traffic, percent.
+    pub(super) weight: u32,
+    /// Natural logarithm of the evidence for harm, and of that for being alike.
+    pub(super) ln_e: [f64; 2],
+    pub(super) shadow_requests: u64,
+    pub(super) exposed_requests: u64,
+}
+
 /// One line of the history.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
@@ -35,6 +50,9 @@ pub(super) struct Saved {
     /// Version that was made live in the registry.
     pub(super) promoted: Option<String>,
     pub(super) history: Vec<Entry>,
+    /// Of this rollout, from its beginning.
+    #[serde(default)]
+    pub(super) track: Vec<Look>,
     /// This server's name among those that share evidence, and how often it has spoken.
     #[serde(default = "new_replica")]
     pub(super) replica: String,
@@ -58,6 +76,7 @@ impl Saved {
             hold_since_ms: None,
             promoted: None,
             history: Vec::new(),
+            track: Vec::new(),
             replica: new_replica(),
             spoken: 0,
         }
@@ -87,6 +106,18 @@ impl Saved {
         if let Err(error) = written {
             tracing::error!("{}: the state of the rollout cannot be kept: {error}", file.display());
         }
+    }
+
+    /// Keeps a look, the older ones ever more sparsely.
+    pub(super) fn track(&mut self, look: Look) {
+        if self.track.len() >= TRACK {
+            let mut place = 0;
+            self.track.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
+        }
+        self.track.push(look);
     }
 
     pub(super) fn remember(&mut self, at_ms: i64, severity: Severity, message: String) {
@@ -145,6 +176,11 @@ impl Task {
                 "e_alike": exp(verdict.ln_e_alike), "promotion_from": 1.0 / self.extension.limits.beta, "components": components,
             },
             "history": saved.history,
+            "track": saved.track.iter().map(|look| json!({
+                "at_ms": look.at_ms, "weight": f64::from(look.weight) / 100.0, "log10_e": look.ln_e[0] / std::f64::consts::LN_10,
+                "log10_e_alike": look.ln_e[1] / std::f64::consts::LN_10, "shadow_requests": look.shadow_requests,
+                "exposed_requests": look.exposed_requests,
+            })).collect::<Vec<_>>(),
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::StoreError;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// The segments of a folder.
 #[derive(Debug, Clone)]
@@ -34,12 +35,22 @@ impl DecisionSegment {
         self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// Whether it was last written so long before a point in time that it holds nothing from then on.
+    fn is_older_than(&self, from_ms: i64) -> bool {
+        const SLACK: Duration = Duration::from_secs(3600);
+        let written = std::fs::metadata(&self.path).and_then(|found| found.modified());
+        let from = u64::try_from(from_ms).ok().and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
+        self.is_sealed()
+            && written
+                .is_ok_and(|written| from.is_some_and(|from| written.checked_add(SLACK).is_some_and(|w| w < from)))
+    }
+
     /// When it was begun and what it holds, as far as the file system tells: both change when it is rewritten.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let found = std::fs::metadata(&self.path);
         let written = found.as_ref().ok().and_then(|found| found.modified().ok());
-        let written = written.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
+        let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         format!("{}-{}", found.map_or(0, |found| found.len()), written.as_nanos())
     }
 }
@@ -104,6 +115,9 @@ impl DecisionFiles {
         mut each: impl FnMut(&Record<'_>) -> bool,
     ) -> Result<(), StoreError> {
         for segment in self.segments()? {
+            if segment.is_older_than(from_ms) {
+                continue;
+            }
             // A segment whose clock is set back is ended; smaller steps are allowed for.
             if segment.created_ms >= until_ms.saturating_add(2 * CLOCK_STEP_MS) {
                 break;
@@ -153,6 +167,40 @@ impl DecisionFiles {
         }
         if frames.whole() < bytes.len() && segment.is_sealed() {
             return Err(damaged(path, frames.whole()));
+        }
+        Ok(true)
+    }
+
+    /// Every record about a decision made from `from_ms` and before `until_ms`, the segment begun last first and each
+    /// segment in its own order, until `each` says not to go on or `most_bytes` were read; whether everything was seen.
+    /// `each` is told with `None` that a segment is over.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn newest(
+        &self,
+        from_ms: i64,
+        until_ms: i64,
+        most_bytes: u64,
+        mut each: impl FnMut(Option<&Record<'_>>) -> bool,
+    ) -> Result<bool, StoreError> {
+        let mut left = most_bytes;
+        for segment in self.segments()?.iter().rev() {
+            if segment.created_ms >= until_ms.saturating_add(2 * CLOCK_STEP_MS) {
+                continue;
+            }
+            if segment.is_older_than(from_ms) {
+                continue;
+            }
+            let size = std::fs::metadata(&segment.path).map_or(0, |found| found.len());
+            if size > left {
+                return Ok(false);
+            }
+            left -= size;
+            let goes_on = self.read_segment(segment, from_ms, until_ms, |record| each(Some(record)))?;
+            if !goes_on || !each(None) {
+                return Ok(false);
+            }
         }
         Ok(true)
     }

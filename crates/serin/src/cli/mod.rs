@@ -227,6 +227,13 @@ pub(crate) struct Server {
     /// Monitoring, alerts and retraining: a TOML file [default: serin.toml in the state folder, where there is one]
     #[arg(long, value_name = "FILE", env = "SERIN_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    /// Address of a scoring server whose rollout and traffic the pages show and steer, such as http://fraud-api:8000;
+    /// repeatable
+    #[arg(long, value_name = "URL", env = "SERIN_SCORING_URL", value_delimiter = ',', value_parser = http_url)]
+    pub(crate) scoring_url: Vec<String>,
+    /// Key that those servers ask for
+    #[arg(long, value_name = "KEY", env = "SERIN_SCORING_KEY", hide_env_values = true)]
+    pub(crate) scoring_key: Option<String>,
     /// Clients read and write the artifact store themselves instead of through this server
     #[arg(long)]
     pub(crate) no_serve_artifacts: bool,
@@ -452,6 +459,15 @@ fn name_value(text: &str) -> Result<(String, String), String> {
 fn static_prefix(text: &str) -> Result<String, String> {
     let plain = text.starts_with('/') && text.len() > 1 && !text.ends_with('/') && !text.contains(['{', '}', '*', ' ']);
     if plain { Ok(text.to_owned()) } else { Err("write a path such as /mlflow".to_owned()) }
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    let known = ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    if known {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("write an address such as http://fraud-api:8000".to_owned())
+    }
 }
 
 fn permission(text: &str) -> Result<serin_store::Permission, String> {

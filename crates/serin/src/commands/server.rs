@@ -6,7 +6,8 @@ use crate::cli::{Backend, Server};
 use crate::registry::s3_settings;
 use anyhow::Context;
 use serin_server::{
-    Allowed, ControlPlane, Launcher, Monitoring, Policy, Settings, Watching, WebhookPolicy, Webhooks, control_plane,
+    Allowed, ControlPlane, DataPlanes, Launcher, Monitoring, Policy, Settings, Watching, WebhookPolicy, Webhooks,
+    control_plane,
 };
 use serin_store::{Artifacts, DatabaseUri, Store};
 use std::net::{IpAddr, SocketAddr};
@@ -35,10 +36,11 @@ pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
     let webhooks = Webhooks::start(store.clone(), webhook_policy(args)?, super::now_ms).map_err(anyhow::Error::msg)?;
     let settings = crate::config::read(args.config.as_deref(), &args.backend.state)?;
     let launcher = launcher(args, &settings);
-    let state = ControlPlane::new(store, webhooks, monitoring(args), settings, super::now_ms);
+    let data_planes = DataPlanes::new(args.scoring_url.clone(), args.scoring_key.clone());
+    let state = ControlPlane::new(store, webhooks, monitoring(args), settings, data_planes.clone(), super::now_ms);
     let watching = Watching::start(&state, launcher);
     let router = control_plane(state, policy, &prefix);
-    let listening = Listening::start(args.host, args.port, router, watching).await?;
+    let listening = Listening::start(args.host, args.port, router, watching, data_planes).await?;
     let address = listening.address;
     if !args.host.is_loopback() && !args.auth {
         tracing::warn!(
@@ -108,10 +110,17 @@ pub(crate) struct Listening {
     stop: tokio::sync::watch::Sender<bool>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
     watching: Watching,
+    data_planes: DataPlanes,
 }
 
 impl Listening {
-    async fn start(host: IpAddr, port: u16, router: axum::Router, watching: Watching) -> anyhow::Result<Self> {
+    async fn start(
+        host: IpAddr,
+        port: u16,
+        router: axum::Router,
+        watching: Watching,
+        data_planes: DataPlanes,
+    ) -> anyhow::Result<Self> {
         let listener = bind(host, port)?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -121,7 +130,12 @@ impl Listening {
             // An error means that the sender is gone, which is a stop too.
             let _ = stopped.changed().await;
         });
-        Ok(Self { address, stop, server: tokio::spawn(async move { server.await }), watching })
+        Ok(Self { address, stop, server: tokio::spawn(async move { server.await }), watching, data_planes })
+    }
+
+    /// Has the pages show a scoring server, too.
+    pub(crate) fn show(&self, scoring: String) {
+        self.data_planes.add(scoring);
     }
 
     /// Takes no new connections, lets requests under way end, and returns.

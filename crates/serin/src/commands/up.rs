@@ -31,6 +31,7 @@ pub(crate) async fn run(args: &Up) -> anyhow::Result<()> {
     // The registry is this process's own, whatever the environment says.
     serving.state.tracking_uri = None;
     let scoring = serve::start(&serving).await?;
+    tracking.show(scoring.to_string());
     say(format_args!("scoring {} on {scoring} (API: /docs)", serving.model.join(", ")));
     shutdown_signal().await;
     scoring.stop().await;

@@ -1,0 +1,85 @@
+//! What the shadow and the arms have counted, taken into the state of a rollout.
+
+use super::release::Task;
+use super::split::Arm;
+use super::state::Saved;
+use crate::scoring::shadow::Compared;
+use serin_analysis::evidence::allocation::Events;
+use serin_analysis::evidence::paired::Paired;
+use serin_analysis::evidence::segments::Segments;
+use serin_analysis::rollout::Phase;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Task {
+    /// The candidate's slot in the shadow.
+    pub(super) fn shadowed(&self) -> Option<&Compared> {
+        let mut all = self.releasing.shadow.candidates().iter();
+        all.find(|(slot, _)| Arc::ptr_eq(slot, &self.releasing.candidate)).map(|(_, compared)| compared)
+    }
+
+    /// What it has counted by segment since the last time.
+    pub(super) fn fresh_segments(&self) -> Segments {
+        self.shadowed().map_or_else(Segments::default, Compared::take_segments)
+    }
+
+    /// What the shadow has counted of the candidate's slot so far.
+    pub(super) fn compared(&self) -> Paired {
+        let read = |compared: &Compared| {
+            let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let (all, alerts) = (count(&compared.decisions), count(&compared.alerts));
+            let (raised, lowered) = (count(&compared.pass_to_alert), count(&compared.alert_to_pass));
+            let nan = count(&compared.not_a_number);
+            Paired {
+                both: alerts.saturating_sub(raised),
+                raised,
+                lowered,
+                neither: all.saturating_sub(alerts + lowered + nan),
+                unscored: count(&compared.unscored) + nan,
+            }
+        };
+        self.shadowed().map_or_else(Paired::default, read)
+    }
+
+    /// Adds what was counted since the last time to the state.
+    pub(super) fn gather(&mut self, saved: &mut Saved) {
+        if !matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion) {
+            return;
+        }
+        if self.releasing.candidate.live().is_some() {
+            let now = self.compared();
+            let since = |now: u64, before: u64| now.saturating_sub(before);
+            saved.counts.paired.merge(&Paired {
+                both: since(now.both, self.baseline.both),
+                raised: since(now.raised, self.baseline.raised),
+                lowered: since(now.lowered, self.baseline.lowered),
+                neither: since(now.neither, self.baseline.neither),
+                unscored: since(now.unscored, self.baseline.unscored),
+            });
+            self.baseline = now;
+            saved.counts.segments.merge(&self.fresh_segments());
+        }
+        for step in &self.steps {
+            let [candidate, stable] = &step.arms;
+            let taken = |of: &dyn Fn(&Arm) -> &std::sync::atomic::AtomicU64| Events {
+                candidate: of(candidate).swap(0, Ordering::Relaxed),
+                stable: of(stable).swap(0, Ordering::Relaxed),
+            };
+            *saved.counts.requests.entry(step.weight).or_default() += taken(&|arm| &arm.requests);
+            saved.counts.errors.add(step.weight, taken(&|arm| &arm.errors));
+            for (number, bound) in step.slow_ms.iter().enumerate() {
+                let slow = saved.counts.slow.entry(*bound).or_default();
+                slow.add(step.weight, taken(&|arm| &arm.slow[number]));
+            }
+            saved.counts.alerts.add(step.weight, taken(&|arm| &arm.alerts));
+            for (sum, bucket) in self.latency.iter_mut().zip(&step.latency) {
+                *sum += bucket.swap(0, Ordering::Relaxed);
+            }
+        }
+        // The last one is in use; one that is not referred to any more cannot count.
+        let current = self.steps.last().cloned();
+        self.steps.retain(|step| {
+            current.as_ref().is_some_and(|current| Arc::ptr_eq(current, step)) || Arc::strong_count(step) > 1
+        });
+    }
+}

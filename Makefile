@@ -11,7 +11,7 @@ help: ## list the targets
 setup: ## check for what is missing and install it (Rust, C++ compiler, cmake, ninja, libclang, ccache)
 	@bash build/setup.sh
 
-demo: setup ## simulate, train, register, serve, send traffic; serves until Ctrl-C
+demo: setup ## the whole loop in a minute, with the dashboard beside it; stays open until Ctrl-C
 	cargo run --release --locked -p serin -- demo
 
 test: setup lint unit slim conformance ## everything CI runs

@@ -3,8 +3,13 @@
 use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 
-pub(crate) fn start(verbose: bool) {
-    let default = if verbose { "info,serin=debug,serin_server=debug" } else { "info" };
+/// `quiet` says nothing below an error where nobody asked for more: for commands that tell what happens themselves.
+pub(crate) fn start(verbose: bool, quiet: bool) {
+    let default = match (verbose, quiet) {
+        (true, _) => "info,serin=debug,serin_server=debug",
+        (false, true) => "error",
+        (false, false) => "info",
+    };
     let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     if std::io::stderr().is_terminal() {

@@ -17,10 +17,10 @@ pub(crate) use monitoring::{ImportLabels, LabelsCommand, ShowLabels};
 pub(crate) use monitoring::{Labels, Monitor, Performance, Retrain};
 pub(crate) use rollout::{Rollout, RolloutAction, Scoring};
 #[cfg(feature = "train")]
+pub(crate) use serving::Reasons;
+#[cfg(feature = "train")]
 pub(crate) use serving::moment;
 pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve};
-#[cfg(feature = "train")]
-pub(crate) use serving::{LogOptions, Reasons};
 
 /// A fraud-model pipeline in one binary: train, register, serve.
 #[derive(Debug, Parser)]
@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Drift(Drift),
     /// Generate transactions with known frauds (a stand-in for data you may not share)
     Simulate(Simulate),
-    /// The whole way in a minute: simulate, train, register, serve, send traffic
+    /// The whole loop in a minute: train, release, stop a bad version, notice a new fraud, learn it, replay a decision
     Demo(Demo),
 }
 
@@ -428,23 +428,35 @@ pub(crate) struct Simulate {
 }
 
 #[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Examples:\n  serin demo                  # about a minute, then the dashboard stays open\n  serin demo --fast --exit    # fewer customers, no waiting at the end\n  serin demo --seed 7 --keep  # another world, kept for `serin up --state serin-demo`"
+)]
 pub(crate) struct Demo {
-    /// Folder of the demo's state and data [default: serin-demo]
+    /// Folder of the demo's state and data: emptied first, removed at the end
     #[arg(long, default_value = "serin-demo")]
     pub(crate) state: PathBuf,
+    /// Keep the folder at the end
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Fewer customers
+    #[arg(long)]
+    pub(crate) fast: bool,
+    /// Port of the dashboard and tracking server
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) dashboard_port: u16,
     /// Port of the scoring server
     #[arg(long, default_value_t = 8000)]
     pub(crate) port: u16,
-    /// Days to simulate
-    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(30..))]
+    /// Days of history before the first payment is decided
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(40..))]
     pub(crate) days: u32,
     /// Number of customers
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 2_000)]
     pub(crate) customers: usize,
     /// Seed of the simulation
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Stop after the traffic instead of serving on
+    /// Stop at the end instead of leaving the dashboard open
     #[arg(long)]
     pub(crate) exit: bool,
 }

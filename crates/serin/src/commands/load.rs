@@ -1,89 +1,93 @@
-//! A closed-loop load on `/predict`: each connection sends its next request when the answer is in.
+//! A closed-loop load of payments, one a request: each connection sends its next one when the answer is in.
 
 use anyhow::{Context, bail};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the load saw. Closed loop: a slow answer delays the next request, so p99 is a floor under real load.
+/// What the load saw. Closed loop: a slow answer delays the next request, so quantiles are a floor under real load.
+#[derive(Debug, Default)]
 pub(crate) struct Seen {
-    pub(crate) requests: usize,
+    latencies: Vec<Duration>,
     pub(crate) alerts: usize,
     pub(crate) seconds: f64,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
+    /// Score and id of the decision that was the surest alert.
+    pub(crate) surest: Option<(f64, String)>,
 }
 
-pub(crate) async fn send(
-    address: SocketAddr,
-    bodies: Vec<Bytes>,
-    connections: usize,
-    duration: Duration,
-) -> anyhow::Result<Seen> {
-    let start = Instant::now();
-    let bodies = std::sync::Arc::new(bodies);
-    let tasks: Vec<_> = (0..connections)
-        .map(|connection| {
-            tokio::spawn(one_connection(
-                address,
-                std::sync::Arc::clone(&bodies),
-                connection,
-                connections,
-                start,
-                duration,
-            ))
-        })
-        .collect();
-    let mut latencies = Vec::new();
-    let mut alerts = 0;
+impl Seen {
+    pub(crate) fn requests(&self) -> usize {
+        self.latencies.len()
+    }
+
+    /// Milliseconds within which a share of the requests was answered; 0 without any.
+    pub(crate) fn quantile_ms(&mut self, share: f64) -> f64 {
+        self.latencies.sort_unstable();
+        let place = (self.latencies.len().saturating_sub(1) as f64 * share) as usize;
+        self.latencies.get(place).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.latencies.extend(other.latencies);
+        self.alerts += other.alerts;
+        self.seconds += other.seconds;
+        self.surest = surer(self.surest.take(), other.surest);
+    }
+}
+
+/// The alert with the higher score.
+pub(crate) fn surer(one: Option<(f64, String)>, other: Option<(f64, String)>) -> Option<(f64, String)> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.0 > one.0 { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Posts each body once to `/v1/decisions`, spread over connections.
+pub(crate) async fn send(address: SocketAddr, bodies: Vec<Bytes>, connections: usize) -> anyhow::Result<Seen> {
+    let (start, bodies) = (Instant::now(), Arc::new(bodies));
+    let tasks: Vec<_> =
+        (0..connections).map(|first| tokio::spawn(one(address, Arc::clone(&bodies), first, connections))).collect();
+    let mut seen = Seen::default();
     for task in tasks {
-        let (times, found) = task.await??;
-        latencies.extend(times);
-        alerts += found;
+        seen.add(task.await??);
     }
-    let seconds = start.elapsed().as_secs_f64();
-    latencies.sort_unstable();
-    if latencies.is_empty() {
-        bail!("no request was answered");
-    }
-    let quantile = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    Ok(Seen { requests: latencies.len(), alerts, seconds, p50_ms: quantile(0.5), p99_ms: quantile(0.99) })
+    seen.seconds = start.elapsed().as_secs_f64();
+    Ok(seen)
 }
 
-async fn one_connection(
-    address: SocketAddr,
-    bodies: std::sync::Arc<Vec<Bytes>>,
-    first: usize,
-    step: usize,
-    start: Instant,
-    duration: Duration,
-) -> anyhow::Result<(Vec<Duration>, usize)> {
+async fn one(address: SocketAddr, bodies: Arc<Vec<Bytes>>, first: usize, step: usize) -> anyhow::Result<Seen> {
     let stream = tokio::net::TcpStream::connect(address).await.context("cannot connect to the scoring server")?;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let (mut times, mut alerts, mut next) = (Vec::new(), 0, first);
-    while start.elapsed() < duration {
-        let body = bodies[next % bodies.len()].clone();
-        next += step;
-        let request = hyper::Request::post("/predict")
+    let mut seen = Seen::default();
+    for body in bodies.iter().skip(first).step_by(step) {
+        let request = hyper::Request::post("/v1/decisions")
             .header("host", address.to_string())
             .header("content-type", "application/json")
-            .body(Full::new(body))?;
+            .body(Full::new(body.clone()))?;
         let sent = Instant::now();
         let response = sender.send_request(request).await?;
         let status = response.status();
         let answer = response.into_body().collect().await?.to_bytes();
-        times.push(sent.elapsed());
+        seen.latencies.push(sent.elapsed());
         if !status.is_success() {
-            bail!("/predict answered {status}: {}", String::from_utf8_lossy(&answer));
+            bail!("/v1/decisions answered {status}: {}", String::from_utf8_lossy(&answer));
         }
-        alerts += usize::from(answer.starts_with(b"{\"predictions\":[1]"));
+        if answer.windows(16).any(|part| part == b"\"action\":\"alert\"") {
+            seen.alerts += 1;
+            let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+            let decided = &answer["decisions"][0];
+            let found = decided["score"].as_f64().zip(decided["decision_id"].as_str().map(str::to_owned));
+            seen.surest = surer(seen.surest.take(), found);
+        }
     }
     drop(sender);
     // The connection task ends by itself once the sender is gone; its result says nothing new.
     let _ = connection.await;
-    Ok((times, alerts))
+    Ok(seen)
 }

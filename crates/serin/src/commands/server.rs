@@ -21,8 +21,18 @@ pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A tracking server that answers.
+/// A tracking server that answers, and says where.
 pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
+    let listening = start_silently(args).await?;
+    let (address, prefix) = (listening.address, args.static_prefix.as_deref().unwrap_or_default());
+    say(format_args!(
+        "tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
+    ));
+    Ok(listening)
+}
+
+/// A tracking server that answers.
+pub(crate) async fn start_silently(args: &Server) -> anyhow::Result<Listening> {
     let store = open(&args.backend, args.no_serve_artifacts).await?;
     store.ensure_default_experiment(super::now_ms()).await?;
     if args.auth && !store.has_users().await? {
@@ -47,9 +57,6 @@ pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
             "listening on {address} without authentication: whoever reaches it can read, change and delete everything; start it with --auth, or listen on 127.0.0.1"
         );
     }
-    say(format_args!(
-        "tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
-    ));
     Ok(listening)
 }
 
@@ -131,6 +138,11 @@ impl Listening {
             let _ = stopped.changed().await;
         });
         Ok(Self { address, stop, server: tokio::spawn(async move { server.await }), watching, data_planes })
+    }
+
+    #[cfg(feature = "train")]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Has the pages show a scoring server, too.

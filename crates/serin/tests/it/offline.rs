@@ -220,36 +220,58 @@ fn evaluate_repeats_the_figures_of_training() {
     assert!(answer["metrics"]["rows"].as_f64().unwrap() > 30_000.0);
 }
 
+/// The number before a word, in a line of text.
+fn number_before(line: &str, word: &str) -> f64 {
+    let before = line.split(word).next().expect("a first part").trim_end();
+    before
+        .rsplit([' ', '('])
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("{word:?} in {line}"))
+}
+
 #[test]
-fn the_demo_runs_to_its_end() {
+fn the_demo_tells_a_story_whose_facts_hold() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("demo");
     let out = serin(&[
         "demo",
+        "--fast",
         "--exit",
+        "--keep",
         "--port",
         "0",
-        "--days",
-        "40",
-        "--customers",
-        "300",
+        "--dashboard-port",
+        "0",
         "--state",
         state.to_str().unwrap(),
     ]);
     let said = text(&out);
     assert!(out.status.success(), "{said}");
-    for part in [
-        "1. simulated",
-        "2. trained",
-        "3. registered",
-        "4. serving",
-        "5. ",
-        "requests/s",
-        "curl -s",
-        "serin train payments.csv",
-    ] {
-        assert!(said.contains(part), "{part:?} missing in {said}");
+    let line = |part: &str| {
+        said.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part:?} missing in {said}"))
+    };
+    for part in
+        ["Simulated", "Live: ", "requests/s", "Labels matured: ", "a new fraud begins", "serin train payments.csv"]
+    {
+        line(part);
     }
+    assert!(line("Version 2, an honest retrain").contains(": promoted after"), "{said}");
+    assert!(line("Version 3, trained on amounts in cents").contains(": STOPPED after"), "{said}");
+    assert!(number_before(line("Payments decided by it:"), "% of the traffic") < 10.0, "{said}");
+    assert!(line("Why: rolled back: ").contains("alert"), "{said}");
+    assert!(said.contains(" accepted: not worse, and better in"), "{said}");
+    let recall = said.lines().rfind(|line| line.contains("Recall: ")).expect("recall is told");
+    let [missed, after] = ["while it was missed", "since version"].map(|word| number_before(recall, word));
+    assert!(after > missed + 0.1, "{recall}");
+    assert!(line("Replayed decision").ends_with("the same bits."), "{said}");
+    assert!(said.contains("export MLFLOW_TRACKING_URI=http://127.0.0.1:"), "{said}");
+    // Kept, and recognised by the next one; somebody else's folder is left alone.
+    assert!(state.join("serin.db").exists());
+    std::fs::remove_file(state.join(".serin-demo")).unwrap();
+    let out = serin(&["demo", "--exit", "--state", state.to_str().unwrap()]);
+    assert!(!out.status.success() && text(&out).contains("no demo made it"), "{}", text(&out));
+    assert!(state.join("serin.db").exists());
 }
 
 #[test]

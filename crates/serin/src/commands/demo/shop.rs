@@ -1,0 +1,303 @@
+//! A shop on virtual days: payments that reach the scoring server one by one, labels a week later, and the servers themselves.
+
+use super::panel::Panel;
+use crate::cli::{Cli, Command};
+use crate::commands::load::{Seen, send};
+use crate::commands::{serve, server, train};
+use anyhow::{Context, bail};
+use clap::Parser;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use serin_dataset::{Dataset, ROLE_COLUMNS, write_dataset};
+use std::fmt::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(super) const MODEL: &str = "fraud_detection";
+pub(super) const DAY_MS: i64 = 86_400_000;
+/// Days after which a label comes.
+pub(super) const LABEL_DAYS: u32 = 7;
+const CONNECTIONS: usize = 4;
+
+/// How versions are released: Flagger's file, at the pace of a demo.
+const CANARY: &str = r#"apiVersion: flagger.app/v1beta1
+kind: Canary
+metadata:
+  name: fraud-detection
+  annotations:
+    serin.dev/min-shadow: 300ms
+    serin.dev/tolerance: "TOLERANCE"
+    serin.dev/max-disagreement: "DISAGREEMENT"
+spec:
+  targetRef: {name: fraud-detection}
+  analysis:
+    interval: 200ms
+    threshold: 3
+    stepWeights: [5, 10, 25, 50]
+    metrics: [{name: request-success-rate, thresholdRange: {min: 99}}]
+"#;
+
+/// How it is watched and retrained.
+const CONFIG: &str = r#"[monitoring]
+clock = "events"            # the payments' own time: days pass in seconds here
+every_seconds = 0.1
+amount = "TX_AMOUNT"
+review_cost = 1.0
+maturity_days = 7.0
+min_frauds = 30
+
+[retraining]
+enabled = true
+cool_down_days = 2
+most_a_week = 3
+options = ["--gate-days", "5", "--test-days", "3", "--train-days", "60", "--", "--cost", "1"]
+"#;
+
+/// Payments, and who decides on them.
+pub(super) struct Shop {
+    pub(super) state: PathBuf,
+    pub(super) payments: Dataset,
+    first_ms: i64,
+    tracking: server::Listening,
+    pub(super) scoring: serve::Serving,
+    serving: crate::cli::Serve,
+    client: reqwest::Client,
+    /// The next day that has not come yet.
+    pub(super) day: u32,
+}
+
+/// Writes what releases may change.
+fn allow(state: &Path, tolerance: &str, disagreement: &str) -> std::io::Result<()> {
+    let text = CANARY.replace("TOLERANCE", tolerance).replace("DISAGREEMENT", disagreement);
+    std::fs::write(state.join("canary.yaml"), text)
+}
+
+/// A command line of this program, parsed.
+fn parsed(line: &[&str]) -> anyhow::Result<Command> {
+    let parsed = Cli::try_parse_from(std::iter::once("serin").chain(line.iter().copied()));
+    Ok(parsed.map_err(|error| anyhow::anyhow!("{error}"))?.command)
+}
+
+/// Rows of some days of payments in the order of their time.
+pub(super) fn rows_of(payments: &Dataset, first_ms: i64, days: Range<u32>) -> Range<usize> {
+    let at = |day: u32| payments.times.partition_point(|time| *time < first_ms + i64::from(day) * DAY_MS);
+    at(days.start)..at(days.end)
+}
+
+/// Trains a version on rows, as `serin train` would.
+pub(super) async fn trained(
+    state: &Path,
+    payments: &Dataset,
+    rows: Range<usize>,
+    change: impl Fn(&mut Dataset),
+    more: &[&str],
+) -> anyhow::Result<train::Outcome> {
+    let mut part = payments.take(&rows.collect::<Vec<_>>());
+    change(&mut part);
+    let file = state.join("training.parquet");
+    write_dataset(&part, &file)?;
+    let names: Vec<&str> = part.signature.columns.iter().map(|column| column.name.as_str()).collect();
+    let [label, time, entity, amount, _] = ROLE_COLUMNS;
+    let (path, state, names) = (file.display().to_string(), state.display().to_string(), names.join(","));
+    let mut line = vec![
+        "train",
+        &path,
+        "--label",
+        label,
+        "--time",
+        time,
+        "--entity",
+        entity,
+        "--amount",
+        amount,
+        "--features",
+        &names,
+        "--state",
+        &state,
+        "--rounds",
+        "60",
+        "--delay-days",
+        "7",
+        "--test-days",
+        "7",
+        "--alert-rate",
+        "0.03",
+        "--model-name",
+        MODEL,
+    ];
+    line.extend(more);
+    let Command::Train(options) = parsed(&line)? else { bail!("the command is named") };
+    let outcome = train::train(&options).await;
+    // It is only the way to the trainer.
+    let _ = std::fs::remove_file(&file);
+    outcome
+}
+
+impl Shop {
+    /// Opens: both servers, on the state folder.
+    pub(super) async fn open(
+        state: &Path,
+        payments: Dataset,
+        first_ms: i64,
+        day: u32,
+        ports: [u16; 2],
+    ) -> anyhow::Result<Self> {
+        let (config, canary) = (state.join("serin.toml"), state.join("canary.yaml"));
+        std::fs::write(&config, CONFIG)?;
+        allow(state, "1.5", "0.3")?;
+        let (folder, config, canary) =
+            (state.display().to_string(), config.display().to_string(), canary.display().to_string());
+        let ports = ports.map(|port| port.to_string());
+        let line = ["server", "--state", &folder, "--port", &ports[0], "--config", &config];
+        let Command::Server(options) = parsed(&line)? else { bail!("the command is named") };
+        let tracking = server::start_silently(&options).await?;
+        let live = format!("models:/{MODEL}@champion");
+        let line = [
+            "serve",
+            "--state",
+            &folder,
+            "--port",
+            &ports[1],
+            "--model",
+            &live,
+            "--canary",
+            &canary,
+            "--fast-canary",
+            "--poll",
+            "0.1",
+            "--monitor-every",
+            "0.1",
+        ];
+        let Command::Serve(mut serving) = parsed(&line)? else { bail!("the command is named") };
+        // The registry is this process's own, whatever the environment says.
+        serving.state.tracking_uri = None;
+        let scoring = serve::start(&serving).await?;
+        serving.port = scoring.address.port();
+        tracking.show(scoring.to_string());
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { state: state.to_owned(), payments, first_ms, tracking, scoring, serving, client, day })
+    }
+
+    /// Starts the scoring server again, with other limits of what a release may change.
+    pub(super) async fn restarted(self, tolerance: &str, disagreement: &str) -> anyhow::Result<Self> {
+        allow(&self.state, tolerance, disagreement)?;
+        self.scoring.stop().await;
+        let scoring = serve::start(&self.serving).await?;
+        Ok(Self { scoring, ..self })
+    }
+
+    pub(super) async fn close(self) {
+        self.scoring.stop().await;
+        self.tracking.stop().await;
+    }
+
+    /// Address of the dashboard and the tracking server.
+    pub(super) fn dashboard(&self) -> String {
+        format!("http://{}", self.tracking.address())
+    }
+
+    /// Epoch milliseconds at which a day begins.
+    pub(super) fn at(&self, day: u32) -> i64 {
+        self.first_ms + i64::from(day) * DAY_MS
+    }
+
+    pub(super) fn rows(&self, days: Range<u32>) -> Range<usize> {
+        rows_of(&self.payments, self.first_ms, days)
+    }
+
+    async fn asked(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let response = request.send().await?;
+        let status = response.status();
+        let answer: Value = response.json().await.unwrap_or_default();
+        if !status.is_success() {
+            bail!("{status}: {answer}");
+        }
+        Ok(answer)
+    }
+
+    /// What the tracking server answers.
+    pub(super) async fn ask(&self, path: &str) -> anyhow::Result<Value> {
+        self.asked(self.client.get(format!("{}{path}", self.dashboard()))).await.with_context(|| path.to_owned())
+    }
+
+    /// The rollout, as the scoring server tells it.
+    pub(super) async fn rollout(&self) -> anyhow::Result<Value> {
+        self.asked(self.client.get(format!("{}/v1/rollout", self.scoring))).await
+    }
+
+    /// Points an alias at a version: `challenger` starts a rollout.
+    pub(super) async fn point(&self, alias: &str, version: i64) -> anyhow::Result<()> {
+        let url = format!("{}/api/2.0/mlflow/registered-models/alias", self.dashboard());
+        let body = json!({ "name": MODEL, "alias": alias, "version": version.to_string() });
+        let request = self.client.post(url).header("serin-actor", "serin%20demo").json(&body);
+        self.asked(request).await.map(drop)
+    }
+
+    /// Tells what became of the payments of some days.
+    pub(super) async fn label(&self, days: Range<u32>) -> anyhow::Result<()> {
+        let rows: Vec<usize> = self.rows(days).collect();
+        for part in rows.chunks(5000) {
+            let label = |row: &usize| {
+                let (fraud, time) = (self.payments.labels[*row] == 1.0, self.payments.times[*row]);
+                json!({
+                    "transaction_id": format!("tx-{row}"), "label": u8::from(fraud), "amount": self.payments.amounts[*row],
+                    "source": if fraud { "chargeback" } else { "timeout-genuine" },
+                    "occurred_at": time, "known_at": time + i64::from(LABEL_DAYS) * DAY_MS,
+                })
+            };
+            let labels: Vec<Value> = part.iter().map(label).collect();
+            let request = self.client.post(format!("{}/v1/labels", self.dashboard()));
+            self.asked(request.json(&json!({ "labels": labels }))).await?;
+        }
+        Ok(())
+    }
+
+    /// One more day: its payments, one a request, and the labels of a week ago.
+    pub(super) async fn live(&mut self, opened: u32) -> anyhow::Result<Seen> {
+        let day = self.day;
+        self.day += 1;
+        let rows = self.rows(day..day + 1);
+        if rows.is_empty() {
+            bail!("the simulation has no day {day}: the story took longer than it was given; try another --seed");
+        }
+        let bodies = rows.map(|row| self.body(row)).collect();
+        let seen = send(self.scoring.address, bodies, CONNECTIONS).await?;
+        if day >= opened + LABEL_DAYS {
+            self.label(day - LABEL_DAYS..day - LABEL_DAYS + 1).await?;
+        }
+        Ok(seen)
+    }
+
+    fn body(&self, row: usize) -> Bytes {
+        let payments = &self.payments;
+        let mut body = format!(
+            "{{\"transactions\":[{{\"transaction_id\":\"tx-{row}\",\"entity\":\"card-{}\",\"timestamp\":{},\"features\":{{",
+            payments.entities.get(row).copied().unwrap_or(0),
+            payments.times[row]
+        );
+        let width = payments.width();
+        let mut mark = "";
+        for (column, value) in payments.signature.columns.iter().zip(&payments.features[row * width..][..width]) {
+            if value.is_finite() {
+                // Writing to a String cannot fail.
+                let _ = write!(body, "{mark}\"{}\":{value}", column.name);
+                mark = ",";
+            }
+        }
+        body.push_str("}}]}");
+        body.into()
+    }
+
+    /// Waits until the monitor has looked at what came, and no retraining runs.
+    pub(super) async fn caught_up(&self, panel: &Panel) -> anyhow::Result<Vec<Value>> {
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        loop {
+            let found = self.ask(&format!("/v1/retrainings?name={MODEL}")).await?;
+            let all = found["retrainings"].as_array().cloned().unwrap_or_default();
+            let Some(runs) = all.iter().find(|one| one["ended_at"].is_null()) else { return Ok(all) };
+            panel.now(format!("day {}: retraining ({})", self.day, runs["reason"].as_str().unwrap_or_default()));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}

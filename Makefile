@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test lint unit slim conformance yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-rollout bench-drift proof-delivery fuzz clean
+.PHONY: help setup demo test lint unit slim conformance screenshots yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-rollout bench-dashboard bench-drift proof-delivery fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,8 +61,14 @@ bench-rollout: setup ## what a rollout under way costs the live path, in one run
 	cargo build --quiet --release --locked -p serin --example serving_bench
 	@bash conformance/run.sh bench/rollout.py
 
+bench-dashboard: setup ## weights and times of the pages on 10,000 runs and 10 million decisions, beside MLflow's server
+	@bash conformance/run.sh bench/dashboard.py
+
 bench-drift: setup ## drift of 50,000 x 30 beside Evidently, in one run
 	@bash conformance/run.sh bench/drift.py
+
+screenshots: setup ## pictures of the dashboard into docs/screenshots, made while the demo runs
+	@bash conformance/run.sh screenshots.py
 
 proof-delivery: ## 10,000 simulated rollouts a line: false rollbacks, and how soon harm is seen
 	PROOF_RUNS=10000 cargo test --release --locked -p serin-analysis --test delivery_proof -- --nocapture --test-threads 1

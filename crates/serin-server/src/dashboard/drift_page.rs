@@ -17,8 +17,8 @@ use serde_json::json;
 use serin_analysis::monitor::{Bin, Certainty, HOUR_MS, Pane, Report, Watch, histogram, report};
 use std::collections::BTreeMap;
 
-/// Columns of the heat map.
-const SLOTS: i64 = 24;
+/// Most columns of the heat map.
+const SLOTS: i64 = 31;
 /// Bars of a column.
 const BARS: usize = 24;
 
@@ -61,9 +61,14 @@ struct DriftPage {
     hours: i64,
 }
 
-/// How many hours a column of the heat map has: those of the window that is asked for, at most 24 columns.
+/// Hours of a column of the heat map: whole days, as thresholds go by days; parts of one where less is looked at.
+fn slot_hours(hours: i64) -> i64 {
+    if hours <= 48 { 4 } else { 24 * ((hours + 24 * SLOTS - 1) / (24 * SLOTS)) }
+}
+
+/// The hours that are looked at.
 fn hours_asked(visit: &Visit) -> i64 {
-    visit.fields.opt_int("hours").ok().flatten().filter(|hours| (1..=24 * 60).contains(hours)).unwrap_or(24 * 7)
+    visit.fields.opt_int("hours").ok().flatten().filter(|hours| (1..=24 * 60).contains(hours)).unwrap_or(24 * 30)
 }
 
 async fn show(visit: Visit) -> Result<Response, Failure> {
@@ -73,7 +78,7 @@ async fn show(visit: Visit) -> Result<Response, Failure> {
     let mut shown = DriftPage {
         rows: Vec::new(),
         slots: Vec::new(),
-        slot_hours: (hours + SLOTS - 1) / SLOTS,
+        slot_hours: slot_hours(hours),
         summary: String::new(),
         drifted: false,
         window: String::new(),

@@ -43,7 +43,7 @@ const CONFIG: &str = r#"[monitoring]
 clock = "events"            # the payments' own time: days pass in seconds here
 every_seconds = 0.1
 amount = "TX_AMOUNT"
-review_cost = 1.0
+review_cost = 2.0
 maturity_days = 7.0
 min_frauds = 30
 
@@ -51,7 +51,7 @@ min_frauds = 30
 enabled = true
 cool_down_days = 2
 most_a_week = 3
-options = ["--gate-days", "5", "--test-days", "3", "--train-days", "60", "--", "--cost", "1"]
+options = ["--gate-days", "5", "--test-days", "5", "--train-days", "60", "--", "--cost", "2"]
 "#;
 
 /// Payments, and who decides on them.

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from browsing import Watched, chromium
 from playwright.sync_api import expect
-from servers import CLEAN, SERIN, running, serin_server
+from servers import CLEAN, SERIN, mlflow_server, running, serin_server
 from test_rollout import Shop, run
 
 SETTINGS = """
@@ -414,11 +414,47 @@ def test_pages_show_nobody_what_they_may_not_see(browser, tmp_path):
             assert "/mlflow/assets/" in got.read().decode()
 
 
-def test_empty_pages_say_what_to_do(browser, ours):
-    watched = Watched(browser, ours.url)
-    for path in ["/rollouts", "/drift", "/decisions", "/performance", "/settings", "/trash"]:
+@pytest.mark.parametrize("database", ["ours", "ours_on_postgres"])
+def test_empty_pages_say_what_to_do(browser, database, request):
+    watched = Watched(browser, request.getfixturevalue(database).url)
+    for path in ["/", "/rollouts", "/drift", "/decisions", "/performance", "/experiments", "/models", "/settings", "/trash"]:
         page = watched.open(path)
-        assert page.locator(".empty, .quiet").count() > 0, path
+        assert page.locator(".empty, .quiet, tbody tr").count() > 0, path
         assert watched.accessible() == [], path
     watched.close()
     watched.check()
+
+
+def test_a_server_stops_at_once_though_somebody_watches(browser, tmp_path):
+    server = serin_server(tmp_path, "--scoring-url", "http://127.0.0.1:9")
+    watched = Watched(browser, server.url)
+    try:
+        page = watched.open("/rollouts")
+        expect(page.get_by_text("No scoring server that answers")).to_be_visible()
+        assert "127.0.0.1:9" in watched.open("/settings").content() and page.get_by_text("no answer").count() == 1
+        watched.open("/rollouts")
+        page.wait_for_timeout(500)
+    finally:
+        server.stop()
+    assert "still open" not in server.log.read_text() and server.process.returncode == 0
+    watched.close()
+
+
+def test_mlflows_own_pages_work_on_our_database(browser, tmp_path):
+    import mlflow
+
+    with running(serin_server(tmp_path)) as server:
+        mlflow.set_tracking_uri(server.url)
+        experiment = mlflow.set_experiment("shared").experiment_id
+        with mlflow.start_run(run_name="seen-by-both"):
+            mlflow.log_metric("auc", 0.75)
+        watched = Watched(browser, server.url)
+        expect(watched.open(f"/experiments/{experiment}").get_by_role("link", name="seen-by-both")).to_be_visible()
+        watched.close()
+        watched.check()
+    with running(mlflow_server(tmp_path, f"sqlite:///{tmp_path}/state/serin.db")) as theirs:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page = context.new_page()
+        page.goto(f"{theirs.url}/#/experiments/{experiment}/runs")
+        expect(page.get_by_text("seen-by-both").first).to_be_visible(timeout=90_000)
+        context.close()

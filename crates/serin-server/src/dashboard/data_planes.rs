@@ -3,6 +3,7 @@
 use crate::http::error::ApiError;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ struct Known {
     key: Option<String>,
     client: reqwest::Client,
     samples: Mutex<VecDeque<(Instant, Traffic)>>,
+    closing: AtomicBool,
 }
 
 /// Counters of all servers together.
@@ -56,12 +58,21 @@ impl DataPlanes {
     #[must_use]
     pub fn new(addresses: Vec<String>, key: Option<String>) -> Self {
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap_or_default();
-        Self(Arc::new(Known { addresses: Mutex::new(addresses), key, client, samples: Mutex::default() }))
+        Self(Arc::new(Known { addresses: Mutex::new(addresses), key, client, ..Known::default() }))
     }
 
     /// One more.
     pub fn add(&self, address: String) {
         self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner).push(address);
+    }
+
+    /// Ends what watches them, so that a server that stops need not wait for who looks on.
+    pub fn close(&self) {
+        self.0.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.closing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn addresses(&self) -> Vec<String> {

@@ -60,6 +60,9 @@ async fn events(visit: Visit) -> Result<Response, Failure> {
     let stream = stream::unfold(first, |(visit, model, last)| async move {
         loop {
             tokio::time::sleep(LOOK).await;
+            if visit.state.data_planes.is_closing() {
+                return None;
+            }
             let now = live(&visit, &model).await.unwrap_or_default();
             if now != last {
                 // One event is one line.

@@ -153,6 +153,7 @@ impl Listening {
     /// Takes no new connections, lets requests under way end, and returns.
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(true);
+        self.data_planes.close();
         drop(self.watching);
         if tokio::time::timeout(DRAIN, self.server).await.is_err() {
             tracing::warn!("connections were still open {} s after the stop; closing them", DRAIN.as_secs());

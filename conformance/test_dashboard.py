@@ -38,6 +38,15 @@ def ask(url, body=None, headers=None):
         return json.loads(got.read())
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """What MLflow's client leaves in the environment must not reach the commands of other tests."""
+    before = dict(os.environ)
+    yield
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+
+
 @pytest.fixture(scope="module")
 def browser():
     with chromium() as browser:
@@ -155,6 +164,30 @@ def test_a_rollout_is_started_watched_and_aborted(watched, shop):
     page.reload()
     ledger = page.locator("table", has_text="Why").last
     expect(ledger.get_by_text("started at the dashboard").first).to_be_visible()
+
+
+def test_people_pause_resume_and_promote_at_the_dashboard(watched, shop):
+    version = shop.train(shop.frame.sample(frac=0.8, random_state=3).sort_values("TX_DATETIME"), "--threshold", "0.9")
+    # Too little traffic for proof of anything: it stays until somebody says something.
+    shop.pause = 2.0
+    page = watched.open("/models/fraud_detection")
+    confirm(page, page.get_by_role("button", name=f"Start rollout of version {version}"))
+    now = page.get_by_role("region", name="Rollout now")
+    expect(now.get_by_text(f"version {version}", exact=True)).to_be_visible(timeout=20_000)
+    confirm(page, page.get_by_role("button", name="Pause"))
+    expect(now.get_by_text("paused", exact=True)).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("status")).to_contain_text("Accepted")
+    expect(now.get_by_text("paused", exact=True)).to_have_count(0, timeout=20_000)
+    shop.wait(lambda s: s["candidate_loaded"] == str(version))
+    confirm(page, page.get_by_role("button", name="Promote"))
+    expect(page.get_by_role("status")).to_contain_text("Accepted")
+    shop.pause = 0.05
+    shown = shop.wait(lambda s: s["stable_version"] == str(version))
+    said = [entry["message"] for entry in shown["history"]]
+    for word in ("paused", "resumed", "promoted"):
+        assert f"{word} by hand, by somebody at the dashboard" in said, said[-8:]
+    expect(now.get_by_text(f"version {version}", exact=True)).to_be_visible(timeout=20_000)
 
 
 def test_a_decision_is_found_replayed_and_labelled(watched, shop):

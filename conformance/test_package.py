@@ -1,7 +1,6 @@
 """serin's model package and figures as Python's own tools see them."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost as xgb
+from servers import CLEAN, SERIN
 from sklearn import metrics as sk
 
-SERIN = os.environ["SERIN"]
 FEATURES = [
     "TX_AMOUNT", "TX_DURING_WEEKEND", "TX_DURING_NIGHT", "CUSTOMER_ID_NB_TX_7DAY_WINDOW",
     "CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW", "TERMINAL_ID_NB_TX_7DAY_WINDOW", "TERMINAL_ID_RISK_7DAY_WINDOW",
@@ -19,7 +18,7 @@ FEATURES = [
 
 
 def serin(*arguments: str) -> str:
-    done = subprocess.run([SERIN, *arguments], capture_output=True, text=True)
+    done = subprocess.run([SERIN, *arguments], capture_output=True, text=True, env=CLEAN)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

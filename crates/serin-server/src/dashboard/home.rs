@@ -97,7 +97,12 @@ async fn answering(visit: &Visit, model: &str) -> Result<Tile, Failure> {
             note: {
                 let stage = Some(version.stage.as_str().to_owned()).filter(|stage| stage != "None");
                 let held: Vec<String> = version.aliases.iter().cloned().chain(stage).collect();
-                format!("{}; {} versions in all", held.join(", "), versions.len())
+                let all = if versions.len() == 1 {
+                    "the only version".to_owned()
+                } else {
+                    format!("{} versions in all", versions.len())
+                };
+                format!("{}; {all}", held.join(", "))
             },
             state: "good",
             href,

@@ -17,7 +17,7 @@ use serin_store::{ModelVersion, Permission, Resource, Search, Stage};
 /// Models of a page.
 const MODELS: i64 = 100;
 /// Rows of the ledger.
-const LEDGER: i64 = 100;
+const LEDGER: i64 = 200;
 /// Alias that servers with `--canary` release.
 const CHALLENGER: &str = "challenger";
 
@@ -26,6 +26,18 @@ pub(super) fn router() -> Router<ControlPlane> {
         .route("/models", get(list))
         .route("/models/{name}", get(one))
         .route("/models/{name}/{action}", post(change))
+}
+
+/// Rows of a model's ledger, the newest first: when, version, change, who, why.
+pub(super) type Ledger = Vec<[String; 5]>;
+
+pub(super) async fn ledger(visit: &Visit, name: &str) -> Result<Ledger, Failure> {
+    let found = visit.state.store.model_history(name, LEDGER, 0).await?.into_iter();
+    let row = |entry: serin_store::LedgerEntry| {
+        let version = entry.version.map_or_else(|| "–".to_owned(), |version| version.to_string());
+        [when(entry.at_ms), version, format!("{} {}", entry.change, entry.target), entry.actor, entry.reason]
+    };
+    Ok(found.map(row).collect())
 }
 
 struct Listed {
@@ -90,7 +102,7 @@ struct ModelPage {
     path: String,
     description: String,
     versions: Vec<Version>,
-    history: Vec<[String; 5]>,
+    history: Ledger,
     may_edit: bool,
     stages: [&'static str; 4],
 }
@@ -104,11 +116,7 @@ async fn one(visit: Visit, Path(name): Path<String>) -> Result<Response, Failure
     for version in &found {
         versions.push(version_of(&visit, version).await);
     }
-    let ledger = visit.state.store.model_history(&name, LEDGER, 0).await?;
-    let history = ledger.into_iter().map(|entry| {
-        let number = entry.version.map_or_else(|| "–".to_owned(), |version| version.to_string());
-        [when(entry.at_ms), number, format!("{} {}", entry.change, entry.target), entry.actor, entry.reason]
-    });
+    let history = ledger(&visit, &name).await?;
     let mut page = visit.page("Models", &name);
     page.model.clone_from(&name);
     render(&ModelPage {
@@ -116,7 +124,7 @@ async fn one(visit: Visit, Path(name): Path<String>) -> Result<Response, Failure
         path: visit.link(&format!("/models/{}", encoded(&name))),
         description: model.description.unwrap_or_default(),
         versions,
-        history: history.collect(),
+        history,
         may_edit: visit.must(Permission::Edit, &Resource::RegisteredModel(name)).is_ok(),
         stages: ["None", "Staging", "Production", "Archived"],
     })

@@ -2,6 +2,7 @@
 //! of earlier ones.
 
 use super::figures::{count, number, percent, when};
+use super::model_pages::{Ledger, ledger};
 use super::plots::{self, Look};
 use super::visit::{Failure, Page, Visit, encoded, render};
 use crate::http::error::ApiError;
@@ -20,8 +21,6 @@ use std::time::Duration;
 
 /// Between two looks for somebody who watches.
 const LOOK: Duration = Duration::from_millis(500);
-/// Rows of the ledger that are shown.
-const LEDGER: i64 = 200;
 
 pub(super) fn router() -> Router<ControlPlane> {
     Router::new()
@@ -36,21 +35,17 @@ struct RolloutPage {
     page: Page,
     now: String,
     known: bool,
-    history: Vec<[String; 5]>,
+    history: Ledger,
     may_act: bool,
 }
 
 async fn show(visit: Visit) -> Result<Response, Failure> {
     let page = visit.page_of_model("Rollout", "Rollout").await?;
     let known = !visit.state.data_planes.addresses().is_empty();
-    let ledger = visit.state.store.model_history(&page.model, LEDGER, 0).await?;
-    let history = ledger.into_iter().map(|entry| {
-        let version = entry.version.map_or_else(|| "–".to_owned(), |version| version.to_string());
-        [when(entry.at_ms), version, format!("{} {}", entry.change, entry.target), entry.actor, entry.reason]
-    });
+    let history = ledger(&visit, &page.model).await?;
     let may_act = visit.must(Permission::Edit, &Resource::RegisteredModel(page.model.clone())).is_ok();
     let now = live(&visit, &page.model).await?;
-    render(&RolloutPage { now, known, history: history.collect(), may_act, page })
+    render(&RolloutPage { now, known, history, may_act, page })
 }
 
 /// The present state again and again, whenever it has changed.

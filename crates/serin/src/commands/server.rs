@@ -26,7 +26,7 @@ pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
     let listening = start_silently(args).await?;
     let (address, prefix) = (listening.address, args.static_prefix.as_deref().unwrap_or_default());
     say(format_args!(
-        "tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
+        "dashboard and tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
     ));
     Ok(listening)
 }

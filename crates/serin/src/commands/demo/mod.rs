@@ -383,7 +383,7 @@ fn next_steps(shop: &Shop, panel: &Panel) {
     panel.end();
     super::say(format_args!(
         "\nYour own payments:\n  serin train payments.csv --label is_fraud --time created_at --entity card_id --amount amount --alert-rate 0.005 --alias champion\n  \
-         serin up -- --model models:/{MODEL}@champion --canary canary.yaml\nYou already use MLflow: set this variable and change nothing else:\n  export MLFLOW_TRACKING_URI={}",
+         serin up -- --model models:/{MODEL}@champion        # with --canary canary.yaml it releases step by step: docs/rollouts.md\nYou already use MLflow: set this variable and change nothing else:\n  export MLFLOW_TRACKING_URI={}",
         shop.dashboard()
     ));
 }

@@ -18,27 +18,9 @@ impl Task {
         all.find(|(slot, _)| Arc::ptr_eq(slot, &self.releasing.candidate)).map(|(_, compared)| compared)
     }
 
-    /// What it has counted by segment since the last time.
-    pub(super) fn fresh_segments(&self) -> Segments {
-        self.shadowed().map_or_else(Segments::default, Compared::take_segments)
-    }
-
-    /// What the shadow has counted of the candidate's slot so far.
-    pub(super) fn compared(&self) -> Paired {
-        let read = |compared: &Compared| {
-            let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            let (all, alerts) = (count(&compared.decisions), count(&compared.alerts));
-            let (raised, lowered) = (count(&compared.pass_to_alert), count(&compared.alert_to_pass));
-            let nan = count(&compared.not_a_number);
-            Paired {
-                both: alerts.saturating_sub(raised),
-                raised,
-                lowered,
-                neither: all.saturating_sub(alerts + lowered + nan),
-                unscored: count(&compared.unscored) + nan,
-            }
-        };
-        self.shadowed().map_or_else(Paired::default, read)
+    /// What it has counted so far, and by segment since the last time.
+    pub(super) fn taken(&self) -> (Paired, Segments) {
+        self.shadowed().map_or_else(Default::default, Compared::taken)
     }
 
     /// Adds what was counted since the last time to the state.
@@ -47,7 +29,7 @@ impl Task {
             return;
         }
         if self.releasing.candidate.live().is_some() {
-            let now = self.compared();
+            let (now, segments) = self.taken();
             let since = |now: u64, before: u64| now.saturating_sub(before);
             saved.counts.paired.merge(&Paired {
                 both: since(now.both, self.baseline.both),
@@ -57,7 +39,7 @@ impl Task {
                 unscored: since(now.unscored, self.baseline.unscored),
             });
             self.baseline = now;
-            saved.counts.segments.merge(&self.fresh_segments());
+            saved.counts.segments.merge(&segments);
         }
         for step in &self.steps {
             let [candidate, stable] = &step.arms;

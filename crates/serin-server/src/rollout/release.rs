@@ -287,8 +287,7 @@ impl Task {
                     );
                     saved.remember(now_ms, Severity::Warn, message);
                 }
-                self.baseline = self.compared();
-                drop(self.fresh_segments());
+                (self.baseline, _) = self.taken();
                 saved.shadow_since_ms.get_or_insert(now_ms);
                 self.refused = None;
             }

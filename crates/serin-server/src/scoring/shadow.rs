@@ -42,62 +42,75 @@ pub(crate) struct Compared {
     pub(crate) not_a_number: AtomicU64,
     /// Rows it could not score: a column is missing, or no model is loaded.
     pub(crate) unscored: AtomicU64,
-    segmented: OnceLock<Segmented>,
-}
-
-/// Columns of the live model whose values are counted one by one, and what was counted.
-#[derive(Debug)]
-struct Segmented {
-    columns: Vec<String>,
-    counts: Mutex<Segments>,
+    /// Columns of the live model whose values are counted one by one.
+    columns: OnceLock<Vec<String>>,
+    /// What was counted of them since the last time; held while a batch is added to the counters above, too.
+    segments: Mutex<Segments>,
 }
 
 impl Compared {
     /// Counts by the values of these columns, too, from now on.
     pub(crate) fn count_segments(&self, columns: &[String]) {
-        if !columns.is_empty() {
-            let _ = self.segmented.set(Segmented { columns: columns.to_vec(), counts: Mutex::default() });
-        }
+        let _ = self.columns.set(columns.to_vec());
     }
 
-    /// What was counted by segment since the last time.
-    pub(crate) fn take_segments(&self) -> Segments {
-        let Some(segmented) = self.segmented.get() else { return Segments::default() };
-        std::mem::take(&mut *segmented.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What was counted so far, and by segment since the last time: both of the same rows.
+    pub(crate) fn taken(&self) -> (Paired, Segments) {
+        let mut segments = self.segments();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (all, alerts) = (count(&self.decisions), count(&self.alerts));
+        let (raised, lowered) = (count(&self.pass_to_alert), count(&self.alert_to_pass));
+        let nan = count(&self.not_a_number);
+        let paired = Paired {
+            both: alerts.saturating_sub(raised),
+            raised,
+            lowered,
+            neither: all.saturating_sub(alerts + lowered + nan),
+            unscored: count(&self.unscored) + nan,
+        };
+        (paired, std::mem::take(&mut *segments))
+    }
+
+    fn segments(&self) -> MutexGuard<'_, Segments> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Segmented {
-    /// Counts rows of the live model; of each whether the candidate alerts, or has no number, and whether the live one does.
-    fn count<'a>(&self, live: &LiveModel, rows: impl Iterator<Item = (&'a [f32], (Option<bool>, bool))>) {
-        let columns = &live.package.signature.columns;
-        let places: Vec<usize> = self.columns.iter().filter_map(|name| live.package.signature.position(name)).collect();
-        let mut counted: HashMap<(usize, u32), Paired> = HashMap::new();
-        for (row, said) in rows {
-            for place in &places {
-                // -0.0 and 0.0 are one value, and so are all that are no number.
-                let value = if row[*place].is_nan() { f32::NAN } else { row[*place] + 0.0 };
-                let one = counted.entry((*place, value.to_bits())).or_default();
-                *match said {
-                    (None, _) => &mut one.unscored,
-                    (Some(true), true) => &mut one.both,
-                    (Some(true), false) => &mut one.raised,
-                    (Some(false), true) => &mut one.lowered,
-                    (Some(false), false) => &mut one.neither,
-                } += 1;
-            }
-        }
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((place, bits), one) in counted {
-            let value = f32::from_bits(bits);
-            let value = match &columns[place].kind {
-                _ if value.is_nan() => "missing".to_owned(),
-                ColumnKind::Category { levels } => levels.get(value as usize).map_or("?", String::as_str).to_owned(),
-                _ => value.to_string(),
-            };
-            counts.add(&format!("{}={value}", columns[place].name), &one);
+/// Counts rows of the live model by the values of some columns; of each row whether the candidate alerts, or has no number,
+/// and whether the live one does.
+fn segmented<'a>(
+    names: &[String],
+    live: &LiveModel,
+    rows: impl Iterator<Item = (&'a [f32], (Option<bool>, bool))>,
+) -> Segments {
+    let columns = &live.package.signature.columns;
+    let places: Vec<usize> = names.iter().filter_map(|name| live.package.signature.position(name)).collect();
+    let mut counted: HashMap<(usize, u32), Paired> = HashMap::new();
+    for (row, said) in rows {
+        for place in &places {
+            // -0.0 and 0.0 are one value, and so are all that are no number.
+            let value = if row[*place].is_nan() { f32::NAN } else { row[*place] + 0.0 };
+            let one = counted.entry((*place, value.to_bits())).or_default();
+            *match said {
+                (None, _) => &mut one.unscored,
+                (Some(true), true) => &mut one.both,
+                (Some(true), false) => &mut one.raised,
+                (Some(false), true) => &mut one.lowered,
+                (Some(false), false) => &mut one.neither,
+            } += 1;
         }
     }
+    let mut segments = Segments::default();
+    for ((place, bits), one) in counted {
+        let value = f32::from_bits(bits);
+        let value = match &columns[place].kind {
+            _ if value.is_nan() => "missing".to_owned(),
+            ColumnKind::Category { levels } => levels.get(value as usize).map_or("?", String::as_str).to_owned(),
+            _ => value.to_string(),
+        };
+        segments.add(&format!("{}={value}", columns[place].name), &one);
+    }
+    segments
 }
 
 /// The candidates of a server.
@@ -236,6 +249,13 @@ fn compare(
             NewShadow { id: *id, score: *score, alert }
         })
         .collect();
+    let names = compared.columns.get().filter(|names| !names.is_empty());
+    let by_segment = names.map(|names| {
+        let rows = batch.iter().flat_map(|seen| seen.features.chunks_exact(width));
+        segmented(names, live, rows.zip(said))
+    });
+    // Together, so that nobody reads the rows of a batch in one and misses them in the other.
+    let mut segments = compared.segments();
     for (counter, count) in [
         (&compared.decisions, rows as u64),
         (&compared.alerts, alerts),
@@ -245,10 +265,10 @@ fn compare(
     ] {
         counter.fetch_add(count, Ordering::Relaxed);
     }
-    if let Some(segmented) = compared.segmented.get() {
-        let rows = batch.iter().flat_map(|seen| seen.features.chunks_exact(width));
-        segmented.count(live, rows.zip(said));
+    if let Some(by_segment) = by_segment {
+        segments.merge(&by_segment);
     }
+    drop(segments);
     if let Some(log) = log
         && let Err(error) = log.append_shadow(&candidate.deciding, &records)
     {

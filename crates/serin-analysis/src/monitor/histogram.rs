@@ -50,8 +50,8 @@ pub fn histogram(profile: &MonitorProfile, panes: &[Pane], column: usize, bins: 
     for (masses, side) in [(reference, 0), (live, 1)] {
         for (value, share) in masses {
             let holds = |bar: &Bin| bar.from == value && bar.to == value || (bar.from <= value && value < bar.to);
-            let bar = &mut bars[..].iter().position(holds).unwrap_or(last);
-            let bar = &mut bars[*bar];
+            let place = bars.iter().position(holds).unwrap_or(last);
+            let bar = &mut bars[place];
             *(if side == 0 { &mut bar.reference } else { &mut bar.live }) += share;
         }
     }

@@ -39,7 +39,6 @@ pub(crate) struct Traffic {
 /// A model that answers somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loaded {
-    pub(crate) server: String,
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) sha256: String,
@@ -138,7 +137,7 @@ impl DataPlanes {
     /// Every server's counters and models, or why it says none.
     pub(crate) async fn metrics(&self) -> Vec<(String, Result<(Traffic, Vec<Loaded>), String>)> {
         let answers = self.all("/metrics").await.into_iter();
-        answers.map(|(address, answer)| (address.clone(), answer.map(|text| read(&address, &text)))).collect()
+        answers.map(|(address, answer)| (address, answer.map(|text| read(&text)))).collect()
     }
 
     /// What all servers did since somebody looked about a minute ago, else since their start; none where none answers.
@@ -194,7 +193,7 @@ impl Traffic {
 }
 
 /// Prometheus text of a scoring server.
-fn read(server: &str, text: &str) -> (Traffic, Vec<Loaded>) {
+fn read(text: &str) -> (Traffic, Vec<Loaded>) {
     let (mut traffic, mut loaded) = (Traffic::default(), Vec::new());
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((series, value)) = line.rsplit_once(' ') else { continue };
@@ -225,7 +224,6 @@ fn read(server: &str, text: &str) -> (Traffic, Vec<Loaded>) {
                 }
             }
             "serin_model_info" => loaded.push(Loaded {
-                server: server.to_owned(),
                 name: label("name").unwrap_or_default(),
                 version: label("version").unwrap_or_default(),
                 sha256: label("sha256").unwrap_or_default(),
@@ -249,7 +247,7 @@ mod tests {
              serin_http_request_seconds_bucket{route=\"/predict\",le=\"+Inf\"} 100\n\
              serin_http_request_seconds_bucket{route=\"/predict\",le=\"0.005\"} 99\n\
              serin_model_info{name=\"fraud\",version=\"3\",sha256=\"ab\"} 1\n";
-        let (traffic, loaded) = read("http://a", text);
+        let (traffic, loaded) = read(text);
         assert_eq!((traffic.requests, traffic.errors, traffic.alerts, traffic.decisions), (100.0, 2.0, 3.0, 98.0));
         assert_eq!(traffic.quantile(0.5), Some((0.0, 0.001)));
         assert_eq!(traffic.quantile(0.99), Some((0.001, 0.005)));

@@ -14,9 +14,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serin_scoring::Decision;
-use serin_store::{
-    DecisionFiles, Fallback, LabelSource, LabelSubject, Labels, NewLabel, Permission, Record, Resource, StoreError,
-};
+use serin_store::{Fallback, LabelSource, LabelSubject, Labels, NewLabel, Permission, Record, Resource, StoreError};
 use std::collections::HashMap;
 
 pub(super) fn router() -> Router<ControlPlane> {
@@ -71,10 +69,6 @@ pub(super) fn found(decision: &serin_store::LoggedDecision<'_>) -> Found {
     }
 }
 
-pub(super) fn files(visit: &Visit) -> Option<DecisionFiles> {
-    visit.state.monitoring.decisions.as_deref().filter(|folder| folder.is_dir()).map(DecisionFiles::of)
-}
-
 pub(super) async fn reading<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -91,17 +85,14 @@ fn parsed(id: &str) -> Result<[u8; 16], ApiError> {
 async fn decision(visit: &Visit, id: &str) -> Result<Found, Failure> {
     let key = parsed(id)?;
     let missing = || ApiError::mlflow("RESOURCE_DOES_NOT_EXIST", format!("the decision log has no decision {id}"));
-    let files = files(visit).ok_or_else(missing)?;
+    let files = visit.state.monitoring.log().ok_or_else(missing)?;
     let read = move || {
         let (mut one, mut shadows): (Option<Found>, Vec<(String, f32, bool)>) = (None, Vec::new());
-        let at_ms = uuid_ms(&key);
-        files.records(at_ms, at_ms.saturating_add(1), |record| {
+        files.about(&key, |record| {
             match record {
-                Record::Decision(decision) if decision.id == key => one = Some(found(decision)),
+                Record::Decision(decision) => one = Some(found(decision)),
                 // The log is read while it is written: twice is once.
-                Record::Shadow(shadow)
-                    if shadow.id == key && !shadows.iter().any(|(version, ..)| *version == shadow.model.version) =>
-                {
+                Record::Shadow(shadow) if !shadows.iter().any(|(version, ..)| *version == shadow.model.version) => {
                     shadows.push((shadow.model.version.clone(), shadow.score, shadow.alert));
                 }
                 _ => {}
@@ -114,11 +105,6 @@ async fn decision(visit: &Visit, id: &str) -> Result<Found, Failure> {
     let one = reading(read).await?.ok_or_else(missing)?;
     visit.must(Permission::Read, &Resource::RegisteredModel(one.model.clone()))?;
     Ok(one)
-}
-
-/// Milliseconds of a UUID of version 7.
-fn uuid_ms(id: &[u8; 16]) -> i64 {
-    id[..6].iter().fold(0, |time, byte| (time << 8) | i64::from(*byte))
 }
 
 #[derive(Template)]

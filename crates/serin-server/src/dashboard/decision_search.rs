@@ -1,6 +1,6 @@
 //! Decisions found again by what people know of them: id, transaction, entity, score, action, time.
 
-use super::decision_pages::{Found, files, found, reading};
+use super::decision_pages::{Found, found, reading};
 use super::figures::{number, when};
 use super::visit::{Failure, Page, Visit, render};
 use crate::http::error::ApiError;
@@ -138,7 +138,7 @@ pub(super) async fn search(visit: Visit) -> Result<Response, Failure> {
     let page = visit.page_of_model("Decisions", "Decisions").await?;
     let asked = Asked::of(&visit, &page.model)?;
     let (mut rows, mut complete, mut why_not) = (Vec::new(), true, String::new());
-    match files(&visit) {
+    match visit.state.monitoring.log() {
         None => {
             why_not = "This server sees no decision log: start it on the state folder that the scoring server writes, or name its folder with --decision-log.".to_owned();
         }

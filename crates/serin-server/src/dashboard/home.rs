@@ -21,14 +21,14 @@ pub(super) fn router() -> Router<ControlPlane> {
 }
 
 /// One figure with what it is of.
-pub(super) struct Tile {
-    pub(super) name: &'static str,
-    pub(super) value: String,
+struct Tile {
+    name: &'static str,
+    value: String,
     /// Unit, window and how many.
-    pub(super) note: String,
+    note: String,
     /// `good`, `warn`, `bad`, or nothing where it is neither.
-    pub(super) state: &'static str,
-    pub(super) href: String,
+    state: &'static str,
+    href: String,
 }
 
 #[derive(Template)]
@@ -85,10 +85,7 @@ pub(super) async fn seen_lately(state: &ControlPlane, model: &str) -> Result<Opt
 async fn answering(visit: &Visit, model: &str) -> Result<Tile, Failure> {
     let mut versions = visit.state.store.versions(model).await.unwrap_or_default();
     versions.sort_by_key(|version| std::cmp::Reverse(version.version));
-    let live = versions.iter().find(|version| {
-        let names = &visit.state.settings.guard.live;
-        names.iter().any(|name| version.aliases.contains(name) || version.stage.as_str() == name)
-    });
+    let live = versions.iter().find(|version| visit.state.settings.guard.is_live(version));
     let href = visit.link(&format!("/models/{}", encoded(model)));
     Ok(match live {
         Some(version) => Tile {

@@ -143,11 +143,10 @@ async fn version_of(visit: &Visit, version: &ModelVersion) -> Version {
         }
     }
     let tag = |key: &str| version.tags.iter().find(|tag| tag.key == key).map(|tag| tag.value.clone());
-    let live = &visit.state.settings.guard.live;
     Version {
         number: version.version,
         stage: version.stage.as_str(),
-        is_live: live.iter().any(|name| version.aliases.contains(name) || version.stage.as_str() == name),
+        is_live: visit.state.settings.guard.is_live(version),
         aliases: version.aliases.clone(),
         created: when(version.creation_time_ms),
         user: version.user.clone().unwrap_or_default(),

@@ -123,15 +123,7 @@ impl Visit {
     pub(super) fn page(&self, section: &'static str, title: &str) -> Page {
         let done = self.text("done");
         let said = SAID.iter().find(|(code, _)| *code == done).map(|(_, said)| *said);
-        Page {
-            base: Arc::clone(&self.base.0),
-            title: title.to_owned(),
-            section,
-            models: Vec::new(),
-            model: self.text("name"),
-            picks_model: false,
-            said,
-        }
+        Page { model: self.text("name"), said, ..Page::of(&self.base, section, title) }
     }
 
     /// Back to a page, which says what was done.
@@ -163,6 +155,19 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// About no model, and with nothing to say.
+    fn of(base: &Base, section: &'static str, title: &str) -> Self {
+        Self {
+            base: Arc::clone(&base.0),
+            title: title.to_owned(),
+            section,
+            models: Vec::new(),
+            model: String::new(),
+            picks_model: false,
+            said: None,
+        }
+    }
+
     pub(super) fn sections(&self) -> &'static [(&'static str, &'static str)] {
         &SECTIONS
     }
@@ -238,15 +243,7 @@ pub(super) fn shown(mut response: Response, base: &Base) -> Response {
         StatusCode::BAD_REQUEST => ("That cannot be shown", "Change what you asked for and try again."),
         _ => ("Something failed", "The server's log says why. Nothing that was acknowledged is lost."),
     };
-    let page = Page {
-        base: Arc::clone(&base.0),
-        title: title.to_owned(),
-        section: "",
-        models: Vec::new(),
-        model: String::new(),
-        picks_model: false,
-        said: None,
-    };
+    let page = Page::of(base, "", title);
     let body = FailurePage { page, message, way_out }.render();
     body.map_or(response, |body| (status, Html(body)).into_response())
 }

@@ -45,11 +45,11 @@ pub(crate) struct Disagreements {
 
 /// The newest disagreements about a model.
 pub(crate) async fn disagreements(state: &ControlPlane, name: &str, most: usize) -> Result<Disagreements, StoreError> {
-    let Some(folder) = state.monitoring.decisions.clone().filter(|folder| folder.is_dir()) else {
+    let Some(files) = state.monitoring.log() else {
         return Ok(Disagreements::default());
     };
     let wanted = name.to_owned();
-    let mut found = tokio::task::spawn_blocking(move || read(&DecisionFiles::of(&folder), &wanted, most))
+    let mut found = tokio::task::spawn_blocking(move || read(&files, &wanted, most))
         .await
         .unwrap_or_else(|_| Err(StoreError::Invalid("the log cannot be read".to_owned())))?;
     let mut models: HashMap<String, Option<Arc<LiveModel>>> = HashMap::new();
@@ -88,28 +88,27 @@ struct Said {
     alert: bool,
 }
 
-/// The newest candidate's words by decision, in whatever segment they stand: candidates are scored by other threads than
+/// The newest candidate's words by decision, at most so many, in whatever segment they stand: candidates are scored by other threads than
 /// those that answer, so mostly in another one.
 fn said(
     files: &DecisionFiles,
-    until_ms: i64,
-    mut wanted: impl FnMut(&[u8; 16], usize) -> Option<bool>,
+    most: usize,
+    wanted: impl Fn(&[u8; 16]) -> bool,
 ) -> Result<HashMap<[u8; 16], Said>, StoreError> {
     let mut found: HashMap<[u8; 16], Said> = HashMap::new();
-    files.newest(0, until_ms, RECENT_BYTES, |record| {
+    files.newest(0, i64::MAX, RECENT_BYTES, |record| {
         let Some(Record::Shadow(shadow)) = record else { return true };
-        let Some(takes) = wanted(&shadow.id, found.len()) else { return false };
         let version = shadow.model.version.parse().unwrap_or(0);
-        if takes && found.get(&shadow.id).is_none_or(|known| known.version < version) {
+        if wanted(&shadow.id) && found.get(&shadow.id).is_none_or(|known| known.version < version) {
             found.insert(shadow.id, Said { version, score: shadow.score, alert: shadow.alert });
         }
-        true
+        found.len() < most
     })?;
     Ok(found)
 }
 
 fn read(files: &DecisionFiles, name: &str, most: usize) -> Result<Disagreements, StoreError> {
-    let said = said(files, i64::MAX, |_, known| (known < LOOKED_AT).then_some(true))?;
+    let said = said(files, LOOKED_AT, |_| true)?;
     let mut found = Disagreements::default();
     if said.is_empty() {
         return Ok(found);
@@ -157,7 +156,7 @@ pub(crate) enum Compared {
 pub(crate) async fn savings(state: &ControlPlane, name: &str) -> Result<Compared, StoreError> {
     let settings = &state.settings.monitoring;
     let now_ms = state.now_ms();
-    let Some(folder) = state.monitoring.decisions.clone().filter(|folder| folder.is_dir()) else {
+    let Some(files) = state.monitoring.log() else {
         return Ok(Compared::NotYet("This server sees no decision log: start it with --decision-log.".to_owned()));
     };
     let since_ms = now_ms - state.settings.guard.days * 86_400_000;
@@ -171,7 +170,6 @@ pub(crate) async fn savings(state: &ControlPlane, name: &str) -> Result<Compared
     let columns = columns(state, name).await?;
     let events = settings.clock == crate::monitoring::settings::Clock::Events;
     let read = tokio::task::spawn_blocking(move || {
-        let files = DecisionFiles::of(&folder);
         let (mut decided, mut newest_ms) = (HashMap::new(), 0);
         files.newest(since_ms, i64::MAX, RECENT_BYTES, |record| {
             let Some(Record::Decision(decision)) = record else { return decided.len() < COMPARED };
@@ -195,7 +193,7 @@ pub(crate) async fn savings(state: &ControlPlane, name: &str) -> Result<Compared
             decided.insert(decision.id, (at_ms, decision.model.version.clone(), row));
             true
         })?;
-        let said = said(&files, i64::MAX, |id, _| Some(decided.contains_key(id)))?;
+        let said = said(&files, usize::MAX, |id| decided.contains_key(id))?;
         let mut pairs: HashMap<[String; 2], Vec<(i64, Paired)>> = HashMap::new();
         for (id, candidate) in said {
             let Some((at_ms, version, mut row)) = decided.remove(&id) else { continue };

@@ -93,7 +93,7 @@ pub(super) async fn matured(
     promotion: &Promotion,
     as_of_ms: i64,
 ) -> Result<Option<Matured>, StoreError> {
-    let Some(folder) = monitoring.decisions.clone().filter(|folder| folder.is_dir()) else { return Ok(None) };
+    let Some(files) = monitoring.log() else { return Ok(None) };
     let mut models = Vec::new();
     for version in [promotion.previous, promotion.version] {
         let path = package(store, monitoring, name, &version.to_string()).await?;
@@ -105,14 +105,14 @@ pub(super) async fn matured(
     let read = tokio::task::spawn_blocking(move || {
         let load = |found: &ResolvedModel| LiveModel::load(found, 0).map_err(|error| error.to_string());
         let [before, promoted] = [load(&models[0])?, load(&models[1])?];
-        rows(&folder, &settings, &labels, before, &promoted, (&name, &version), (since_ms, as_of_ms))
+        rows(&files, &settings, &labels, before, &promoted, (&name, &version), (since_ms, as_of_ms))
     });
     let read = read.await.unwrap_or_else(|_| Err("the log could not be compared; it says why above".to_owned()));
     read.map(Some).map_err(StoreError::Invalid)
 }
 
 fn rows(
-    folder: &std::path::Path,
+    files: &DecisionFiles,
     settings: &Settings,
     labels: &Labels,
     before: LiveModel,
@@ -128,7 +128,7 @@ fn rows(
     let (mut rows, mut features) = (Vec::new(), Vec::new());
     // A transaction that was sent again counts once, as it was decided first.
     let mut seen: HashSet<String> = HashSet::new();
-    let read = DecisionFiles::of(folder).read(since_ms.max(0), i64::MAX, |decision| {
+    let read = files.read(since_ms.max(0), i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
         let its = decision.model.name == name && decision.model.version == version;
         if !its || at_ms < since_ms || !Fallback::is_of_a_model(decision.fallback) {

@@ -20,7 +20,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use serin_analysis::monitor::MonitorProfile;
-use serin_store::NewLabel;
+use serin_store::{DecisionFiles, NewLabel};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use watch::Watch;
@@ -57,6 +57,13 @@ pub struct Monitoring {
     pub references: References,
     /// Models that were loaded to explain decisions.
     pub explained: Explained,
+}
+
+impl Monitoring {
+    /// The decision log; none where this server sees none, or nothing was decided yet.
+    pub(crate) fn log(&self) -> Option<DecisionFiles> {
+        self.decisions.as_deref().filter(|folder| folder.is_dir()).map(DecisionFiles::of)
+    }
 }
 
 /// References of the versions that were looked at last, by their package's folder.

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serin_analysis::monitor::{Budget, Hysteresis, Rule, SHARE};
 use serin_analysis::performance::{GuardRules, Maturity};
+use serin_store::ModelVersion;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -42,6 +43,13 @@ impl Default for GuardSettings {
     fn default() -> Self {
         let GuardRules { min_frauds, error, .. } = GuardRules::default();
         Self { rollback: true, live: vec!["champion".to_owned(), "Production".to_owned()], min_frauds, error, days: 90 }
+    }
+}
+
+impl GuardSettings {
+    /// Whether a version answers, by its aliases and its stage.
+    pub(crate) fn is_live(&self, version: &ModelVersion) -> bool {
+        self.live.iter().any(|name| version.aliases.contains(name) || version.stage.as_str() == name)
     }
 }
 

@@ -242,7 +242,7 @@ impl Watch {
     async fn performance(&self, name: &str, as_of_ms: i64) -> Result<Vec<Condition>, StoreError> {
         let settings = &self.settings.monitoring;
         let Some(version) = self.board.version(name) else { return Ok(Vec::new()) };
-        if self.monitoring.decisions.as_ref().is_none_or(|folder| !folder.is_dir()) {
+        if self.monitoring.log().is_none() {
             return Ok(Vec::new());
         }
         let maturity = settings.maturity();

@@ -5,7 +5,7 @@
 
 use super::evidence::{OthersEvidence, SharedEvidence};
 use super::split::{BOUNDS_MS, Counted, Split, Step, WHOLE, hashed};
-use super::state::{Look, Saved};
+use super::state::Saved;
 use super::world::{Asked, Clients};
 use crate::scoring::models::ModelSlot;
 use crate::scoring::shadow::Shadow;
@@ -217,30 +217,17 @@ impl Task {
             }
             self.finish_promotion(&mut saved, runtime);
             self.route(&mut saved);
+            let verdict = self.judge(&saved);
             let changed = before != (saved.rollout.clone(), saved.paused);
             if (due || changed) && (before.0.is_under_way() || saved.rollout.is_under_way()) {
-                self.track(&mut saved, now_ms);
+                saved.track(now_ms, &verdict);
             }
             if due || changed {
                 saved.write(&self.releasing.file);
             }
-            *lock(&self.shown) = self.shown(&saved);
+            *lock(&self.shown) = self.shown(&saved, &verdict);
             self.saved = Some(saved);
         }
-    }
-
-    /// Writes down where the evidence stands.
-    fn track(&self, saved: &mut Saved, at_ms: i64) {
-        let verdict = self.judge(saved);
-        let look = Look {
-            at_ms,
-            weight: saved.rollout.route.candidate,
-            // Finite, as JSON has nothing else.
-            ln_e: [verdict.ln_e, verdict.ln_e_alike].map(|ln| ln.clamp(-700.0, 700.0)),
-            shadow_requests: saved.counts.paired.requests(),
-            exposed_requests: saved.counts.exposed(),
-        };
-        saved.track(look);
     }
 
     /// The state, begun when the first version is live.

@@ -4,7 +4,7 @@ use super::release::Task;
 use crate::scoring::live_model::LiveModel;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use serin_analysis::evidence::Counts;
+use serin_analysis::evidence::{Counts, Verdict};
 use serin_analysis::rollout::canary::Severity;
 use serin_analysis::rollout::{Judgement, Rollout};
 use std::path::Path;
@@ -108,8 +108,8 @@ impl Saved {
         }
     }
 
-    /// Keeps a look, the older ones ever more sparsely.
-    pub(super) fn track(&mut self, look: Look) {
+    /// Writes down where the evidence stands; older looks are kept ever more sparsely.
+    pub(super) fn track(&mut self, at_ms: i64, verdict: &Verdict) {
         if self.track.len() >= TRACK {
             let mut place = 0;
             self.track.retain(|_| {
@@ -117,7 +117,14 @@ impl Saved {
                 place % 2 == 1
             });
         }
-        self.track.push(look);
+        self.track.push(Look {
+            at_ms,
+            weight: self.rollout.route.candidate,
+            // Finite, as JSON has nothing else.
+            ln_e: [verdict.ln_e, verdict.ln_e_alike].map(|ln| ln.clamp(-700.0, 700.0)),
+            shadow_requests: self.counts.paired.requests(),
+            exposed_requests: self.counts.exposed(),
+        });
     }
 
     pub(super) fn remember(&mut self, at_ms: i64, severity: Severity, message: String) {
@@ -130,8 +137,7 @@ impl Saved {
 
 impl Task {
     /// As `GET /v1/rollout` answers it.
-    pub(super) fn shown(&self, saved: &Saved) -> Value {
-        let verdict = self.judge(saved);
+    pub(super) fn shown(&self, saved: &Saved, verdict: &Verdict) -> Value {
         let loaded = |model: Option<Arc<LiveModel>>| model.map(|model| model.version.clone());
         let (judgement, reason) = match &verdict.judgement {
             Judgement::Fail(reason) => ("FAIL", reason.as_str()),

@@ -1,7 +1,7 @@
 //! Reading a decision log, also while it is written.
 
 use super::CLOCK_STEP_MS;
-use super::record::{Frames, LoggedDecision, LoggedModel, LoggedShadow, MAGIC, Record, time_of};
+use super::record::{Frames, LoggedDecision, LoggedModel, MAGIC, Record, time_of};
 use super::segment::{self, is_written};
 use crate::StoreError;
 use std::io::Write;
@@ -160,8 +160,7 @@ impl DecisionFiles {
             return Err(damaged(path, 0));
         };
         while let Some((record, _)) = frames.next_record() {
-            let (Record::Decision(LoggedDecision { id, .. }) | Record::Shadow(LoggedShadow { id, .. })) = &record;
-            if (from_ms..until_ms).contains(&time_of(id)) && !each(&record) {
+            if (from_ms..until_ms).contains(&time_of(record.id())) && !each(&record) {
                 return Ok(false);
             }
         }
@@ -186,10 +185,8 @@ impl DecisionFiles {
     ) -> Result<bool, StoreError> {
         let mut left = most_bytes;
         for segment in self.segments()?.iter().rev() {
-            if segment.created_ms >= until_ms.saturating_add(2 * CLOCK_STEP_MS) {
-                continue;
-            }
-            if segment.is_older_than(from_ms) {
+            let is_newer = segment.created_ms >= until_ms.saturating_add(2 * CLOCK_STEP_MS);
+            if is_newer || segment.is_older_than(from_ms) {
                 continue;
             }
             let size = std::fs::metadata(&segment.path).map_or(0, |found| found.len());
@@ -205,6 +202,15 @@ impl DecisionFiles {
         Ok(true)
     }
 
+    /// Every record about one decision, in whatever segment it stands, until `each` says not to go on.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn about(&self, id: &[u8; 16], mut each: impl FnMut(&Record<'_>) -> bool) -> Result<(), StoreError> {
+        let at_ms = time_of(id);
+        self.records(at_ms, at_ms.saturating_add(1), |record| record.id() != id || each(record))
+    }
+
     /// Looks a decision up by its id; `found` is called once with it.
     ///
     /// # Errors
@@ -214,9 +220,9 @@ impl DecisionFiles {
         id: &[u8; 16],
         found: impl FnOnce(&LoggedDecision<'_>) -> T,
     ) -> Result<Option<T>, StoreError> {
-        let (at_ms, mut found, mut answer) = (time_of(id), Some(found), None);
-        self.read(at_ms, at_ms.saturating_add(1), |decision| {
-            if decision.id == *id {
+        let (mut found, mut answer) = (Some(found), None);
+        self.about(id, |record| {
+            if let Record::Decision(decision) = record {
                 answer = found.take().map(|found| found(decision));
             }
             found.is_some()

@@ -151,6 +151,16 @@ pub enum Record<'a> {
     Shadow(LoggedShadow<'a>),
 }
 
+impl Record<'_> {
+    /// Of the decision that it is about.
+    pub(super) fn id(&self) -> &[u8; 16] {
+        match self {
+            Self::Decision(decision) => &decision.id,
+            Self::Shadow(shadow) => &shadow.id,
+        }
+    }
+}
+
 /// A decision that was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoggedDecision<'a> {

@@ -48,7 +48,6 @@ pub(crate) fn range(logged: &Logged) -> (i64, i64) {
 /// A logged decision, taken out of its segment.
 struct Found {
     shown: Value,
-    at_ms: i64,
     model: Arc<DecidingModel>,
     features: Vec<f32>,
     score: f32,
@@ -60,7 +59,6 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
     let parsed = uuid::Uuid::parse_str(id).with_context(|| format!("--id {id:?} is not the id of a decision"))?;
     let found = files.find(parsed.as_bytes(), |decision| Found {
         shown: shown(decision),
-        at_ms: decision.at_ms(),
         model: Arc::clone(decision.model),
         features: decision.features().collect(),
         score: decision.score,
@@ -69,10 +67,8 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
     })?;
     let Some(mut found) = found else { bail!("the log has no decision {id}") };
     let mut shadows = Vec::new();
-    files.records(found.at_ms, found.at_ms + 1, |record| {
-        if let Record::Shadow(shadow) = record
-            && shadow.id == *parsed.as_bytes()
-        {
+    files.about(parsed.as_bytes(), |record| {
+        if let Record::Shadow(shadow) = record {
             shadows.push(json!({
                 "model": { "name": shadow.model.name, "version": shadow.model.version },
                 "score": shortest(shadow.score), "action": action(shadow.alert),

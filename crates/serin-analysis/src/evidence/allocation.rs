@@ -41,12 +41,10 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    /// Adds events that happened while the candidate's weight was `weight` (in units of 1/10,000). At no or full weight
-    /// there is nothing to compare, and they are not counted.
+    /// Adds events that happened while the candidate's weight was `weight` (in units of 1/10,000). At no or full weight there
+    /// is nothing to compare, and they say nothing of whose they are.
     pub fn add(&mut self, weight: u32, events: Events) {
-        if (1..10_000).contains(&weight) {
-            *self.by_weight.entry(weight).or_default() += events;
-        }
+        *self.by_weight.entry(weight).or_default() += events;
     }
 
     /// Adds what another process counted.
@@ -64,17 +62,22 @@ impl Allocation {
         sum
     }
 
+    /// Where both arms had requests.
+    fn compared(&self) -> impl Iterator<Item = (&u32, &Events)> + Clone {
+        self.by_weight.iter().filter(|(weight, _)| (1..10_000).contains(*weight))
+    }
+
     /// ln E against "the candidate's rate is at most `r0` times the stable version's".
     #[must_use]
     pub fn ln_e_above(&self, r0: f64) -> f64 {
-        ln_e(r0, &self.by_weight.iter().map(|(weight, events)| (f64::from(*weight) / 1e4, *events)))
+        ln_e(r0, &self.compared().map(|(weight, events)| (f64::from(*weight) / 1e4, *events)))
     }
 
     /// ln E against "the candidate's rate is at least `r0` times the stable version's": the arms change places.
     #[must_use]
     pub fn ln_e_below(&self, r0: f64) -> f64 {
         let swapped = |events: &Events| Events { candidate: events.stable, stable: events.candidate };
-        ln_e(1.0 / r0, &self.by_weight.iter().map(|(weight, events)| (1.0 - f64::from(*weight) / 1e4, swapped(events))))
+        ln_e(1.0 / r0, &self.compared().map(|(weight, events)| (1.0 - f64::from(*weight) / 1e4, swapped(events))))
     }
 }
 
@@ -104,6 +107,8 @@ mod tests {
         assert!(Allocation::default().ln_e_above(1.25).abs() < 1e-12);
         // At no and at full weight there is no comparison.
         assert!(with(0, 0, 500).ln_e_above(1.25).abs() < 1e-12 && with(10_000, 500, 0).ln_e_above(1.25).abs() < 1e-12);
+        // They are known all the same, as a share of the candidate's requests.
+        assert_eq!(with(10_000, 500, 0).events(), Events { candidate: 500, stable: 0 });
     }
 
     #[test]

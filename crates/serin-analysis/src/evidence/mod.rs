@@ -6,7 +6,9 @@
 
 pub mod allocation;
 pub mod guard;
+pub mod inputs;
 pub mod paired;
+pub mod scores;
 pub mod segments;
 mod verdict;
 

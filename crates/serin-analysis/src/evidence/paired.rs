@@ -76,7 +76,7 @@ impl Paired {
 /// ln of the mixture of betting processes Π(1 + λ·payoff) over λ between 0 and what could lose everything, when `worst`
 /// is the largest loss (Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 2024).
 /// Payoffs are of a few kinds, so counts are all that must be kept.
-fn bets(worst: f64, outcomes: &[(u64, f64)]) -> f64 {
+pub(super) fn bets(worst: f64, outcomes: &[(u64, f64)]) -> f64 {
     mixture((1..=GRID).map(|j| {
         // Small bets find small differences in long runs, large ones large differences at once.
         let lambda = 0.98 / worst * 2_f64.powf(-8.0 * (1.0 - j as f64 / GRID as f64));

@@ -2,7 +2,9 @@
 
 use super::allocation::{Allocation, Events};
 use super::guard::{ln_e_share, ln_e_split};
+use super::inputs::Inputs;
 use super::paired::Paired;
+use super::scores::Scores;
 use super::segments::Segments;
 use crate::rollout::Judgement;
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,12 @@ pub struct Counts {
     /// Requests that both versions have scored, by segment.
     #[serde(default)]
     pub segments: Segments,
+    /// How their scores were spread.
+    #[serde(default)]
+    pub scores: Scores,
+    /// Which version's training data their columns look like.
+    #[serde(default)]
+    pub inputs: Inputs,
 }
 
 impl Counts {
@@ -40,6 +48,8 @@ impl Counts {
         }
         self.alerts.merge(&other.alerts);
         self.segments.merge(&other.segments);
+        self.scores.merge(&other.scores);
+        self.inputs.merge(&other.inputs);
     }
 
     /// Requests that the candidate has answered.
@@ -62,6 +72,11 @@ pub struct Limits {
     pub alert_ratio: f64,
     /// The same in each segment, where some are declared.
     pub segment_ratio: Option<f64>,
+    /// The same of the scores in each cell of [`Scores`]; none leaves them out.
+    pub score_ratio: Option<f64>,
+    /// So many nats the live values of a column may be likelier in the stable version's reference than in the candidate's; none
+    /// leaves them out.
+    pub input_nats: Option<f64>,
     /// Errors may be at most this share of the candidate's requests.
     pub error_share: f64,
     /// Of the requests on which either alerts, at most this share may be alerts of one alone.
@@ -76,6 +91,8 @@ impl Default for Limits {
             error_ratio: 1.25,
             alert_ratio: 1.5,
             segment_ratio: None,
+            score_ratio: Some(4.0),
+            input_nats: Some(0.05),
             error_share: 0.01,
             disagreement: 0.5,
         }
@@ -166,8 +183,23 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
         ),
         component("split", 0.05, ln_e_split(&split), format!("{exposed} requests went to the candidate")),
     ];
+    if let Some(most) = limits.score_ratio {
+        let (ln_e, found) = counts.scores.ln_e(most);
+        components.push(component("scores", 0.05, ln_e, found));
+    }
+    if let Some(most) = limits.input_nats {
+        let (ln_e, worst) = counts.inputs.ln_e(most);
+        let found = worst.map_or_else(
+            || "both versions were trained on alike columns".to_owned(),
+            |(name, nats)| {
+                format!(
+                    "{name} is unlike what the candidate was trained on ({nats:+.2} nats beside the stable version)"
+                )
+            },
+        );
+        components.insert(0, component("inputs", 0.1, ln_e, found));
+    }
     if let Some(most) = limits.segment_ratio {
-        components.iter_mut().for_each(|component| component.weight *= 0.9);
         let (ln_e, worst) = counts.segments.ln_e(most);
         let found = worst.map_or("no segment yet".to_owned(), |(name, paired)| match paired.alert_ratio() {
             Some(ratio) => format!("{ratio:.2} times the alerts where {name}"),
@@ -175,6 +207,8 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
         });
         components.push(component("segment", 0.1, ln_e, found));
     }
+    let whole: f64 = components.iter().map(|component| component.weight).sum();
+    components.iter_mut().for_each(|component| component.weight /= whole);
     let terms: Vec<f64> = components.iter().map(|component| component.weight.ln() + component.ln_e).collect();
     let ln_e = super::mixture(terms.iter().copied()) + (terms.len() as f64).ln();
     let ln_e_alike = paired.ln_e_alike(limits.alert_ratio);
@@ -215,8 +249,9 @@ mod tests {
     fn no_data_is_hold_and_weights_add_up() {
         let verdict = judge(&Counts::default(), &Limits::default());
         assert!(matches!(verdict.judgement, Judgement::Hold(_)) && verdict.ln_e.abs() < 1e-9);
-        for segment_ratio in [None, Some(2.0)] {
-            let verdict = judge(&Counts::default(), &Limits { segment_ratio, ..Limits::default() });
+        for ratio in [None, Some(2.0)] {
+            let limits = Limits { segment_ratio: ratio, score_ratio: ratio, input_nats: ratio, ..Limits::default() };
+            let verdict = judge(&Counts::default(), &limits);
             let total: f64 = verdict.components.iter().map(|component| component.weight).sum();
             assert!((total - 1.0).abs() < 1e-12);
             assert!(verdict.ln_e.abs() < 1e-9);
@@ -255,6 +290,9 @@ mod tests {
         let mut twice = slow.clone();
         twice.merge(&slow);
         assert_eq!(twice.slow[&20].events(), Events { candidate: 20, stable: 400 });
+        let mut sharp = good.clone();
+        (0..400).for_each(|_| sharp.scores.count((0.3, 0.5), (0.99, 0.5)));
+        named(&sharp, "scores: ");
         let mut skewed = good;
         skewed.requests.insert(500, Events { candidate: 5_000, stable: 5_000 });
         named(&skewed, "split");

@@ -186,6 +186,19 @@ impl Shares {
         })
     }
 
+    /// The share up to a value; within a gap as if its values were spread evenly.
+    pub(super) fn at_most(&self, edges: &Edges, value: f32) -> f64 {
+        let cell = edges.cell(value);
+        let whole: f64 = self.cells[..cell].iter().sum();
+        let within = match edges.values().get((cell / 2).wrapping_sub(1)..=cell / 2) {
+            _ if cell % 2 == 1 => 1.0,
+            Some([from, to]) => f64::from(value - from) / f64::from(to - from),
+            // Beyond the edges a reference has nothing.
+            _ => 0.0,
+        };
+        whole + self.cells[cell] * within
+    }
+
     /// A mixture; none of nothing. Weights need not add up to one.
     #[must_use]
     pub fn mixed(parts: &[(f64, Shares)]) -> Option<Self> {

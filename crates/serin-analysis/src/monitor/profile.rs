@@ -277,9 +277,7 @@ impl ColumnReference {
         if self.is_timed() {
             return Some((Shares::mixed(&parts)?, seen / all));
         }
-        let mut whole = Counts::new(&self.edges);
-        self.seasons.values().for_each(|season| whole.merge_sparse(season));
-        Some((whole.shares()?, 1.0))
+        Some((self.whole().shares()?, 1.0))
     }
 
     fn is_timed(&self) -> bool {
@@ -287,9 +285,21 @@ impl ColumnReference {
     }
 
     /// Rows of the reference that are missing.
-    pub(super) fn missing_share(&self) -> f64 {
+    pub(crate) fn missing_share(&self) -> f64 {
+        let whole = self.whole();
+        if whole.rows() == 0 { 0.0 } else { whole.missing as f64 / whole.rows() as f64 }
+    }
+
+    /// Of the values that are there the share up to a given one; none where there is no value.
+    pub(crate) fn cumulative(&self) -> Option<impl Fn(f32) -> f64> {
+        let shares = self.whole().shares()?;
+        Some(move |value| shares.at_most(&self.edges, value))
+    }
+
+    /// All hours together.
+    fn whole(&self) -> Counts {
         let mut whole = Counts::new(&self.edges);
         self.seasons.values().for_each(|season| whole.merge_sparse(season));
-        if whole.rows() == 0 { 0.0 } else { whole.missing as f64 / whole.rows() as f64 }
+        whole
     }
 }

@@ -5,6 +5,7 @@
 //! [`Canary::ignored`] lists.
 
 use super::duration::GoDuration;
+use super::matching::Matching;
 pub use super::objects::{AlertKind, AlertProvider, AlertSpec, MetricTemplate, TemplateProvider, TemplateSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -412,6 +413,7 @@ impl Canary {
         if !analysis.matches.is_empty() && analysis.iterations == 0 {
             return Err("spec.analysis.match: an A/B rollout needs iterations".to_owned());
         }
+        Matching::of(&analysis.matches)?;
         if let Some(weight) = analysis.step_weights.iter().find(|weight| **weight > 100 || **weight == 0) {
             return Err(format!("spec.analysis.stepWeights: {weight} is no percentage"));
         }
@@ -472,6 +474,7 @@ impl Canary {
             ("spec.analysis.primaryReadyThreshold", analysis.primary_ready_threshold.is_some()),
             ("spec.analysis.canaryReadyThreshold", analysis.canary_ready_threshold.is_some()),
             ("spec.analysis.sessionAffinity", analysis.session_affinity.is_some()),
+            ("spec.analysis.match.sourceLabels", analysis.matches.iter().any(|asked| !asked.source_labels.is_empty())),
         ]
         .into_iter()
         .filter_map(|(name, set)| set.then_some(name))

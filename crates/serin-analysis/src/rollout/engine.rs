@@ -449,6 +449,9 @@ impl<W: World> Tick<'_, W> {
 
     fn advance_ab(&mut self) {
         if self.rollout.iterations < self.canary.spec.analysis.iterations as i32 {
+            if !self.rollout.route.matched {
+                self.tell(Severity::Info, "requests that match to the candidate");
+            }
             self.rollout.route = Route { candidate: 100, mirror: false, matched: true };
             self.rollout.iterations += 1;
             return;

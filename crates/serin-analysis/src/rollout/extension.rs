@@ -100,6 +100,10 @@ impl Extension {
                     let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
                     found.segments = names.map(str::to_owned).collect();
                 }
+                "score-tolerance" if value == "off" => found.limits.score_ratio = None,
+                "score-tolerance" => found.limits.score_ratio = Some(number(1.0, 100.0, "a ratio above 1, or off")?),
+                "input-tolerance" if value == "off" => found.limits.input_nats = None,
+                "input-tolerance" => found.limits.input_nats = Some(number(0.0, 2.0, "nats below 2, or off")?),
                 "max-disagreement" => found.limits.disagreement = number(0.0, 0.9, "a share below 0.9")?,
                 "max-errors" => found.limits.error_share = number(0.0, 0.9, "a share below 0.9")?,
                 "min-shadow" => found.min_shadow_ms = time()?,
@@ -122,7 +126,7 @@ impl Extension {
                 }
                 _ => {
                     return Err(format!(
-                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, segments, segment-tolerance, max-disagreement, max-errors, min-shadow, max-hold, on-hold, sticky and slow"
+                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, segments, segment-tolerance, score-tolerance, input-tolerance, max-disagreement, max-errors, min-shadow, max-hold, on-hold, sticky and slow"
                     ));
                 }
             }

@@ -4,8 +4,10 @@ pub mod canary;
 mod duration;
 mod engine;
 mod extension;
+mod matching;
 mod objects;
 
 pub use duration::GoDuration;
 pub use engine::{Event, Judgement, Measured, Phase, Readiness, Rollout, Route, World, abort, is_yes, promote, tick};
 pub use extension::{Extension, OnHold, SLOW};
+pub use matching::Matching;

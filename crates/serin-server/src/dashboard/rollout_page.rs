@@ -103,6 +103,8 @@ struct Server {
     moving: bool,
     versions: [String; 2],
     refused: Option<String>,
+    /// It is a share of the requests that match.
+    of_matching: bool,
     weight: String,
     failed_checks: String,
     began: String,
@@ -194,6 +196,7 @@ fn server(address: &str, shown: &Value) -> Server {
             format!("version {} is refused: {}", text(&refused["version"]), text(&refused["reason"]))
         }),
         weight: share(&shown["candidate_weight"]),
+        of_matching: shown["by_match"] == true,
         failed_checks: whole(&shown["failed_checks"]),
         began: when(shown["began_at_ms"].as_i64().unwrap_or(0)),
         judgement: text(&evidence["judgement"]),

@@ -3,9 +3,9 @@
 use super::tls::Tls;
 use crate::http::error::ApiError;
 use crate::routes::DataPlane;
-use crate::scoring::fallback::Due;
 use crate::scoring::grpc;
 use crate::scoring::handlers::predicted;
+use crate::scoring::terms::Terms;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -20,7 +20,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -189,7 +189,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Routed {
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let (state, mut router, limit) = (self.state.clone(), self.router.clone(), self.limit);
-        let due = Due(state.deadline.map(|time| Instant::now() + time));
+        let terms = Terms::of(&state, request.uri(), request.headers());
         Box::pin(async move {
             let answered = async {
                 if let Some(keys) = &state.keys
@@ -204,10 +204,10 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Routed {
                 if request.method() == Method::POST && request.uri().path() == "/predict" {
                     let most = state.limits.body_bytes;
                     let body = whole(request.into_body(), most).await;
-                    return Ok(predicted(&state, body, due));
+                    return Ok(predicted(&state, body, terms));
                 }
                 let mut request: Request = request.map(Body::new);
-                request.extensions_mut().insert(due);
+                request.extensions_mut().insert(terms);
                 router.call(request).await
             };
             match tokio::time::timeout(limit, answered).await {

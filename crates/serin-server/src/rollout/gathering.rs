@@ -3,10 +3,9 @@
 use super::release::Task;
 use super::split::Arm;
 use super::state::Saved;
-use crate::scoring::shadow::Compared;
+use crate::scoring::shadow::{Apart, Compared};
 use serin_analysis::evidence::allocation::Events;
 use serin_analysis::evidence::paired::Paired;
-use serin_analysis::evidence::segments::Segments;
 use serin_analysis::rollout::Phase;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,8 +17,8 @@ impl Task {
         all.find(|(slot, _)| Arc::ptr_eq(slot, &self.releasing.candidate)).map(|(_, compared)| compared)
     }
 
-    /// What it has counted so far, and by segment since the last time.
-    pub(super) fn taken(&self) -> (Paired, Segments) {
+    /// What it has counted so far, and told apart since the last time.
+    pub(super) fn taken(&self) -> (Paired, Apart) {
         self.shadowed().map_or_else(Default::default, Compared::taken)
     }
 
@@ -29,7 +28,7 @@ impl Task {
             return;
         }
         if self.releasing.candidate.live().is_some() {
-            let (now, segments) = self.taken();
+            let (now, apart) = self.taken();
             let since = |now: u64, before: u64| now.saturating_sub(before);
             saved.counts.paired.merge(&Paired {
                 both: since(now.both, self.baseline.both),
@@ -39,21 +38,24 @@ impl Task {
                 unscored: since(now.unscored, self.baseline.unscored),
             });
             self.baseline = now;
-            saved.counts.segments.merge(&segments);
+            saved.counts.segments.merge(&apart.segments);
+            saved.counts.scores.merge(&apart.scores);
+            saved.counts.inputs.merge(&apart.inputs);
         }
         for step in &self.steps {
+            let rule = step.rule();
             let [candidate, stable] = &step.arms;
             let taken = |of: &dyn Fn(&Arm) -> &std::sync::atomic::AtomicU64| Events {
                 candidate: of(candidate).swap(0, Ordering::Relaxed),
                 stable: of(stable).swap(0, Ordering::Relaxed),
             };
-            *saved.counts.requests.entry(step.weight).or_default() += taken(&|arm| &arm.requests);
-            saved.counts.errors.add(step.weight, taken(&|arm| &arm.errors));
-            for (number, bound) in step.slow_ms.iter().enumerate() {
+            *saved.counts.requests.entry(rule.weight).or_default() += taken(&|arm| &arm.requests);
+            saved.counts.errors.add(rule.weight, taken(&|arm| &arm.errors));
+            for (number, bound) in rule.slow_ms.iter().enumerate() {
                 let slow = saved.counts.slow.entry(*bound).or_default();
-                slow.add(step.weight, taken(&|arm| &arm.slow[number]));
+                slow.add(rule.weight, taken(&|arm| &arm.slow[number]));
             }
-            saved.counts.alerts.add(step.weight, taken(&|arm| &arm.alerts));
+            saved.counts.alerts.add(rule.weight, taken(&|arm| &arm.alerts));
             for (sum, bucket) in self.latency.iter_mut().zip(&step.latency) {
                 *sum += bucket.swap(0, Ordering::Relaxed);
             }

@@ -4,7 +4,7 @@
 //! with the process, and nothing else.
 
 use super::evidence::{OthersEvidence, SharedEvidence};
-use super::split::{BOUNDS_MS, Counted, Split, Step, WHOLE, hashed};
+use super::split::{BOUNDS_MS, Counted, Rule, Split, Step, WHOLE, hashed};
 use super::state::Saved;
 use super::world::{Asked, Clients};
 use crate::scoring::models::ModelSlot;
@@ -14,7 +14,7 @@ use serin_analysis::evidence::allocation::Events;
 use serin_analysis::evidence::paired::Paired;
 use serin_analysis::evidence::{Counts, Verdict, judge};
 use serin_analysis::rollout::canary::{AlertProvider, Canary, MetricTemplate, Severity};
-use serin_analysis::rollout::{self, Extension, Judgement, Phase, Rollout};
+use serin_analysis::rollout::{self, Extension, Judgement, Matching, Phase, Rollout};
 use serin_store::ResolvedModel;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -89,6 +89,7 @@ pub struct Release {
     commands: mpsc::UnboundedSender<Command>,
     shown: Arc<Mutex<serde_json::Value>>,
     split: Arc<Split>,
+    matching: Option<Arc<Matching>>,
 }
 
 impl Release {
@@ -97,12 +98,18 @@ impl Release {
         self.split.step()
     }
 
+    /// Which requests an A/B rollout sends to its candidate.
+    pub(crate) fn matching(&self) -> Option<&Matching> {
+        self.matching.as_deref()
+    }
+
     /// Starts the task.
     ///
     /// # Errors
     /// When the file of the state is not what it should be, or the annotations of the canary are not.
     pub fn start(releasing: Releasing) -> Result<Self, String> {
         let extension = Extension::of(&releasing.canary)?;
+        let matching = Matching::of(&releasing.canary.spec.analysis.matches)?.map(Arc::new);
         let saved = Saved::read(&releasing.file)?;
         let (commands, received) = mpsc::unbounded_channel();
         let shown = Arc::new(Mutex::new(serde_json::Value::Null));
@@ -133,7 +140,7 @@ impl Release {
             .name("rollout".to_owned())
             .spawn(move || task.run(&runtime, received))
             .map_err(|error| error.to_string())?;
-        Ok(Self { commands, shown, split })
+        Ok(Self { commands, shown, split, matching })
     }
 
     /// Says something to it.
@@ -422,14 +429,19 @@ impl Task {
         let (Some(stable), Some(candidate)) = (stable, candidate.filter(|_| weight > 0)) else {
             return self.split.set(None);
         };
+        let by_match = saved.rollout.route.matched;
         let same = |step: &Arc<Step>| {
-            step.weight == weight && Arc::ptr_eq(&step.stable, &stable) && Arc::ptr_eq(&step.candidate, &candidate)
+            let rule = step.rule();
+            (rule.weight, rule.by_match) == (weight, by_match)
+                && Arc::ptr_eq(&step.stable, &stable)
+                && Arc::ptr_eq(&step.candidate, &candidate)
         };
         if self.split.step().as_ref().is_some_and(same) {
             return;
         }
         let counted = self.extension.sticky.then(|| Arc::clone(&self.counted));
-        match Step::new(stable, candidate, weight, saved.salt, self.extension.slow_ms.clone(), counted) {
+        let rule = Rule { weight, by_match, salt: saved.salt, slow_ms: self.extension.slow_ms.clone(), counted };
+        match Step::new(stable, candidate, rule) {
             Ok(step) => {
                 let step = Arc::new(step);
                 self.steps.push(Arc::clone(&step));

@@ -27,6 +27,21 @@ pub(super) struct Arm {
     pub(super) alerts: AtomicU64,
 }
 
+/// Whose a transaction is, and what is counted of it.
+#[derive(Debug)]
+pub(super) struct Rule {
+    /// The candidate's share, in [`WHOLE`]s.
+    pub(super) weight: u32,
+    /// The candidate decides on the requests that match (A/B), whatever the draw.
+    pub(super) by_match: bool,
+    /// Of the draw.
+    pub(super) salt: u64,
+    /// Answers slower than these are slow, milliseconds.
+    pub(super) slow_ms: Vec<u32>,
+    /// Entities that have counted, by what they counted as; there where the split is sticky.
+    pub(super) counted: Option<Counted>,
+}
+
 /// The split at one weight. A change of the weight is another one of these, so what is counted belongs to the weight
 /// under which it happened.
 #[derive(Debug)]
@@ -36,12 +51,7 @@ pub(crate) struct Step {
     pub(crate) stable: Arc<LiveModel>,
     /// Where the candidate's columns stand in the stable version's rows.
     positions: Vec<usize>,
-    pub(super) weight: u32,
-    salt: u64,
-    /// Entities that have counted, by what they counted as; there where the split is sticky.
-    counted: Option<Counted>,
-    /// Answers slower than these are slow, milliseconds.
-    pub(super) slow_ms: Vec<u32>,
+    rule: Rule,
     /// The candidate's and the stable version's.
     pub(super) arms: [Arm; 2],
     pub(super) latency: [AtomicU64; BOUNDS_MS.len() + 1],
@@ -49,14 +59,7 @@ pub(crate) struct Step {
 
 impl Step {
     /// None when the candidate needs a column that the stable version's rows do not have.
-    pub(super) fn new(
-        stable: Arc<LiveModel>,
-        candidate: Arc<LiveModel>,
-        weight: u32,
-        salt: u64,
-        slow_ms: Vec<u32>,
-        counted: Option<Counted>,
-    ) -> Result<Self, String> {
+    pub(super) fn new(stable: Arc<LiveModel>, candidate: Arc<LiveModel>, rule: Rule) -> Result<Self, String> {
         let positions = candidate.package.signature.positions_in(&stable.package.signature);
         let positions = positions.map_err(|name| {
             format!(
@@ -64,37 +67,37 @@ impl Step {
                 candidate.version, stable.version
             )
         })?;
-        Ok(Self {
-            candidate,
-            stable,
-            positions,
-            weight,
-            salt,
-            slow_ms,
-            counted,
-            arms: Default::default(),
-            latency: Default::default(),
-        })
+        Ok(Self { candidate, stable, positions, rule, arms: Default::default(), latency: Default::default() })
+    }
+
+    /// Whether requests are told apart by what they say, and not by a draw.
+    pub(crate) fn is_by_match(&self) -> bool {
+        self.rule.by_match
+    }
+
+    /// The rule it goes by.
+    pub(super) fn rule(&self) -> &Rule {
+        &self.rule
     }
 
     /// Whether a transaction is the candidate's: by a hash of its id, so that one that is sent again keeps its arm, or of
     /// its entity where the split is sticky.
     pub(crate) fn is_candidates(&self, transaction_id: &str, entity: &str, decision_id: &[u8; 16]) -> bool {
-        if self.counted.is_some() && !entity.is_empty() {
-            return is_drawn(self.salt, entity.as_bytes(), self.weight);
+        if self.rule.counted.is_some() && !entity.is_empty() {
+            return is_drawn(self.rule.salt, entity.as_bytes(), self.rule.weight);
         }
         let id = if transaction_id.is_empty() { &decision_id[..] } else { transaction_id.as_bytes() };
-        is_drawn(self.salt, id, self.weight)
+        is_drawn(self.rule.salt, id, self.rule.weight)
     }
 
     /// The candidate's share of the traffic.
     pub(crate) fn weight(&self) -> u16 {
-        self.weight.min(WHOLE) as u16
+        self.rule.weight.min(WHOLE) as u16
     }
 
     /// Whether an entity does not count as this yet. Its transactions share an arm, so they are no independent events.
     fn is_first(&self, kind: usize, entity: &str) -> bool {
-        let Some(counted) = self.counted.as_ref().filter(|_| !entity.is_empty()) else { return true };
+        let Some(counted) = self.rule.counted.as_ref().filter(|_| !entity.is_empty()) else { return true };
         let key = hashed(Sha256::new().chain_update(entity));
         counted.lock().unwrap_or_else(PoisonError::into_inner).insert((kind as u8, key))
     }
@@ -114,7 +117,7 @@ impl Step {
             }
         };
         let happened = [(&arm.requests, true), (&arm.errors, error), (&arm.alerts, alert)].into_iter();
-        let slow = self.slow_ms.iter().zip(&arm.slow).map(|(bound, counter)| {
+        let slow = self.rule.slow_ms.iter().zip(&arm.slow).map(|(bound, counter)| {
             let above = took.is_some_and(|took| took > Duration::from_millis(u64::from(*bound)));
             (counter, above)
         });

@@ -160,6 +160,8 @@ impl Task {
             "candidate_loaded": loaded(self.releasing.candidate.live()),
             "refused": self.refused.as_ref().map(|(version, reason)| json!({ "version": version, "reason": reason })),
             "candidate_weight": f64::from(saved.rollout.route.candidate) / 100.0,
+            // The weight is of the requests that match (A/B).
+            "by_match": saved.rollout.route.matched,
             "failed_checks": saved.rollout.failed_checks,
             "iterations": saved.rollout.iterations,
             "began_at_ms": saved.began_ms,

@@ -244,6 +244,10 @@ impl World for Asked<'_> {
     }
 
     fn tell(&mut self, event: Event) {
+        // The same at every look is news once.
+        if self.saved.history.last().is_some_and(|last| last.message == event.message) {
+            return;
+        }
         let version = self.wanted();
         tracing::info!(version, "rollout: {}", event.message);
         for alert in &self.task.releasing.canary.spec.analysis.alerts {

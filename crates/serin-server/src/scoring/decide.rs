@@ -1,7 +1,8 @@
 //! The one path from features to decisions, whatever the protocol: score, threshold, log.
 
-use super::fallback::{Answering, Due, Standing};
+use super::fallback::{Answering, Standing};
 use super::live_model::LiveModel;
+use super::terms::Terms;
 use crate::http::error::ApiError;
 use crate::rollout::{Release, Step};
 use crate::routes::DataPlane;
@@ -77,11 +78,11 @@ impl Decided {
     }
 }
 
-/// When a request came, and when it must be decided.
+/// When a request came, and on which terms it is decided.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing {
     pub(super) start: Instant,
-    pub(super) due: Due,
+    pub(super) terms: Terms,
 }
 
 /// Decides on rows; `subjects` says what each is about, or is empty.
@@ -93,7 +94,7 @@ pub(super) fn decide(
     timing: Timing,
 ) -> Result<Decided, ApiError> {
     let model = &answering.model;
-    let (decisions, fallbacks) = decisions(state, answering, features, timing.due)?;
+    let (decisions, fallbacks) = decisions(state, answering, features, timing.terms)?;
     let now_ms = (state.clock)();
     let ids: Vec<[u8; 16]> = decisions.iter().map(|_| state.ids.next(now_ms)).collect();
     let mut decided = Decided { ids, decisions, fallbacks, propensities: Vec::new(), released: None };
@@ -104,7 +105,7 @@ pub(super) fn decide(
         && Arc::ptr_eq(&step.stable, model)
     {
         stable = Some(decided.decisions.clone());
-        release(&mut decided, step, features, subjects, timing.start);
+        release(&mut decided, step, features, subjects, timing);
     }
     if let Some(exploration) = state.exploration
         && decided.decisions.iter().any(|decision| decision.alert)
@@ -142,7 +143,7 @@ fn decisions(
     state: &DataPlane,
     answering: &Answering,
     features: &[f32],
-    due: Due,
+    terms: Terms,
 ) -> Result<(Vec<Decision>, Vec<Option<Fallback>>), ApiError> {
     let package = &answering.model.package;
     let width = package.signature.columns.len();
@@ -152,7 +153,7 @@ fn decisions(
     if answering.standing != Standing::ColumnsOnly {
         // A large request must not run past its time unseen.
         for (features, scores) in features.chunks(width * BETWEEN_LOOKS).zip(scores.chunks_mut(BETWEEN_LOOKS)) {
-            if due.is_over() {
+            if terms.is_over() {
                 break;
             }
             package.forest.margins_into(features, scores);
@@ -190,14 +191,17 @@ fn decisions(
 }
 
 /// Lets the candidate of a release decide on its share. Where it has no number to say, the stable version's stands.
-fn release(decided: &mut Decided, step: Arc<Step>, features: &[f32], subjects: &[Subject<'_>], start: Instant) {
+fn release(decided: &mut Decided, step: Arc<Step>, features: &[f32], subjects: &[Subject<'_>], timing: Timing) {
     let package = &step.candidate.package;
     let rows = decided.decisions.len();
     let width = features.len() / rows.max(1);
     let mut columns = vec![None; rows];
     for (row, features) in features.chunks_exact(width.max(1)).enumerate() {
         let subject = subjects.get(row).copied().unwrap_or_default();
-        let mine = step.is_candidates(subject.transaction_id, subject.entity, &decided.ids[row]);
+        let mine = match step.is_by_match() {
+            true => timing.terms.matched,
+            false => step.is_candidates(subject.transaction_id, subject.entity, &decided.ids[row]),
+        };
         let mut error = decided.fallback(row).is_some() || decided.decisions[row].score.is_nan();
         if mine {
             let mapped = step.mapped(features);
@@ -211,7 +215,11 @@ fn release(decided: &mut Decided, step: Arc<Step>, features: &[f32], subjects: &
                 }
             }
         }
-        let took = (rows == 1).then(|| start.elapsed());
+        let took = (rows == 1).then(|| timing.start.elapsed());
+        // Who does not match has no part in it.
+        if step.is_by_match() && !mine {
+            continue;
+        }
         step.count(mine, subject.entity, decided.decisions[row].alert, error, took);
     }
     decided.released = Some(Released { step, columns });
@@ -251,7 +259,8 @@ fn record(
     // Each version's decisions under its own name, and its own columns.
     let (mut mine, mut others) = (Vec::new(), Vec::new());
     for (i, row) in rows {
-        let assigned = |candidate| Some(Assigned { weight: step.weight(), candidate });
+        let assigned =
+            |candidate| (candidate || !step.is_by_match()).then(|| Assigned { weight: step.weight(), candidate });
         match &columns[i] {
             Some(columns) => mine.push(new(i, columns.as_slice(), assigned(true))),
             None => others.push(new(i, row, assigned(false))),

@@ -2,9 +2,10 @@
 
 use super::cells::Cells;
 use super::decide::{Subject, Timing, decide};
-use super::fallback::{Answering, Due};
+use super::fallback::Answering;
 use super::handlers::whole;
 use super::live_model::LiveModel;
+use super::terms::Terms;
 use crate::http::error::{ApiError, Detail, ErrorMessage, Place, ValidationErrors};
 use crate::metrics::Route;
 use crate::routes::DataPlane;
@@ -141,9 +142,13 @@ pub(crate) enum Action {
     (status = 422, body = ValidationErrors, description = "A transaction does not fit the model: it and the column are named"),
     (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
 ))]
-pub(crate) async fn create(State(state): State<DataPlane>, due: Due, body: Result<Bytes, BytesRejection>) -> Response {
+pub(crate) async fn create(
+    State(state): State<DataPlane>,
+    terms: Terms,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     let start = Instant::now();
-    let response = match answer(&state, body, Timing { start, due }) {
+    let response = match answer(&state, body, Timing { start, terms }) {
         Ok(response) => Json(response).into_response(),
         Err(error) => error.into_response(),
     };

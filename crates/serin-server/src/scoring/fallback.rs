@@ -3,14 +3,10 @@
 use super::live_model::LiveModel;
 use super::models::ModelSlot;
 use crate::http::error::ApiError;
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response};
 use serin_scoring::{Decision, Rules, Signature};
 use serin_store::Fallback;
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Header of an answer with decisions that the model did not make: `allow`, or `allow, rules`.
 const HEADER: &str = "serin-fallback";
@@ -93,24 +89,6 @@ impl Answering {
         let model = slot.kept().filter(|_| !policy.0.is_empty()).ok_or(ApiError::NoModel)?;
         let standing = if policy.last_good() { Standing::LastGood } else { Standing::ColumnsOnly };
         Ok(Self { model, standing })
-    }
-}
-
-/// When the decisions of a request must be made.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Due(pub(crate) Option<Instant>);
-
-impl Due {
-    pub(super) fn is_over(self) -> bool {
-        self.0.is_some_and(|due| Instant::now() >= due)
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Due {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Self>().copied().unwrap_or_default())
     }
 }
 

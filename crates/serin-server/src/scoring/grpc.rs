@@ -4,7 +4,7 @@
 //! the trailers (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 
 use super::decide::{Decided, Timing, decide};
-use super::fallback::{Due, flag};
+use super::fallback::flag;
 use super::grpc_messages::{
     Contents, Empty, HealthRequest, HealthResponse, InferRequest, InferResponse, InferTensor, ModelMetadata, ModelName,
     Parameter, ParameterChoice, ServerMetadata, TensorMetadata, Truth,
@@ -12,6 +12,7 @@ use super::grpc_messages::{
 use super::handlers::whole;
 use super::live_model::LiveModel;
 use super::tensors::{Outputs, Tensor, features, find};
+use super::terms::Terms;
 use crate::http::error::ApiError;
 use crate::metrics::Route;
 use crate::routes::DataPlane;
@@ -41,13 +42,14 @@ pub(crate) fn is_for(path: &str) -> bool {
 /// Inference.
 pub(crate) async fn model_infer(
     State(state): State<DataPlane>,
-    due: Due,
+    terms: Terms,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let start = Instant::now();
-    let due = Due([due.0, timeout(&headers).map(|left| start + left)].into_iter().flatten().min());
-    let inferred = whole(body, &state).and_then(|body| infer(&state, &body, Timing { start, due }));
+    let due = [terms.due, timeout(&headers).map(|left| start + left)].into_iter().flatten().min();
+    let terms = Terms { due, ..terms };
+    let inferred = whole(body, &state).and_then(|body| infer(&state, &body, Timing { start, terms }));
     let (status, response) = match inferred {
         Ok((message, fallbacks)) => {
             let mut response = done(&message);

@@ -1,7 +1,8 @@
 //! Handlers of the seed's routes and of health.
 
 use super::decide::{Timing, decide};
-use super::fallback::{Answering, Due, flag};
+use super::fallback::{Answering, flag};
+use super::terms::Terms;
 use super::wire::{self, PredictRequest, PredictResponse, Status};
 use crate::http::error::{ApiError, ErrorMessage, ValidationErrors};
 use crate::metrics::Route;
@@ -21,14 +22,18 @@ use std::time::Instant;
     (status = 422, body = ValidationErrors, description = "The rows do not fit the model: row and column are named"),
     (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
 ))]
-pub(crate) async fn predict(State(state): State<DataPlane>, due: Due, body: Result<Bytes, BytesRejection>) -> Response {
-    predicted(&state, whole(body, &state), due)
+pub(crate) async fn predict(
+    State(state): State<DataPlane>,
+    terms: Terms,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    predicted(&state, whole(body, &state), terms)
 }
 
 /// The answer to a body of `/predict`.
-pub(crate) fn predicted(state: &DataPlane, body: Result<Bytes, ApiError>, due: Due) -> Response {
+pub(crate) fn predicted(state: &DataPlane, body: Result<Bytes, ApiError>, terms: Terms) -> Response {
     let start = Instant::now();
-    let response = answer(state, body, Timing { start, due }).unwrap_or_else(IntoResponse::into_response);
+    let response = answer(state, body, Timing { start, terms }).unwrap_or_else(IntoResponse::into_response);
     state.metrics.record_request(Route::Predict, response.status(), start.elapsed());
     response
 }

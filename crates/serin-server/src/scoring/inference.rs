@@ -1,10 +1,11 @@
 //! The Open Inference protocol, version 2, over REST (<https://github.com/kserve/open-inference-protocol>).
 
 use super::decide::{Timing, decide};
-use super::fallback::{Due, flag};
+use super::fallback::flag;
 use super::handlers::whole;
 use super::live_model::LiveModel;
 use super::tensors::{Outputs, Tensor, features, find};
+use super::terms::Terms;
 use crate::http::error::{ApiError, InferenceError};
 use crate::metrics::Route;
 use crate::routes::DataPlane;
@@ -115,11 +116,11 @@ pub(crate) async fn model_version_ready(
     (status = 404, body = InferenceError), (status = 413, body = InferenceError), (status = 503, body = InferenceError)))]
 pub(crate) async fn infer(
     State(state): State<DataPlane>,
-    due: Due,
+    terms: Terms,
     Path(name): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    inferred(&state, &name, None, due, body)
+    inferred(&state, &name, None, terms, body)
 }
 
 /// Scores rows with the version that must be live.
@@ -129,11 +130,11 @@ pub(crate) async fn infer(
     (status = 404, body = InferenceError), (status = 413, body = InferenceError), (status = 503, body = InferenceError)))]
 pub(crate) async fn infer_version(
     State(state): State<DataPlane>,
-    due: Due,
+    terms: Terms,
     Path((name, version)): Path<(String, String)>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    inferred(&state, &name, Some(&version), due, body)
+    inferred(&state, &name, Some(&version), terms, body)
 }
 
 fn answered<T: Serialize>(result: Result<T, ApiError>) -> Response {
@@ -147,11 +148,11 @@ fn inferred(
     state: &DataPlane,
     name: &str,
     version: Option<&str>,
-    due: Due,
+    terms: Terms,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let start = Instant::now();
-    let response = score(state, name, version, body, Timing { start, due }).unwrap_or_else(ApiError::into_inference);
+    let response = score(state, name, version, body, Timing { start, terms }).unwrap_or_else(ApiError::into_inference);
     state.metrics.record_request(Route::Infer, response.status(), start.elapsed());
     response
 }

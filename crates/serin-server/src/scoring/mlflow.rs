@@ -2,8 +2,9 @@
 
 use super::cells::{Cells, limited};
 use super::decide::{Timing, decide};
-use super::fallback::{Answering, Due, flag};
+use super::fallback::{Answering, flag};
 use super::handlers::whole;
+use super::terms::Terms;
 use crate::http::error::{ApiError, MlflowError};
 use crate::metrics::Route;
 use crate::routes::DataPlane;
@@ -53,12 +54,12 @@ pub(crate) struct InvocationsResponse {
 ), request_body = InvocationsRequest)]
 pub(crate) async fn invocations(
     State(state): State<DataPlane>,
-    due: Due,
+    terms: Terms,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let start = Instant::now();
-    let response = answer(&state, &headers, body, Timing { start, due });
+    let response = answer(&state, &headers, body, Timing { start, terms });
     let response = response.unwrap_or_else(ApiError::into_mlflow_scoring);
     state.metrics.record_request(Route::Invocations, response.status(), start.elapsed());
     response

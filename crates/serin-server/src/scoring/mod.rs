@@ -15,6 +15,7 @@ pub(crate) mod mlflow;
 pub(crate) mod models;
 pub(crate) mod shadow;
 mod tensors;
+pub(crate) mod terms;
 pub(crate) mod wire;
 
 use crate::routes::{DataPlane, Limits};

@@ -6,7 +6,9 @@
 
 use super::live_model::LiveModel;
 use super::models::ModelSlot;
+use serin_analysis::evidence::inputs::{InputReferences, Inputs};
 use serin_analysis::evidence::paired::Paired;
+use serin_analysis::evidence::scores::Scores;
 use serin_analysis::evidence::segments::Segments;
 use serin_scoring::{ColumnKind, Decision};
 use serin_store::{DecisionLog, NewShadow};
@@ -32,6 +34,17 @@ struct Seen {
     decisions: Vec<Decision>,
 }
 
+/// What is told apart of rows that both have scored.
+#[derive(Debug, Default)]
+pub(crate) struct Apart {
+    /// By the values of some columns.
+    pub(crate) segments: Segments,
+    /// By both scores.
+    pub(crate) scores: Scores,
+    /// By which version's training data the columns look like.
+    pub(crate) inputs: Inputs,
+}
+
 /// What a candidate said beside the live model.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
@@ -44,8 +57,8 @@ pub(crate) struct Compared {
     pub(crate) unscored: AtomicU64,
     /// Columns of the live model whose values are counted one by one.
     columns: OnceLock<Vec<String>>,
-    /// What was counted of them since the last time; held while a batch is added to the counters above, too.
-    segments: Mutex<Segments>,
+    /// What was told apart since the last time; held while a batch is added to the counters above, too.
+    apart: Mutex<Apart>,
 }
 
 impl Compared {
@@ -54,9 +67,9 @@ impl Compared {
         let _ = self.columns.set(columns.to_vec());
     }
 
-    /// What was counted so far, and by segment since the last time: both of the same rows.
-    pub(crate) fn taken(&self) -> (Paired, Segments) {
-        let mut segments = self.segments();
+    /// What was counted so far, and told apart since the last time: both of the same rows.
+    pub(crate) fn taken(&self) -> (Paired, Apart) {
+        let mut apart = self.apart();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (all, alerts) = (count(&self.decisions), count(&self.alerts));
         let (raised, lowered) = (count(&self.pass_to_alert), count(&self.alert_to_pass));
@@ -68,11 +81,11 @@ impl Compared {
             neither: all.saturating_sub(alerts + lowered + nan),
             unscored: count(&self.unscored) + nan,
         };
-        (paired, std::mem::take(&mut *segments))
+        (paired, std::mem::take(&mut *apart))
     }
 
-    fn segments(&self) -> MutexGuard<'_, Segments> {
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    fn apart(&self) -> MutexGuard<'_, Apart> {
+        self.apart.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,11 +185,18 @@ impl Shadow {
     }
 }
 
-/// Where in a row of the live model a candidate's columns stand; none when one is not there. By SHA-256 of both.
-type Positions = HashMap<([u8; 32], [u8; 32]), Option<Vec<usize>>>;
+/// What a candidate has to do with a live model.
+struct Pair {
+    live: Arc<LiveModel>,
+    candidate: Arc<LiveModel>,
+    /// Where in the live model's rows its columns stand; none when one is not there.
+    positions: Option<Vec<usize>>,
+    inputs: InputReferences,
+}
 
 fn score(shadow: &Weak<Shadow>, log: Option<&DecisionLog>) {
-    let mut positions = Positions::new();
+    // Of each candidate the last one.
+    let mut pairs: Vec<Option<Pair>> = Vec::new();
     loop {
         let Some(shadow) = shadow.upgrade() else { return };
         let seen = std::mem::take(&mut *shadow.queue());
@@ -191,10 +211,11 @@ fn score(shadow: &Weak<Shadow>, log: Option<&DecisionLog>) {
             let (batch, after) = rest.split_at(1 + rest[1..].iter().take_while(fits).count());
             rest = after;
             let rows: usize = batch.iter().map(|seen| seen.decisions.len()).sum();
-            for (slot, compared) in &shadow.candidates {
+            pairs.resize_with(shadow.candidates.len(), || None);
+            for ((slot, compared), pair) in shadow.candidates.iter().zip(&mut pairs) {
                 match slot.live() {
-                    Some(candidate) => compare(&candidate, batch, compared, &mut positions, log),
-                    None if slot.is_resting() => {}
+                    Some(candidate) => compare(Pair::of(pair, &first.live, candidate), batch, compared, log),
+                    None if slot.is_resting() => *pair = None,
                     None => {
                         compared.unscored.fetch_add(rows as u64, Ordering::Relaxed);
                     }
@@ -202,27 +223,16 @@ fn score(shadow: &Weak<Shadow>, log: Option<&DecisionLog>) {
             }
             shadow.waiting.fetch_sub(rows, Ordering::Relaxed);
         }
-        if positions.len() > 1024 {
-            positions.clear();
-        }
         let pause = if seen.is_empty() { IDLE } else { BUSY };
         drop(shadow);
         std::thread::sleep(pause);
     }
 }
 
-fn compare(
-    candidate: &LiveModel,
-    batch: &[Seen],
-    compared: &Compared,
-    positions: &mut Positions,
-    log: Option<&DecisionLog>,
-) {
-    let live = &batch[0].live;
+fn compare(pair: &Pair, batch: &[Seen], compared: &Compared, log: Option<&DecisionLog>) {
+    let Pair { live, candidate, .. } = pair;
     let rows: usize = batch.iter().map(|seen| seen.decisions.len()).sum();
-    let positions =
-        positions.entry((live.deciding.sha256, candidate.deciding.sha256)).or_insert_with(|| mapped(live, candidate));
-    let Some(positions) = positions else {
+    let Some(positions) = &pair.positions else {
         compared.unscored.fetch_add(rows as u64, Ordering::Relaxed);
         return;
     };
@@ -234,8 +244,10 @@ fn compare(
     let mut scores = vec![0.0; rows];
     candidate.package.forest.margins_into(&features, &mut scores);
     candidate.package.forest.scores_from_margins(&mut scores);
+    let stable_threshold = live.package.threshold;
     let (mut alerts, mut raised, mut lowered, mut nan) = (0, 0, 0, 0);
     let mut said = Vec::with_capacity(rows);
+    let mut apart = Apart::default();
     let before = batch.iter().flat_map(|seen| seen.ids.iter().zip(&seen.decisions));
     let records: Vec<NewShadow> = before
         .zip(&scores)
@@ -245,17 +257,18 @@ fn compare(
             raised += u64::from(alert && !live.alert);
             lowered += u64::from(!alert && live.alert);
             nan += u64::from(score.is_nan());
+            apart.scores.count((live.score, stable_threshold), (*score, candidate.package.threshold));
             said.push(((!score.is_nan()).then_some(alert), live.alert));
             NewShadow { id: *id, score: *score, alert }
         })
         .collect();
-    let names = compared.columns.get().filter(|names| !names.is_empty());
-    let by_segment = names.map(|names| {
-        let rows = batch.iter().flat_map(|seen| seen.features.chunks_exact(width));
-        segmented(names, live, rows.zip(said))
-    });
+    let rows_of_all = || batch.iter().flat_map(|seen| seen.features.chunks_exact(width));
+    rows_of_all().for_each(|row| pair.inputs.count(row, &mut apart.inputs));
+    if let Some(names) = compared.columns.get().filter(|names| !names.is_empty()) {
+        apart.segments = segmented(names, live, rows_of_all().zip(said));
+    }
     // Together, so that nobody reads the rows of a batch in one and misses them in the other.
-    let mut segments = compared.segments();
+    let mut sum = compared.apart();
     for (counter, count) in [
         (&compared.decisions, rows as u64),
         (&compared.alerts, alerts),
@@ -265,14 +278,27 @@ fn compare(
     ] {
         counter.fetch_add(count, Ordering::Relaxed);
     }
-    if let Some(by_segment) = by_segment {
-        segments.merge(&by_segment);
-    }
-    drop(segments);
+    sum.segments.merge(&apart.segments);
+    sum.scores.merge(&apart.scores);
+    sum.inputs.merge(&apart.inputs);
+    drop(sum);
     if let Some(log) = log
         && let Err(error) = log.append_shadow(&candidate.deciding, &records)
     {
         tracing::warn!("shadow scores of {} are not recorded: {error}", candidate.name);
+    }
+}
+
+impl Pair {
+    /// The one that is known, or in its place that of these two.
+    fn of<'a>(known: &'a mut Option<Self>, live: &Arc<LiveModel>, candidate: Arc<LiveModel>) -> &'a Self {
+        let same = |pair: &mut Self| Arc::ptr_eq(&pair.live, live) && Arc::ptr_eq(&pair.candidate, &candidate);
+        let pair = known.take_if(|pair| same(pair)).unwrap_or_else(|| {
+            let inputs = live.monitor.as_ref().zip(candidate.monitor.as_ref());
+            let inputs = inputs.map(|(live, candidate)| InputReferences::of(live, candidate)).unwrap_or_default();
+            Self { positions: mapped(live, &candidate), inputs, live: Arc::clone(live), candidate }
+        });
+        known.insert(pair)
     }
 }
 

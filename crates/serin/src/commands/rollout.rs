@@ -40,11 +40,6 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Rules> {
         return Err(wrong(format!("{count} Canary objects; one is expected")));
     };
     canary.check(&templates, &providers).map_err(wrong)?;
-    if canary.spec.analysis.strategy() == Strategy::Ab {
-        return Err(wrong(
-            "spec.analysis.match: requests are not told apart by headers in-process; use weights".to_owned(),
-        ));
-    }
     let extension = Extension::of(&canary).map_err(wrong)?;
     Ok(Rules { canary, templates, providers, extension })
 }
@@ -145,13 +140,14 @@ fn line(shown: &Value) -> String {
     let evidence = &shown["evidence"];
     let text = |value: &Value| value.as_str().map_or_else(|| "none".to_owned(), str::to_owned);
     format!(
-        "{} {}{}: stable {}, candidate {}, weight {:.0} %, {} in the shadow, {} on the candidate, {} (E {:.2} of {:.0}; alike {:.1} of {:.0}) {}",
+        "{} {}{}: stable {}, candidate {}, weight {:.0} %{}, {} in the shadow, {} on the candidate, {} (E {:.2} of {:.0}; alike {:.1} of {:.0}) {}",
         text(&shown["model"]),
         text(&shown["phase"]),
         if shown["paused"] == true { " (paused)" } else { "" },
         text(&shown["stable_version"]),
         text(&shown["candidate_version"]),
         shown["candidate_weight"].as_f64().unwrap_or(0.0) * 100.0,
+        if shown["by_match"] == true { " of the requests that match" } else { "" },
         shown["shadow"]["requests"],
         shown["exposed_requests"],
         text(&evidence["judgement"]),
@@ -199,7 +195,13 @@ fn explain(file: &Path, rps: f64, alert_rate: f64) -> anyhow::Result<()> {
                 interval * (weights.len() + 3) as f64
             ));
         }
-        _ => say(format_args!("  blue/green  {} looks, then all traffic", analysis.iterations.max(1))),
+        Strategy::Ab => say(format_args!(
+            "  A/B         {} looks at the requests that match, then all traffic to it",
+            analysis.iterations
+        )),
+        Strategy::BlueGreen => {
+            say(format_args!("  blue/green  {} looks, then all traffic", analysis.iterations.max(1)))
+        }
     }
     say(format_args!(
         "  rolled back after {} failed checks of {} metrics, or at once when the evidence proves harm",

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 from servers import SERIN, Server, free_port, running, serin_server
 from test_monitoring import call
-from test_rollout import CANARY, Shop, run
+from test_rollout import CANARY, Bystander, Shop, run
 
 LONG = CANARY.replace("{serin.dev/min-shadow: 300ms}", "{serin.dev/min-shadow: 10m, serin.dev/slow: \"20ms, 100ms\"}")
 
@@ -29,8 +29,10 @@ def both(servers, reached, seconds=60):
 
 
 def send(shop, server, requests):
-    for number in range(requests):
-        rows = shop.rows[(number * 250) % (len(shop.rows) - 250) :][:250]
+    """Other payments each time: the same ones again and again would be no evidence."""
+    for _ in range(requests):
+        shop.sent = getattr(shop, "sent", 0) + 250
+        rows = shop.rows[shop.sent % (len(shop.rows) - 250) :][:250]
         assert call(f"{server.url}/predict", {"data": rows.tolist()})[0] == 200
 
 
@@ -83,6 +85,71 @@ def test_the_verdict_of_two_servers_is_that_of_their_sum(tmp_path):
             shown = both(servers, lambda one: one["phase"] == "Failed")
             assert all("more alerts" in one["history"][-1]["message"] and one["exposed_requests"] == 0 for one in shown), shown
             assert shown[1]["shadow"]["requests"] == 0 and shown[1]["others"]["requests"] > 1000
+        finally:
+            second.stop()
+            shop.server.stop()
+
+
+def test_one_server_leads_hooks_and_alerts_come_once_and_another_goes_on_when_it_dies(tmp_path):
+    others = Bystander()
+    canary = CANARY.replace("http://127.0.0.1:9/nobody", f"{others.url}/event") + f"""
+---
+apiVersion: flagger.app/v1beta1
+kind: AlertProvider
+metadata: {{name: chat}}
+spec: {{type: generic, address: "{others.url}/chat"}}
+"""
+    canary = canary.replace("    webhooks:\n", "    alerts: [{name: chat, severity: info, providerRef: {name: chat}}]\n    webhooks:\n" + f"      - {{name: gate, type: confirm-promotion, url: '{others.url}/gate'}}\n")
+    others.answers["/gate"] = 403
+    registry = serin_server(tmp_path)
+    with running(registry):
+        shop = Shop(tmp_path, remote=registry.url, canary=canary)
+        shop.live = False
+        shop.traffic.join()
+        port = free_port()
+        options = ["-m", "models:/fraud_detection@champion", "--canary", str(shop.canary), "--fast-canary", "--poll", "0.1"]
+        second = Server([SERIN, "serve", *options, "--port", str(port), "--state", str(tmp_path / "second"), "--tracking-uri", registry.url], port, tmp_path)
+        servers = [shop.server, second]
+        try:
+            version = shop.train(shop.frame.sample(frac=0.8, random_state=4).sort_values("TX_DATETIME"))
+            run("rollout", "start", "--to", version, *shop.registry)
+            both(servers, lambda one: one["candidate_loaded"] == str(version))
+            end = time.monotonic() + 60
+            while not all(one["phase"] == "WaitingPromotion" for one in map(status, servers)):
+                assert time.monotonic() < end, [status(server)["history"] for server in servers]
+                send(shop, servers[0], 1)
+                send(shop, servers[1], 1)
+            shown = [status(server) for server in servers]
+            assert [one["candidate_weight"] for one in shown] == [0.5, 0.5] and shown[0]["history"] == shown[1]["history"]
+            assert sorted(one["leads"] for one in shown) == [False, True]
+            told = [body["message"] for body in others.calls("/chat")]
+            assert sorted(told) == sorted(set(told)) and len(told) == len(others.calls("/event")) and "5 % to the candidate" in told, told
+            assert sorted(told) == sorted(entry["message"] for entry in shown[0]["history"])
+
+            # A person may speak to any of them: who is told leads from then on.
+            follower = servers[[one["leads"] for one in shown].index(False)]
+            run("rollout", "pause", "--server", follower.url)
+            both(servers, lambda one: one["paused"])
+            both([follower], lambda one: one["leads"])
+            run("rollout", "resume", "--server", follower.url)
+            both(servers, lambda one: not one["paused"])
+
+            # The one that leads dies; the other one goes on from where it stood, and promotes once.
+            follower.stop(signal.SIGKILL)
+            [other] = [server for server in servers if server is not follower]
+            both([other], lambda one: one["leads"])
+            others.answers["/gate"] = 200
+            end = time.monotonic() + 60
+            while status(other)["stable_version"] != str(version):
+                assert time.monotonic() < end, status(other)
+                send(shop, other, 1)
+            both([other], lambda one: one["phase"] == "Succeeded")
+            follower.start()
+            both([follower], lambda one: one["stable_version"] == str(version) and one["candidate_version"] is None)
+            told = [body["message"] for body in others.calls("/chat")]
+            assert sorted(told) == sorted(set(told)) and told.count("promoted") == 1, told
+            moved = [row for row in shop.history() if row[0] == version and row[1:3] == ("alias", "champion")]
+            assert len(moved) == 1, moved
         finally:
             second.stop()
             shop.server.stop()

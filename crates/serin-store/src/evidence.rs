@@ -1,9 +1,71 @@
-//! What data planes counted of a release, each by its own name.
+//! What data planes counted of a release, each by its own name, and which of them moves it.
 
 use crate::sql::args;
 use crate::{Store, StoreError};
 
+/// Longer than this nobody leads without a word, milliseconds; a clock that is set back must not keep a dead one for years.
+const LONGEST: i64 = 60_000;
+
+/// A data plane's word on who leads.
+#[derive(Debug, Clone)]
+pub struct LeadAsked {
+    /// Registered model.
+    pub model: String,
+    /// Who asks.
+    pub replica: String,
+    /// Epoch milliseconds now.
+    pub now_ms: i64,
+    /// Until then it leads without another word, at most a minute from now.
+    pub lease_ms: i64,
+    /// A person has told it to act, so that it takes the lead from whoever has it.
+    pub claims: bool,
+    /// Where the release stands, if it leads.
+    pub state: Option<String>,
+}
+
+/// Who leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lead {
+    /// It is who asked.
+    pub leads: bool,
+    /// Where the release stands by the word of another one, who leads or has led before.
+    pub state: Option<String>,
+}
+
 impl Store {
+    /// Gives or keeps the lead of a model's release: one data plane has it at a time, and the next one goes on from its last word.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lead(&self, asked: &LeadAsked) -> Result<Lead, StoreError> {
+        let LeadAsked { model, replica, now_ms, lease_ms, claims, state } = asked.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let until_ms = now_ms + lease_ms.clamp(0, LONGEST);
+                let sql = "INSERT INTO serin_lead (model_name, replica, until_ms, state) VALUES ($1, $2, $3, $4) ON CONFLICT (model_name) DO NOTHING";
+                let begun = args![&model, &replica, until_ms, state.as_deref().unwrap_or_default()];
+                if connection.execute(sql, begun).await? == 1 {
+                    return Ok(Lead { leads: true, state: None });
+                }
+                let sql = "SELECT replica, until_ms, state FROM serin_lead WHERE model_name = $1";
+                let row = connection.row(sql, args![&model]).await?;
+                let row = row.ok_or_else(|| StoreError::Invalid(format!("the lead of {model} is gone")))?;
+                let (leader, until, known) = (row.text(0)?, row.int(1)?, row.text(2)?);
+                let theirs = (leader != replica && !known.is_empty()).then(|| known.clone());
+                let over = until < now_ms || until - now_ms > LONGEST;
+                if leader != replica && !over && !claims {
+                    return Ok(Lead { leads: false, state: theirs });
+                }
+                // What another one has said stays until it is heard; only one of two that come at once finds the row as it was.
+                let said = if leader == replica { state.unwrap_or(known) } else { known };
+                let sql = "UPDATE serin_lead SET replica = $1, until_ms = $2, state = $3 WHERE model_name = $4 AND replica = $5 AND until_ms = $6";
+                let taken = connection.execute(sql, args![&replica, until_ms, &said, &model, &leader, until]).await? == 1;
+                Ok(Lead { leads: taken, state: theirs })
+            })
+        })
+        .await
+    }
+
     /// Keeps what a replica counted, unless a later word of it is known, and answers what the other ones counted. `release` names
     /// the versions.
     ///

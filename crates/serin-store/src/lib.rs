@@ -38,6 +38,7 @@ pub use decision_log::{
 };
 pub use entities::{LifecycleStage, Tag, ViewType};
 pub use error::StoreError;
+pub use evidence::{Lead, LeadAsked};
 pub use experiments::Experiment;
 pub use inputs::{DatasetInput, DatasetSummary, ModelOutput, RunInputs};
 pub use labels::{Label, LabelSource, LabelSubject, Labels, LabelsStored, NewLabel};

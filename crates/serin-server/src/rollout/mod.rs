@@ -5,6 +5,7 @@ mod gathering;
 pub(crate) mod handlers;
 mod messages;
 mod release;
+mod sharing;
 mod split;
 mod state;
 mod world;

@@ -4,6 +4,7 @@
 //! with the process, and nothing else.
 
 use super::evidence::{OthersEvidence, SharedEvidence};
+use super::sharing::SPEAK_MS;
 use super::split::{BOUNDS_MS, Counted, Rule, Split, Step, WHOLE, hashed};
 use super::state::Saved;
 use super::world::{Asked, Clients};
@@ -128,6 +129,7 @@ impl Release {
             measured: Events::default(),
             others: OthersEvidence::default(),
             heard: true,
+            unsaid: false,
             shown: Arc::clone(&shown),
             releasing,
         };
@@ -181,12 +183,14 @@ pub(super) struct Task {
     /// What other servers counted, as of the last time that they were heard.
     pub(super) others: OthersEvidence,
     pub(super) heard: bool,
+    /// The others do not know of the last change yet.
+    pub(super) unsaid: bool,
     shown: Arc<Mutex<serde_json::Value>>,
 }
 
 impl Task {
     fn run(mut self, runtime: &tokio::runtime::Handle, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let mut next_ms = 0;
+        let (mut next_ms, mut spoken_ms) = (0, 0);
         loop {
             let command = runtime.block_on(async { tokio::time::timeout(LOOK, commands.recv()).await });
             let command = match command {
@@ -207,16 +211,22 @@ impl Task {
             let Some(mut saved) = self.take_saved(now_ms) else { continue };
             self.load(&mut saved, now_ms);
             self.gather(&mut saved);
-            if due {
-                self.share(&mut saved, runtime);
-            }
             let before = (saved.rollout.clone(), saved.paused);
-            let harm = matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion)
-                && self.extension.evidence
-                && matches!(self.judge(&saved).judgement, Judgement::Fail(_));
+            let harm = |task: &Self, saved: &Saved| {
+                matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion)
+                    && task.extension.evidence
+                    && matches!(task.judge(saved).judgement, Judgement::Fail(_))
+            };
+            let silent = now_ms - spoken_ms >= SPEAK_MS || now_ms < spoken_ms;
+            // Harm that a follower sees is the leader's to judge: it is told at once.
+            if due || silent || command.is_some() || (!saved.leads && harm(&self, &saved)) {
+                spoken_ms = now_ms;
+                self.share(&mut saved, runtime, interval, command.is_some());
+            }
+            let harm = harm(&self, &saved);
             if let Some(command) = command {
                 self.obey(command, &mut saved, runtime);
-            } else if (due && !saved.paused) || harm {
+            } else if (saved.leads && ((due && !saved.paused) || harm)) || (!self.heard && harm) {
                 self.act(&mut saved, runtime, |rollout, canary, world| rollout::tick(rollout, canary, world));
             }
             if due {
@@ -226,6 +236,10 @@ impl Task {
             self.route(&mut saved);
             let verdict = self.judge(&saved);
             let changed = before != (saved.rollout.clone(), saved.paused);
+            if changed && saved.leads {
+                self.unsaid = true;
+                self.share(&mut saved, runtime, interval, false);
+            }
             if (due || changed) && (before.0.is_under_way() || saved.rollout.is_under_way()) {
                 saved.track(now_ms, &verdict);
             }
@@ -304,29 +318,6 @@ impl Task {
         judge(&self.counts(saved), &self.extension.limits)
     }
 
-    /// Says what was counted here and hears the others; who cannot be heard keeps what he said last.
-    fn share(&mut self, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
-        if !matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion) {
-            return;
-        }
-        saved.spoken += 1;
-        let evidence = SharedEvidence {
-            model: self.releasing.stable.name().to_owned(),
-            release: format!("{} after {}", saved.rollout.last_applied, saved.rollout.last_promoted),
-            replica: saved.replica.clone(),
-            sequence: saved.spoken,
-            counts: saved.counts.clone(),
-        };
-        match runtime.block_on(self.releasing.registrar.share(evidence)) {
-            Ok(others) => (self.others, self.heard) = (others, true),
-            Err(error) => {
-                if std::mem::replace(&mut self.heard, false) {
-                    tracing::warn!("evidence of other servers is not heard, so this one's decides: {error}");
-                }
-            }
-        }
-    }
-
     /// Lets something act on the rollout, and does what follows from it.
     fn act(
         &mut self,
@@ -364,9 +355,8 @@ impl Task {
         }
     }
 
-    /// What follows from a change of phase.
-    fn settle(&mut self, saved: &mut Saved, before: &Rollout, runtime: &tokio::runtime::Handle) {
-        let now_ms = (self.releasing.clock)();
+    /// Starts counting anew where this is another release than before.
+    pub(super) fn begin(&mut self, saved: &mut Saved, before: &Rollout) {
         let begun = saved.rollout.phase == Phase::Progressing
             && !matches!(before.phase, Phase::Progressing | Phase::WaitingPromotion);
         if begun || saved.rollout.last_applied != before.last_applied {
@@ -376,12 +366,18 @@ impl Task {
             let names = [self.releasing.stable.name(), &saved.rollout.last_applied, &saved.rollout.last_promoted];
             saved.salt = hashed(names.iter().fold(Sha256::new(), |sum, name| sum.chain_update(name).chain_update([0])));
             (saved.shadow_since_ms, saved.hold_since_ms, saved.promoted) = (None, None, None);
-            saved.began_ms = now_ms;
+            saved.began_ms = (self.releasing.clock)();
             self.refused = None;
             self.steps.clear();
             self.counted = Counted::default();
             saved.track.clear();
         }
+    }
+
+    /// What follows from a change of phase.
+    fn settle(&mut self, saved: &mut Saved, before: &Rollout, runtime: &tokio::runtime::Handle) {
+        self.begin(saved, before);
+        let now_ms = (self.releasing.clock)();
         match saved.rollout.phase {
             Phase::WaitingPromotion => {
                 saved.hold_since_ms.get_or_insert(now_ms);
@@ -403,7 +399,7 @@ impl Task {
     /// Makes the candidate live in the registry, again and again until that is done.
     fn finish_promotion(&mut self, saved: &mut Saved, runtime: &tokio::runtime::Handle) {
         let version = saved.rollout.last_applied.clone();
-        if saved.rollout.phase != Phase::Promoting || saved.promoted.as_deref() == Some(&version) {
+        if saved.rollout.phase != Phase::Promoting || !saved.leads || saved.promoted.as_deref() == Some(&version) {
             return;
         }
         let Ok(number) = version.parse() else { return };

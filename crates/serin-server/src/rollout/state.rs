@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use serin_analysis::evidence::{Counts, Verdict};
 use serin_analysis::rollout::canary::Severity;
-use serin_analysis::rollout::{Judgement, Rollout};
+use serin_analysis::rollout::{Judgement, Phase, Rollout};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,6 +58,24 @@ pub(super) struct Saved {
     pub(super) replica: String,
     #[serde(default)]
     pub(super) spoken: i64,
+    /// It moves the release, as far as it knows; the others go where this one's word says.
+    #[serde(default = "yes")]
+    pub(super) leads: bool,
+}
+
+/// Where a release stands, as the server that leads tells the others.
+#[derive(Debug, Serialize, Deserialize)]
+struct Word {
+    rollout: Rollout,
+    paused: bool,
+    began_ms: i64,
+    hold_since_ms: Option<i64>,
+    promoted: Option<String>,
+    history: Vec<Entry>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn new_replica() -> String {
@@ -79,7 +97,31 @@ impl Saved {
             track: Vec::new(),
             replica: new_replica(),
             spoken: 0,
+            leads: true,
         }
+    }
+
+    /// For the other servers.
+    pub(super) fn word(&self) -> Option<Value> {
+        let Self { rollout, paused, began_ms, hold_since_ms, promoted, history, .. } = self.clone();
+        serde_json::to_value(Word { rollout, paused, began_ms, hold_since_ms, promoted, history }).ok()
+    }
+
+    /// Goes where another one's word says; `begin` is called between, where the release is another one than before.
+    pub(super) fn follow(&mut self, word: Value, begin: impl FnOnce(&mut Self, &Rollout)) {
+        let word: Word = match serde_json::from_value(word) {
+            Ok(word) => word,
+            Err(error) => return tracing::warn!("the word of the server that leads is not understood: {error}"),
+        };
+        // What was stopped here while nobody could be heard stays stopped.
+        let same = (&self.rollout.last_applied, self.began_ms) == (&word.rollout.last_applied, word.began_ms);
+        if same && self.rollout.phase == Phase::Failed && word.rollout.is_under_way() {
+            return;
+        }
+        let before = std::mem::replace(&mut self.rollout, word.rollout);
+        begin(self, &before);
+        (self.paused, self.began_ms, self.hold_since_ms) = (word.paused, word.began_ms, word.hold_since_ms);
+        (self.promoted, self.history) = (word.promoted, word.history);
     }
 
     /// None where there is no file yet.
@@ -175,6 +217,7 @@ impl Task {
                 "replicas": self.others.replicas, "requests": self.others.counts.paired.requests(),
                 "exposed_requests": self.others.counts.exposed(), "heard": self.heard,
             },
+            "leads": saved.leads,
             "segments": saved.counts.segments.iter().map(|(name, paired)| json!({
                 "segment": name, "requests": paired.requests(), "alert_ratio": paired.alert_ratio(),
             })).collect::<Vec<_>>(),

@@ -56,7 +56,9 @@ impl Registry {
     pub(crate) async fn share_evidence(&self, evidence: &SharedEvidence) -> anyhow::Result<OthersEvidence> {
         match self {
             #[cfg(feature = "server")]
-            Self::Embedded { store, .. } => Ok(serin_server::share_evidence(store, evidence).await?),
+            Self::Embedded { store, .. } => {
+                Ok(serin_server::share_evidence(store, evidence, crate::commands::now_ms()).await?)
+            }
             Self::Remote { server, .. } => {
                 let heard = server.post_own("evidence", &serde_json::to_value(evidence)?).await?;
                 Ok(serde_json::from_value(heard)?)

@@ -70,8 +70,9 @@ bench-drift: setup ## drift of 50,000 x 30 beside Evidently, in one run
 screenshots: setup ## pictures of the dashboard into docs/screenshots, made while the demo runs
 	@bash conformance/run.sh screenshots.py
 
-proof-delivery: ## 10,000 simulated rollouts a line: false rollbacks, and how soon harm is seen
+proof-delivery: setup ## false rollbacks over 10,000 simulated rollouts a line, how soon harm is seen, 8 faults and 50 retrains for real
 	PROOF_RUNS=10000 cargo test --release --locked -p serin-analysis --test delivery_proof -- --nocapture --test-threads 1
+	@bash conformance/run.sh bench/delivery.py
 
 fuzz: ## feed the model reader and the scoring routes hostile bytes, 10 minutes each (installs cargo-fuzz)
 	@bash build/fuzz.sh

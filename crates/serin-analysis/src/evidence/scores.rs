@@ -74,7 +74,8 @@ impl Scores {
 /// Of a score and its threshold; none where either is no probability.
 fn cell((score, threshold): (f32, f32)) -> Option<usize> {
     let (score, threshold) = (f64::from(score), f64::from(threshold));
-    if !(0.0..=1.0).contains(&score) || !(threshold > 0.0 && threshold < 1.0) {
+    let are_probabilities = (0.0..=1.0).contains(&score) && threshold > 0.0 && threshold < 1.0;
+    if !are_probabilities {
         return None;
     }
     // Without dividing by a score of 1.

@@ -200,7 +200,7 @@ fn explain(file: &Path, rps: f64, alert_rate: f64) -> anyhow::Result<()> {
             analysis.iterations
         )),
         Strategy::BlueGreen => {
-            say(format_args!("  blue/green  {} looks, then all traffic", analysis.iterations.max(1)))
+            say(format_args!("  blue/green  {} looks, then all traffic", analysis.iterations.max(1)));
         }
     }
     say(format_args!(

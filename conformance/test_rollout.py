@@ -167,11 +167,11 @@ def faults(shop):
     yield "two columns swapped", lambda: shop.train(changed(**dict(zip(swapped, [frame[name] for name in reversed(swapped)])))), "inputs|fewer alerts|disagreement"
     stale = frame.sort_values("TX_DATETIME").groupby("CUSTOMER_ID").TX_AMOUNT.shift(1)
     yield "a stale feature", lambda: shop.train(changed(TX_AMOUNT=stale.reindex(frame.index).fillna(frame.TX_AMOUNT))), "disagreement|alerts"
-    yield "a feature gone NaN", lambda: shop.train(changed(TX_AMOUNT=np.nan)), "inputs: TX_AMOUNT"
+    yield "a feature gone NaN", lambda: shop.train(changed(TX_AMOUNT=np.nan)), "inputs: .* TX_AMOUNT "
     yield "another data set", lambda: shop.train(changed(TX_FRAUD=rng.permutation(frame.TX_FRAUD.to_numpy()))), "disagreement|alerts"
     # The clock of the machine that made the training's features is six hours behind.
     clock = frame.TX_DATETIME - pd.Timedelta(hours=6)
-    yield "time zone shifted", lambda: shop.train(changed(TX_DURING_NIGHT=(clock.dt.hour <= 6).astype(int), TX_DURING_WEEKEND=(clock.dt.day_of_week >= 5).astype(int))), "inputs: TX_DURING_NIGHT"
+    yield "time zone shifted", lambda: shop.train(changed(TX_DURING_NIGHT=(clock.dt.hour <= 6).astype(int), TX_DURING_WEEKEND=(clock.dt.day_of_week >= 5).astype(int))), "inputs: .* TX_DURING_NIGHT "
     yield "wrong threshold", lambda: shop.train(frame, "--threshold", "0.02"), "rolled back: more alerts"
 
     def truncated():

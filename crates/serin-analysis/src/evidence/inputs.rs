@@ -120,21 +120,23 @@ impl Inputs {
     }
 
     /// ln E against "in no column are live values on average more than `most` nats likelier in the stable version's reference
-    /// than in the candidate's", and the column that says most with its mean in nats.
+    /// than in the candidate's", and each column's mean in nats, the largest first.
     #[must_use]
-    pub fn ln_e(&self, most: f64) -> (f64, Option<(&str, f64)>) {
-        let each = |said: &BTreeMap<i32, u64>| {
-            let paid: Vec<(u64, f64)> =
-                said.iter().map(|(payoff, rows)| (*rows, f64::from(*payoff) / STEPS - most)).collect();
-            bets(MOST + most, &paid)
+    pub fn ln_e(&self, most: f64) -> (f64, Vec<(&str, f64)>) {
+        if self.0.is_empty() {
+            return (0.0, Vec::new());
+        }
+        let ln_e = mixture(self.0.values().map(|said| {
+            let paid = said.iter().map(|(payoff, rows)| (*rows, f64::from(*payoff) / STEPS - most));
+            bets(MOST + most, &paid.collect::<Vec<_>>())
+        }));
+        let mean = |said: &BTreeMap<i32, u64>| {
+            let rows: u64 = said.values().sum();
+            said.iter().map(|(payoff, rows)| f64::from(*payoff) / STEPS * *rows as f64).sum::<f64>() / rows as f64
         };
-        let found: Vec<(&str, f64)> = self.0.iter().map(|(name, said)| (name.as_str(), each(said))).collect();
-        let Some(worst) = found.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else { return (0.0, None) };
-        let ln_e = mixture(found.iter().map(|(_, ln_e)| *ln_e));
-        let said = &self.0[worst.0];
-        let rows: u64 = said.values().sum();
-        let nats: f64 = said.iter().map(|(payoff, rows)| f64::from(*payoff) / STEPS * *rows as f64).sum();
-        (ln_e, Some((worst.0, nats / rows as f64)))
+        let mut means: Vec<(&str, f64)> = self.0.iter().map(|(name, said)| (name.as_str(), mean(said))).collect();
+        means.sort_by(|a, b| b.1.total_cmp(&a.1));
+        (ln_e, means)
     }
 }
 
@@ -186,7 +188,7 @@ mod tests {
             twice.merge(&counted);
             assert!(
                 twice.ln_e(0.1).0 > ln_e
-                    && counted.ln_e(0.1).1.is_some_and(|(name, nats)| name == "AMOUNT" && nats > 0.3)
+                    && counted.ln_e(0.1).1.first().is_some_and(|(name, nats)| *name == "AMOUNT" && *nats > 0.3)
             );
             // The other way round, the candidate is the one that is right.
             assert!(said(&wrong, &stable, amounts(3)).0 <= 0.0, "{fault}");
@@ -208,7 +210,7 @@ mod tests {
         let (ln_e, _) =
             said(&stable, &profile(amounts(2).map(|amount| amount + 200.0)), amounts(3).map(|amount| amount + 200.0));
         assert!(ln_e < 0.0, "{ln_e}");
-        assert_eq!(Inputs::default().ln_e(0.1), (0.0, None));
+        assert_eq!(Inputs::default().ln_e(0.1), (0.0, Vec::new()));
     }
 
     #[test]

@@ -188,16 +188,8 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
         components.push(component("scores", 0.05, ln_e, found));
     }
     if let Some(most) = limits.input_nats {
-        let (ln_e, worst) = counts.inputs.ln_e(most);
-        let found = worst.map_or_else(
-            || "both versions were trained on alike columns".to_owned(),
-            |(name, nats)| {
-                format!(
-                    "{name} is unlike what the candidate was trained on ({nats:+.2} nats beside the stable version)"
-                )
-            },
-        );
-        components.insert(0, component("inputs", 0.1, ln_e, found));
+        let (ln_e, means) = counts.inputs.ln_e(most);
+        components.insert(0, component("inputs", 0.1, ln_e, unlike(&means, most)));
     }
     if let Some(most) = limits.segment_ratio {
         let (ln_e, worst) = counts.segments.ln_e(most);
@@ -234,6 +226,19 @@ pub fn judge(counts: &Counts, limits: &Limits) -> Verdict {
         ))
     };
     Verdict { components, ln_e, ln_e_alike, judgement }
+}
+
+/// Columns that are unlike what the candidate was trained on, by their means in nats.
+fn unlike(means: &[(&str, f64)], most: f64) -> String {
+    const NAMED: usize = 3;
+    let unlike: Vec<_> = means.iter().filter(|(_, nats)| *nats > most).collect();
+    if unlike.is_empty() {
+        return "no column is unlike what the candidate was trained on".to_owned();
+    }
+    let named: Vec<String> =
+        unlike.iter().take(NAMED).map(|(name, nats)| format!("{name} ({nats:+.2} nats)")).collect();
+    let more = if unlike.len() > NAMED { format!(" and {} more", unlike.len() - NAMED) } else { String::new() };
+    format!("live payments are unlike the candidate's training in {}{more}", named.join(", "))
 }
 
 /// An e-value for people.

@@ -259,7 +259,8 @@ fn the_demo_tells_a_story_whose_facts_hold() {
     assert!(line("Version 2, an honest retrain").contains(": promoted after"), "{said}");
     assert!(line("Version 3, trained on amounts in cents").contains(": STOPPED after"), "{said}");
     assert!(number_before(line("Payments decided by it:"), "% of the traffic") < 10.0, "{said}");
-    assert!(line("Why: rolled back: ").contains("alert"), "{said}");
+    // Amounts stand in several columns, all in cents.
+    assert!(line("Why: rolled back: inputs: ").contains("AMOUNT"), "{said}");
     assert!(said.contains(" accepted: not worse, and better in"), "{said}");
     let recall = said.lines().rfind(|line| line.contains("Recall: ")).expect("recall is told");
     let [missed, after] = ["while it was missed", "since version"].map(|word| number_before(recall, word));

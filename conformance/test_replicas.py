@@ -4,6 +4,7 @@ import json
 import signal
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from servers import SERIN, Server, free_port, running, serin_server
@@ -153,3 +154,40 @@ spec: {{type: generic, address: "{others.url}/chat"}}
         finally:
             second.stop()
             shop.server.stop()
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_one_at_a_time_leads_and_its_last_word_is_handed_on(database, tmp_path, request):
+    options = [] if database == "sqlite" else ["--backend-store-uri", request.getfixturevalue("postgres").database()]
+    server = serin_server(tmp_path, *options)
+    with running(server):
+        words = iter(range(1, 1000))
+        nothing = {"paired": {"both": 0, "raised": 0, "lowered": 0, "neither": 0, "unscored": 0}, "requests": {}, "errors": {"by_weight": {}}, "alerts": {"by_weight": {}}}
+
+        def ask(replica, state=None, lease=60_000, **more):
+            body = {"model": "fraud", "release": "2 after 1", "replica": replica, "sequence": next(words), "counts": nothing, "lease_ms": lease, "state": state, **more}
+            code, heard = call(f"{server.url}/v1/evidence", body)
+            assert code == 200, heard
+            return heard["leads"], heard["state"]
+
+        with ThreadPoolExecutor(8) as pool:
+            first = dict(zip("abcdefgh", pool.map(ask, "abcdefgh")))
+        [leader] = [replica for replica, (leads, _) in first.items() if leads]
+        other, third = [replica for replica in "abc" if replica != leader][:2]
+        assert ask(leader, {"weight": 5}) == (True, None) and ask(other) == (False, {"weight": 5})
+        # Who does not lead has nothing to say of where it stands.
+        assert ask(other, {"weight": 99}) == (False, {"weight": 5})
+        # A person has told the other one to act: it hears where things stand, and goes on from there.
+        assert ask(other, {"weight": 99}, claims=True) == (True, {"weight": 5})
+        assert ask(leader, {"weight": 10}) == (False, {"weight": 5})
+        assert ask(other, {"weight": 25}, lease=300) == (True, None)
+        assert ask(third) == (False, {"weight": 25})
+        time.sleep(0.5)
+        # Silent for too long: one of those that come at once takes the lead, from its last word.
+        with ThreadPoolExecutor(8) as pool:
+            heard = list(pool.map(ask, "klmnopqr"))
+        assert [leads for leads, _ in heard].count(True) == 1 and all(state in (None, {"weight": 25}) for _, state in heard)
+        assert dict(heard)[True] == {"weight": 25}
+        # A scoring server that asks for no lead shares its evidence all the same.
+        assert ask("z", lease=0) == (False, None)
+        assert call(f"{server.url}/v1/evidence", {"model": "fraud", "lease_ms": "long"})[0] == 400

@@ -152,6 +152,8 @@ pub trait World {
     fn measure(&mut self, metric: &Metric) -> Measured;
     /// What the evidence says; [`Judgement::Pass`] where none is gathered.
     fn evidence(&mut self) -> Judgement;
+    /// Takes all traffic from the candidate at once: what follows, hooks among it, may take its time.
+    fn withdraw(&mut self) {}
     /// Makes the candidate the stable version.
     fn promote(&mut self);
     /// Tells.
@@ -315,6 +317,7 @@ impl<W: World> Tick<'_, W> {
     }
 
     fn roll_back(&mut self, reason: &str) {
+        self.world.withdraw();
         self.rollout.reset(Phase::Failed);
         self.rollout.candidate_wanted = false;
         self.tell(Severity::Error, format!("rolled back: {reason}"));

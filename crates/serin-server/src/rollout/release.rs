@@ -4,7 +4,7 @@
 //! with the process, and nothing else.
 
 use super::evidence::{OthersEvidence, SharedEvidence};
-use super::sharing::SPEAK_MS;
+use super::sharing::{SPEAK_MS, in_time};
 use super::split::{BOUNDS_MS, Counted, Rule, Split, Step, WHOLE, hashed};
 use super::state::Saved;
 use super::world::{Asked, Clients};
@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Between two looks at the evidence; harm that is proven is not left to the next look of the rollout.
 const LOOK: Duration = Duration::from_millis(200);
@@ -121,6 +122,8 @@ impl Release {
             clients: Clients::new()?,
             saved,
             wanted: None,
+            has_asked: false,
+            asking: None,
             steps: Vec::new(),
             baseline: Paired::default(),
             refused: None,
@@ -166,10 +169,13 @@ pub(super) struct Task {
     pub(super) releasing: Releasing,
     pub(super) extension: Extension,
     pub(super) clients: Clients,
-    split: Arc<Split>,
+    pub(super) split: Arc<Split>,
     saved: Option<Saved>,
     /// What the registry last said.
     pub(super) wanted: Option<ResolvedModel>,
+    /// It has said something.
+    pub(super) has_asked: bool,
+    asking: Option<JoinHandle<Result<Option<ResolvedModel>, String>>>,
     /// Splits of this process whose counts are not yet in the state: requests under way may still count there.
     pub(super) steps: Vec<Arc<Step>>,
     /// What the shadow had counted when this candidate was loaded, or was last added to the state.
@@ -202,12 +208,7 @@ impl Task {
             // A clock that is set back must not stop it for years.
             let interval = self.releasing.canary.spec.analysis.interval_ms(self.releasing.shortest_ms);
             let due = now_ms >= next_ms || next_ms - now_ms > interval;
-            if due {
-                match runtime.block_on(self.releasing.registrar.candidate()) {
-                    Ok(wanted) => self.wanted = wanted,
-                    Err(error) => tracing::warn!("the registry cannot be asked for a candidate: {error}"),
-                }
-            }
+            self.ask(runtime, due);
             let Some(mut saved) = self.take_saved(now_ms) else { continue };
             self.load(&mut saved, now_ms);
             self.gather(&mut saved);
@@ -218,8 +219,9 @@ impl Task {
                     && matches!(task.judge(saved).judgement, Judgement::Fail(_))
             };
             let silent = now_ms - spoken_ms >= SPEAK_MS || now_ms < spoken_ms;
-            // Harm that a follower sees is the leader's to judge: it is told at once.
-            if due || silent || command.is_some() || (!saved.leads && harm(&self, &saved)) {
+            // Harm that a follower sees is the leader's to judge, and told at once; that which the leader sees waits for nobody.
+            let seen = harm(&self, &saved);
+            if (due || silent || command.is_some() || seen) && !(saved.leads && seen) {
                 spoken_ms = now_ms;
                 self.share(&mut saved, runtime, interval, command.is_some());
             }
@@ -248,6 +250,21 @@ impl Task {
             }
             *lock(&self.shown) = self.shown(&saved, &verdict);
             self.saved = Some(saved);
+        }
+    }
+
+    /// Asks the registry which version is wanted, and takes its answer when it comes: a download, or a registry that does not answer,
+    /// must not keep harm from being seen.
+    fn ask(&mut self, runtime: &tokio::runtime::Handle, due: bool) {
+        if let Some(asking) = self.asking.take_if(|asking| asking.is_finished()) {
+            match runtime.block_on(asking).map_err(|error| error.to_string()).flatten() {
+                Ok(wanted) => (self.wanted, self.has_asked) = (wanted, true),
+                Err(error) => tracing::warn!("the registry cannot be asked for a candidate: {error}"),
+            }
+        }
+        if due && self.asking.is_none() {
+            let registrar = Arc::clone(&self.releasing.registrar);
+            self.asking = Some(runtime.spawn(async move { registrar.candidate().await }));
         }
     }
 
@@ -387,7 +404,8 @@ impl Task {
                 let phase = if saved.rollout.phase == Phase::Failed { "failed" } else { "succeeded" };
                 if let Ok(version) = saved.rollout.last_applied.parse() {
                     // What the registry does not take now it learns from nobody later; the file and the log have it.
-                    if let Err(error) = runtime.block_on(self.releasing.registrar.note(version, phase, reason)) {
+                    let note = self.releasing.registrar.note(version, phase, reason);
+                    if let Err(error) = runtime.block_on(in_time(note)) {
                         tracing::warn!("the registry has no note of the rollout's end: {error}");
                     }
                 }

@@ -3,11 +3,21 @@
 use super::evidence::SharedEvidence;
 use super::release::{Task, version_of};
 use super::state::Saved;
+use std::time::Duration;
 
 /// Between two words, at most.
 pub(super) const SPEAK_MS: i64 = 2000;
 /// For how many of them the lead is kept without one: a hook may take its time.
 const LEASE: i64 = 15;
+
+/// How long a registry is waited for, where something else may be waiting for the thread.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An answer of the registry, or that there is none in time.
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = |_| format!("no answer within {} s", PATIENCE.as_secs());
+    tokio::time::timeout(PATIENCE, answer).await.map_err(late).flatten()
+}
 
 impl Task {
     /// Says what was counted here and hears the others, and who leads; who cannot be heard keeps what he said last.
@@ -35,7 +45,7 @@ impl Task {
             claims,
             state: saved.word().filter(|_| saved.leads),
         };
-        match runtime.block_on(self.releasing.registrar.share(evidence)) {
+        match runtime.block_on(in_time(self.releasing.registrar.share(evidence))) {
             Ok(mut others) => {
                 let word = others.state.take();
                 saved.leads = others.leads;

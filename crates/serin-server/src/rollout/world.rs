@@ -153,7 +153,8 @@ impl Asked<'_> {
 
 impl World for Asked<'_> {
     fn revision(&mut self) -> String {
-        self.wanted()
+        // A registry that was never heard, as after a start while it is away, changes nothing.
+        if self.task.has_asked { self.wanted() } else { self.saved.rollout.last_applied.clone() }
     }
 
     fn stable(&mut self) -> Readiness {
@@ -236,6 +237,10 @@ impl World for Asked<'_> {
             },
             _ => judgement,
         }
+    }
+
+    fn withdraw(&mut self) {
+        self.task.split.set(None);
     }
 
     fn promote(&mut self) {

@@ -51,19 +51,16 @@ impl InputReferences {
         Self(stable.columns.iter().enumerate().filter_map(column).collect())
     }
 
-    /// Counts a row of the stable version.
-    pub fn count(&self, row: &[f32], counted: &mut Inputs) {
+    /// Counts rows of the stable version.
+    pub fn count<'a>(&self, rows: &(impl Iterator<Item = &'a [f32]> + Clone), counted: &mut Inputs) {
         for column in &self.0 {
-            let Some(value) = row.get(column.place) else { continue };
-            let payoff = if value.is_finite() {
-                column.payoffs[column.bounds.partition_point(|bound| *bound < *value)]
-            } else {
-                column.missing
-            };
-            if !counted.0.contains_key(&column.name) {
-                counted.0.insert(column.name.clone(), BTreeMap::new());
-            }
-            if let Some(said) = counted.0.get_mut(&column.name) {
+            let said = counted.0.entry(column.name.clone()).or_default();
+            for value in rows.clone().filter_map(|row| row.get(column.place)) {
+                let payoff = if value.is_finite() {
+                    column.payoffs[column.bounds.partition_point(|bound| bound < value)]
+                } else {
+                    column.missing
+                };
                 *said.entry(payoff).or_default() += 1;
             }
         }
@@ -170,7 +167,8 @@ mod tests {
 
     fn said(stable: &MonitorProfile, candidate: &MonitorProfile, live: impl Iterator<Item = f32>) -> (f64, Inputs) {
         let (references, mut counted) = (InputReferences::of(stable, candidate), Inputs::default());
-        live.for_each(|value| references.count(&[value], &mut counted));
+        let live: Vec<f32> = live.collect();
+        references.count(&live.chunks(1), &mut counted);
         (counted.ln_e(0.1).0, counted)
     }
 

@@ -3,7 +3,8 @@
 use super::release::Task;
 use super::split::Arm;
 use super::state::Saved;
-use crate::scoring::shadow::{Apart, Compared};
+use crate::scoring::shadow::Compared;
+use serin_analysis::evidence::Counts;
 use serin_analysis::evidence::allocation::Events;
 use serin_analysis::evidence::paired::Paired;
 use serin_analysis::rollout::Phase;
@@ -18,7 +19,7 @@ impl Task {
     }
 
     /// What it has counted so far, and told apart since the last time.
-    pub(super) fn taken(&self) -> (Paired, Apart) {
+    pub(super) fn taken(&self) -> (Paired, Counts) {
         self.shadowed().map_or_else(Default::default, Compared::taken)
     }
 
@@ -28,19 +29,17 @@ impl Task {
             return;
         }
         if self.releasing.candidate.live().is_some() {
-            let (now, apart) = self.taken();
+            let (now, mut counted) = self.taken();
             let since = |now: u64, before: u64| now.saturating_sub(before);
-            saved.counts.paired.merge(&Paired {
+            counted.paired = Paired {
                 both: since(now.both, self.baseline.both),
                 raised: since(now.raised, self.baseline.raised),
                 lowered: since(now.lowered, self.baseline.lowered),
                 neither: since(now.neither, self.baseline.neither),
                 unscored: since(now.unscored, self.baseline.unscored),
-            });
+            };
             self.baseline = now;
-            saved.counts.segments.merge(&apart.segments);
-            saved.counts.scores.merge(&apart.scores);
-            saved.counts.inputs.merge(&apart.inputs);
+            saved.counts.merge(&counted);
         }
         for step in &self.steps {
             let rule = step.rule();

@@ -213,19 +213,14 @@ impl Task {
             self.load(&mut saved, now_ms);
             self.gather(&mut saved);
             let before = (saved.rollout.clone(), saved.paused);
-            let harm = |task: &Self, saved: &Saved| {
-                matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion)
-                    && task.extension.evidence
-                    && matches!(task.judge(saved).judgement, Judgement::Fail(_))
-            };
             let silent = now_ms - spoken_ms >= SPEAK_MS || now_ms < spoken_ms;
             // Harm that a follower sees is the leader's to judge, and told at once; that which the leader sees waits for nobody.
-            let seen = harm(&self, &saved);
-            if (due || silent || command.is_some() || seen) && !(saved.leads && seen) {
+            let mut harm = self.sees_harm(&saved);
+            if (due || silent || command.is_some() || harm) && !(saved.leads && harm) {
                 spoken_ms = now_ms;
                 self.share(&mut saved, runtime, interval, command.is_some());
+                harm = self.sees_harm(&saved);
             }
-            let harm = harm(&self, &saved);
             if let Some(command) = command {
                 self.obey(command, &mut saved, runtime);
             } else if (saved.leads && ((due && !saved.paused) || harm)) || (!self.heard && harm) {
@@ -251,6 +246,13 @@ impl Task {
             *lock(&self.shown) = self.shown(&saved, &verdict);
             self.saved = Some(saved);
         }
+    }
+
+    /// The evidence proves harm of a candidate that is looked at.
+    fn sees_harm(&self, saved: &Saved) -> bool {
+        matches!(saved.rollout.phase, Phase::Progressing | Phase::WaitingPromotion)
+            && self.extension.evidence
+            && matches!(self.judge(saved).judgement, Judgement::Fail(_))
     }
 
     /// Asks the registry which version is wanted, and takes its answer when it comes: a download, or a registry that does not answer,

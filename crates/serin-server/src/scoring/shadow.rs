@@ -6,9 +6,9 @@
 
 use super::live_model::LiveModel;
 use super::models::ModelSlot;
-use serin_analysis::evidence::inputs::{InputReferences, Inputs};
+use serin_analysis::evidence::Counts;
+use serin_analysis::evidence::inputs::InputReferences;
 use serin_analysis::evidence::paired::Paired;
-use serin_analysis::evidence::scores::Scores;
 use serin_analysis::evidence::segments::Segments;
 use serin_scoring::{ColumnKind, Decision};
 use serin_store::{DecisionLog, NewShadow};
@@ -34,17 +34,6 @@ struct Seen {
     decisions: Vec<Decision>,
 }
 
-/// What is told apart of rows that both have scored.
-#[derive(Debug, Default)]
-pub(crate) struct Apart {
-    /// By the values of some columns.
-    pub(crate) segments: Segments,
-    /// By both scores.
-    pub(crate) scores: Scores,
-    /// By which version's training data the columns look like.
-    pub(crate) inputs: Inputs,
-}
-
 /// What a candidate said beside the live model.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
@@ -57,8 +46,8 @@ pub(crate) struct Compared {
     pub(crate) unscored: AtomicU64,
     /// Columns of the live model whose values are counted one by one.
     columns: OnceLock<Vec<String>>,
-    /// What was told apart since the last time; held while a batch is added to the counters above, too.
-    apart: Mutex<Apart>,
+    /// What was told apart since the last time, by segment, by score and by input; held while a batch is added to the counters above, too.
+    apart: Mutex<Counts>,
 }
 
 impl Compared {
@@ -68,7 +57,7 @@ impl Compared {
     }
 
     /// What was counted so far, and told apart since the last time: both of the same rows.
-    pub(crate) fn taken(&self) -> (Paired, Apart) {
+    pub(crate) fn taken(&self) -> (Paired, Counts) {
         let mut apart = self.apart();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (all, alerts) = (count(&self.decisions), count(&self.alerts));
@@ -84,7 +73,7 @@ impl Compared {
         (paired, std::mem::take(&mut *apart))
     }
 
-    fn apart(&self) -> MutexGuard<'_, Apart> {
+    fn apart(&self) -> MutexGuard<'_, Counts> {
         self.apart.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -247,7 +236,7 @@ fn compare(pair: &Pair, batch: &[Seen], compared: &Compared, log: Option<&Decisi
     let stable_threshold = live.package.threshold;
     let (mut alerts, mut raised, mut lowered, mut nan) = (0, 0, 0, 0);
     let mut said = Vec::with_capacity(rows);
-    let mut apart = Apart::default();
+    let mut apart = Counts::default();
     let before = batch.iter().flat_map(|seen| seen.ids.iter().zip(&seen.decisions));
     let records: Vec<NewShadow> = before
         .zip(&scores)
@@ -263,7 +252,7 @@ fn compare(pair: &Pair, batch: &[Seen], compared: &Compared, log: Option<&Decisi
         })
         .collect();
     let rows_of_all = || batch.iter().flat_map(|seen| seen.features.chunks_exact(width));
-    rows_of_all().for_each(|row| pair.inputs.count(row, &mut apart.inputs));
+    pair.inputs.count(&rows_of_all(), &mut apart.inputs);
     if let Some(names) = compared.columns.get().filter(|names| !names.is_empty()) {
         apart.segments = segmented(names, live, rows_of_all().zip(said));
     }
@@ -278,9 +267,7 @@ fn compare(pair: &Pair, batch: &[Seen], compared: &Compared, log: Option<&Decisi
     ] {
         counter.fetch_add(count, Ordering::Relaxed);
     }
-    sum.segments.merge(&apart.segments);
-    sum.scores.merge(&apart.scores);
-    sum.inputs.merge(&apart.inputs);
+    sum.merge(&apart);
     drop(sum);
     if let Some(log) = log
         && let Err(error) = log.append_shadow(&candidate.deciding, &records)

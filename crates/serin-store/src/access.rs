@@ -174,7 +174,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         limit("username", name, 256)?;
         if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
-            return Err(StoreError::Invalid(format!("user name {name:?}: a name is not empty and has no ':'")));
+            return Err(StoreError::InvalidInput(format!("user name {name:?}: a name is not empty and has no ':'")));
         }
         let hash = match password {
             Some(password) => Some(password_hash(password).await?),

@@ -1,9 +1,9 @@
 //! The database: opening it, reading from it, writing to it.
 
-use crate::artifacts::Artifacts;
 use crate::sql::{Connection, args};
 use crate::writer::{Work, Writer};
 use crate::{StoreError, schema};
+use serin_artifacts::Artifacts;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ impl Store {
             return Err(StoreError::invalid("PostgreSQL is backed up with its own pg_dump"));
         }
         if target.exists() {
-            return Err(StoreError::Invalid(format!("{} is there already; name a new file", target.display())));
+            return Err(StoreError::InvalidInput(format!("{} is there already; name a new file", target.display())));
         }
         let target = target.to_str().ok_or_else(|| StoreError::invalid("the file's path is not UTF-8"))?;
         self.reader().execute("VACUUM INTO $1", args![target]).await.map(drop)
@@ -175,7 +175,7 @@ impl Store {
 
 async fn sqlite(path: &Path) -> Result<Db, StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|source| StoreError::artifact(folder.display(), source))?;
+        std::fs::create_dir_all(folder).map_err(|source| StoreError::io(folder.display(), source))?;
     }
     let options = SqliteConnectOptions::new()
         .filename(path)

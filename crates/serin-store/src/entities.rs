@@ -1,21 +1,5 @@
 //! Words that several tables share.
 
-/// A key with its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    /// Key.
-    pub key: String,
-    /// Value.
-    pub value: String,
-}
-
-impl Tag {
-    /// From anything textual.
-    pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { key: key.into(), value: value.into() }
-    }
-}
-
 /// Whether something is in use or in the trash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LifecycleStage {

@@ -8,7 +8,7 @@ const LONGEST: i64 = 60_000;
 
 /// A data plane's word on who leads.
 #[derive(Debug, Clone)]
-pub struct LeadAsked {
+pub struct LeaseRequest {
     /// Registered model.
     pub model: String,
     /// Who asks.
@@ -37,8 +37,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn lead(&self, asked: &LeadAsked) -> Result<Lead, StoreError> {
-        let LeadAsked { model, replica, now_ms, lease_ms, claims, state } = asked.clone();
+    pub async fn lead(&self, asked: &LeaseRequest) -> Result<Lead, StoreError> {
+        let LeaseRequest { model, replica, now_ms, lease_ms, claims, state } = asked.clone();
         self.write(move |connection| {
             Box::pin(async move {
                 let until_ms = now_ms + lease_ms.clamp(0, LONGEST);
@@ -49,7 +49,7 @@ impl Store {
                 }
                 let sql = "SELECT replica, until_ms, state FROM serin_lead WHERE model_name = $1";
                 let row = connection.row(sql, args![&model]).await?;
-                let row = row.ok_or_else(|| StoreError::Invalid(format!("the lead of {model} is gone")))?;
+                let row = row.ok_or_else(|| StoreError::damaged("serin_lead", format!("the lead of {model} is gone")))?;
                 let (leader, until, known) = (row.text(0)?, row.int(1)?, row.text(2)?);
                 let theirs = (leader != replica && !known.is_empty()).then(|| known.clone());
                 // Two that come at once may be told times in the other order, but not by a whole lease.

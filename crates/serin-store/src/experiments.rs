@@ -2,7 +2,8 @@
 
 use crate::names::limit;
 use crate::sql::{Connection, Row, args, placeholders};
-use crate::{LifecycleStage, Store, StoreError, Tag};
+use crate::{LifecycleStage, Store, StoreError};
+use serin_tracking::Tag;
 use std::collections::HashMap;
 
 const COLUMNS: &str = "experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time";
@@ -98,7 +99,7 @@ impl Store {
                     )
                     .await?;
                 let Some(row) = inserted else {
-                    return Err(StoreError::AlreadyExists(format!(
+                    return Err(StoreError::Conflict(format!(
                         "Experiment(name={name}) already exists. A deleted experiment keeps its name: restore it, or remove it for good with `serin db gc`."
                     )));
                 };
@@ -218,7 +219,7 @@ impl Store {
             .await;
         match renamed {
             Err(error) if error.is_duplicate() => {
-                Err(StoreError::AlreadyExists(format!("Experiment(name={taken}) already exists.")))
+                Err(StoreError::Conflict(format!("Experiment(name={taken}) already exists.")))
             }
             other => other.map(drop),
         }
@@ -295,7 +296,7 @@ pub(crate) async fn must_be_active(connection: &mut Connection, id: i64) -> Resu
         .ok_or_else(|| missing(id))?;
     let stage = row.text(1)?;
     if stage != "active" {
-        return Err(StoreError::Invalid(format!(
+        return Err(StoreError::InvalidInput(format!(
             "The experiment {id} must be in the 'active' state. Current state is {stage}."
         )));
     }

@@ -1,8 +1,9 @@
 //! What a run used and made: data sets, models in, models out.
 
-use crate::runs::{Run, active_run};
+use crate::run_rows::active_run;
 use crate::sql::{Connection, Row, Value, args, placeholders};
-use crate::{Store, StoreError, Tag};
+use crate::{Store, StoreError};
+use serin_tracking::Tag;
 
 /// A data set a run used, with tags such as `mlflow.data.context`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -197,12 +198,19 @@ async fn put_dataset(
     Ok(())
 }
 
+/// Where the inputs and outputs of one run are collected.
+#[derive(Debug)]
+pub(crate) struct RunLinks<'a> {
+    pub(crate) inputs: &'a mut RunInputs,
+    pub(crate) outputs: &'a mut Vec<ModelOutput>,
+}
+
 /// Adds inputs and outputs to runs that are already there.
 pub(crate) async fn fill(
     reader: &mut Connection,
     ids: &[String],
     at: impl Fn(&str) -> Option<usize>,
-    runs: &mut [Run],
+    runs: &mut [RunLinks<'_>],
 ) -> Result<(), StoreError> {
     let list = placeholders(1, ids.len());
     let values = || ids.iter().map(Value::from).collect::<Vec<_>>();

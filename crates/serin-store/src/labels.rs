@@ -3,106 +3,14 @@
 
 use crate::sql::{Row, Value, args};
 use crate::{Store, StoreError};
+use serin_tracking::{LabelSource, LabelSubject, LabelsStored, NewLabel};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
 
 /// Rows of one statement: eight values each, well below SQLite's 32,766.
 const ROWS: usize = 500;
 /// Longest id of a transaction, as the decision log has it.
 const MAX_ID: usize = 255;
-
-/// Who says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LabelSource {
-    /// Nobody complained in time: any other source knows better, whenever it spoke.
-    TimeoutGenuine,
-    /// A transaction picked at random was looked at.
-    RandomReview,
-    /// Somebody looked at an alert.
-    Analyst,
-    /// The cardholder or the bank took the money back.
-    Chargeback,
-}
-
-impl LabelSource {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::TimeoutGenuine, Self::RandomReview, Self::Analyst, Self::Chargeback];
-
-    /// As labels are sent.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TimeoutGenuine => "timeout-genuine",
-            Self::RandomReview => "random-review",
-            Self::Analyst => "analyst",
-            Self::Chargeback => "chargeback",
-        }
-    }
-}
-
-impl fmt::Display for LabelSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for LabelSource {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|source| source.name().eq_ignore_ascii_case(text));
-        known.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            format!("there is no source {text:?}: write one of {names}")
-        })
-    }
-}
-
-/// What a label is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum LabelSubject {
-    /// The caller's name of a transaction, at most 255 bytes; it need not have come yet.
-    Transaction(String),
-    /// The id of a decision.
-    Decision([u8; 16]),
-}
-
-impl LabelSubject {
-    fn key(&self) -> String {
-        match self {
-            Self::Transaction(id) => format!("t:{id}"),
-            Self::Decision(id) => format!("d:{}", uuid::Uuid::from_bytes(*id)),
-        }
-    }
-
-    fn of_key(key: &str) -> Option<Self> {
-        let (kind, id) = key.split_once(':')?;
-        match kind {
-            "t" => Some(Self::Transaction(id.to_owned())),
-            "d" => Some(Self::Decision(*uuid::Uuid::parse_str(id).ok()?.as_bytes())),
-            _ => None,
-        }
-    }
-}
-
-/// A label that was sent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewLabel {
-    /// What it is about.
-    pub subject: LabelSubject,
-    /// Fraud, or genuine.
-    pub fraud: bool,
-    /// Who says so.
-    pub source: LabelSource,
-    /// When the transaction happened, epoch milliseconds.
-    pub occurred_at_ms: Option<i64>,
-    /// Since when it is known, epoch milliseconds; since it was received without it.
-    pub known_at_ms: Option<i64>,
-    /// Money at stake.
-    pub amount: Option<f64>,
-}
 
 /// A label that is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,46 +92,36 @@ impl Labels {
     }
 }
 
-/// What came of labels that were sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LabelsStored {
-    /// Statements that were new.
-    pub new: u64,
-    /// Statements that were kept already.
-    pub known: u64,
+/// Refuses a label without a subject, with an amount that is no number, or that contradicts its source.
+fn check(label: &NewLabel) -> Result<(), StoreError> {
+    match &label.subject {
+        LabelSubject::Transaction(id) if id.is_empty() => Err(StoreError::invalid("transaction_id is empty")),
+        LabelSubject::Transaction(id) if id.len() > MAX_ID => {
+            Err(StoreError::InvalidInput(format!("transaction_id {:?}… is longer than {MAX_ID} bytes", cut(id))))
+        }
+        _ if label.amount.is_some_and(|amount| !amount.is_finite()) => {
+            Err(StoreError::invalid("amount is not a finite number"))
+        }
+        _ if label.source == LabelSource::TimeoutGenuine && label.fraud => {
+            Err(StoreError::invalid("source timeout-genuine says genuine, the label says fraud"))
+        }
+        _ => Ok(()),
+    }
 }
 
-impl NewLabel {
-    fn check(&self) -> Result<(), StoreError> {
-        match &self.subject {
-            LabelSubject::Transaction(id) if id.is_empty() => Err(StoreError::invalid("transaction_id is empty")),
-            LabelSubject::Transaction(id) if id.len() > MAX_ID => {
-                Err(StoreError::Invalid(format!("transaction_id {:?}… is longer than {MAX_ID} bytes", cut(id))))
-            }
-            _ if self.amount.is_some_and(|amount| !amount.is_finite()) => {
-                Err(StoreError::invalid("amount is not a finite number"))
-            }
-            _ if self.source == LabelSource::TimeoutGenuine && self.fraud => {
-                Err(StoreError::invalid("source timeout-genuine says genuine, the label says fraud"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Identifies the statement. When it came is no part of it, so that sending it again changes nothing.
-    fn id(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.subject.key());
-        hash.update([0, u8::from(self.fraud), self.source as u8]);
-        let present = |hash: &mut Sha256, bits: Option<i64>| {
-            hash.update([u8::from(bits.is_some())]);
-            hash.update(bits.unwrap_or(0).to_le_bytes());
-        };
-        present(&mut hash, self.occurred_at_ms);
-        present(&mut hash, self.known_at_ms);
-        present(&mut hash, self.amount.map(|amount| amount.to_bits().cast_signed()));
-        hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-    }
+/// 32 hex digits that identify the statement. When it came is no part of it, so that sending it again changes nothing.
+fn id(label: &NewLabel) -> String {
+    let mut hash = Sha256::new();
+    hash.update(label.subject.key());
+    hash.update([0, u8::from(label.fraud), label.source as u8]);
+    let present = |hash: &mut Sha256, bits: Option<i64>| {
+        hash.update([u8::from(bits.is_some())]);
+        hash.update(bits.unwrap_or(0).to_le_bytes());
+    };
+    present(&mut hash, label.occurred_at_ms);
+    present(&mut hash, label.known_at_ms);
+    present(&mut hash, label.amount.map(|amount| amount.to_bits().cast_signed()));
+    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn cut(text: &str) -> String {
@@ -233,7 +131,7 @@ fn cut(text: &str) -> String {
 const COLUMNS: &str = "subject, fraud, source, occurred_at, known_at, received_at, amount";
 
 fn label(row: &Row) -> Result<Label, StoreError> {
-    let damaged = |what: &str| StoreError::Invalid(format!("a label in the database has no {what}"));
+    let damaged = |what: &str| StoreError::damaged("serin_labels", format!("a label has no {what}"));
     Ok(Label {
         subject: LabelSubject::of_key(&row.text(0)?).ok_or_else(|| damaged("subject"))?,
         fraud: row.bool(1)?,
@@ -252,8 +150,8 @@ impl Store {
     /// With the number of the first one (from 0) that cannot be, or when the database fails.
     pub async fn put_labels(&self, labels: Vec<NewLabel>, now_ms: i64) -> Result<LabelsStored, StoreError> {
         for (number, label) in labels.iter().enumerate() {
-            label.check().map_err(|error| match error {
-                StoreError::Invalid(message) => StoreError::Invalid(format!("label {number}: {message}")),
+            check(label).map_err(|error| match error {
+                StoreError::InvalidInput(message) => StoreError::InvalidInput(format!("label {number}: {message}")),
                 other => other,
             })?;
         }
@@ -264,7 +162,7 @@ impl Store {
                     let mut values: Vec<Value> = Vec::with_capacity(chunk.len() * 8);
                     for label in chunk {
                         values.extend(args![
-                            label.id(),
+                            id(label),
                             label.subject.key(),
                             label.fraud,
                             label.source.name(),

@@ -2,18 +2,8 @@
 //! transaction of the change itself.
 
 use crate::sql::{Connection, args};
-use crate::{Store, StoreError, Tag};
-
-/// Who changes the registry, when and why.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// Person or program.
-    pub actor: String,
-    /// In a sentence.
-    pub reason: String,
-    /// Epoch milliseconds.
-    pub at_ms: i64,
-}
+use crate::{Store, StoreError};
+use serin_tracking::{Change, Tag};
 
 /// One row of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]

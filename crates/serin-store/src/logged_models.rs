@@ -1,10 +1,10 @@
 //! Logged models: MLflow 3's models before they are registered.
 
 use crate::experiments::must_be_active;
-use crate::metrics::Metric;
 use crate::names::{check_logged_model_name, limit};
 use crate::sql::{Connection, Row, Value, args, placeholders};
-use crate::{ModelOutput, Store, StoreError, Tag};
+use crate::{ModelOutput, Store, StoreError};
+use serin_tracking::{Metric, Tag};
 use std::collections::HashMap;
 
 pub(crate) const COLUMNS: &str = "m.model_id, m.experiment_id, m.name, m.artifact_location, m.creation_timestamp_ms, m.last_updated_timestamp_ms, m.status, m.model_type, m.source_run_id, m.status_message";
@@ -176,7 +176,7 @@ impl Store {
     ) -> Result<LoggedModel, StoreError> {
         for name in files.iter().map(|(name, _)| name.as_str()).chain([name]) {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
-                return Err(StoreError::Invalid(format!("artifact name {name:?} is not a plain file name")));
+                return Err(StoreError::InvalidInput(format!("artifact name {name:?} is not a plain file name")));
             }
         }
         let new = NewLoggedModel {
@@ -188,7 +188,7 @@ impl Store {
         let model = self.create_logged_model(new, now_ms).await?;
         let stored = async {
             let root = self.artifacts.path_of(&model.artifact_location).ok_or_else(|| {
-                StoreError::Invalid(format!(
+                StoreError::InvalidInput(format!(
                     "{} is not below the artifact root {}",
                     model.artifact_location,
                     self.artifacts.root()

@@ -3,43 +3,24 @@
 use crate::names::check_key;
 use crate::sql::{Connection, Row, Sql, Value, args, placeholders};
 use crate::{Store, StoreError};
+use serin_tracking::Metric;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A metric value.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Metric {
-    /// Name.
-    pub key: String,
-    /// Value. NaN stays NaN; infinities become the largest finite values, as MLflow stores them.
-    pub value: f64,
-    /// Epoch milliseconds.
-    pub timestamp_ms: i64,
-    /// Step, such as the boosting round; may be negative.
-    pub step: i64,
-    /// Logged model it belongs to.
-    pub model_id: Option<String>,
-    /// Data set it was measured on.
-    pub dataset: Option<(String, String)>,
-    /// Run, where several are listed together.
-    pub run_id: Option<String>,
+/// Refuses a metric whose key MLflow refuses, or whose time lies before 1970.
+pub(crate) fn check(metric: &Metric) -> Result<(), StoreError> {
+    check_key("Metric", &metric.key)?;
+    if metric.timestamp_ms < 0 {
+        return Err(StoreError::InvalidInput(format!(
+            "Invalid value {} for parameter 'timestamp' supplied: metric '{}' (value={:?}). Timestamp must be a nonnegative long (64-bit integer) ",
+            metric.timestamp_ms, metric.key, metric.value
+        )));
+    }
+    Ok(())
 }
 
-impl Metric {
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
-        check_key("Metric", &self.key)?;
-        if self.timestamp_ms < 0 {
-            return Err(StoreError::Invalid(format!(
-                "Invalid value {} for parameter 'timestamp' supplied: metric '{}' (value={:?}). Timestamp must be a nonnegative long (64-bit integer) ",
-                self.timestamp_ms, self.key, self.value
-            )));
-        }
-        Ok(())
-    }
-
-    /// SQL holds no NaN (and PostgreSQL orders it last): 0 and a mark.
-    fn stored(&self) -> (f64, bool) {
-        if self.value.is_nan() { (0.0, true) } else { (self.value.clamp(-f64::MAX, f64::MAX), false) }
-    }
+/// The value's columns `(value, is_nan)`. SQL holds no NaN (and PostgreSQL orders it last): 0 and a mark.
+fn stored(metric: &Metric) -> (f64, bool) {
+    if metric.value.is_nan() { (0.0, true) } else { (metric.value.clamp(-f64::MAX, f64::MAX), false) }
 }
 
 /// Columns `…, key, value, timestamp, step, is_nan` after one that names the owner.
@@ -73,7 +54,7 @@ pub(crate) async fn put_metrics(
         };
         let mut bound: Vec<Value> = Vec::with_capacity(6 * chunk.len());
         for metric in chunk {
-            let (value, is_nan) = metric.stored();
+            let (value, is_nan) = stored(metric);
             bound.extend(args![&metric.key, value, metric.timestamp_ms, run_id, metric.step, is_nan]);
         }
         connection.execute(sql, bound).await?;
@@ -84,7 +65,7 @@ pub(crate) async fn put_metrics(
     for metric in metrics {
         let newer = |before: &Metric| {
             let rank = |m: &Metric| (m.step, m.timestamp_ms);
-            rank(metric).cmp(&rank(before)).then(metric.stored().0.total_cmp(&before.stored().0)).is_ge()
+            rank(metric).cmp(&rank(before)).then(stored(metric).0.total_cmp(&stored(before).0)).is_ge()
         };
         if latest.get(metric.key.as_str()).is_none_or(|before| newer(before)) {
             latest.insert(&metric.key, metric);
@@ -101,7 +82,7 @@ pub(crate) async fn put_metrics(
         );
         let mut bound: Vec<Value> = Vec::with_capacity(6 * chunk.len());
         for metric in chunk {
-            let (value, is_nan) = metric.stored();
+            let (value, is_nan) = stored(metric);
             bound.extend(args![&metric.key, value, metric.timestamp_ms, metric.step, is_nan, run_id]);
         }
         connection.execute(sql, bound).await?;
@@ -138,7 +119,7 @@ async fn put_model_metric(
         .execute(
             "INSERT INTO logged_model_metrics (model_id, metric_name, metric_timestamp_ms, metric_step, metric_value, experiment_id, run_id, \
              dataset_uuid, dataset_name, dataset_digest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
-            args![model_id, &metric.key, metric.timestamp_ms, metric.step, metric.stored().0, experiment_id, run_id, dataset, name, digest],
+            args![model_id, &metric.key, metric.timestamp_ms, metric.step, stored(metric).0, experiment_id, run_id, dataset, name, digest],
         )
         .await?;
     Ok(())

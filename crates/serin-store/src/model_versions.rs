@@ -1,59 +1,15 @@
 //! Model versions: what can be released.
 
-use crate::ledger::{Change, record};
+use crate::ledger::record;
+use crate::model_rows::{check_tag, insert_model, missing as model_missing, must_exist as model_must_exist};
 use crate::names::limit;
-use crate::registered_models::{check_tag, insert_model, missing as model_missing, must_exist as model_must_exist};
 use crate::sql::{Connection, Row, Value, args, placeholders};
-use crate::{Store, StoreError, Tag};
+use crate::{Store, StoreError};
+use serin_tracking::{Change, Stage, Tag};
 use std::collections::HashMap;
 
 pub(crate) const COLUMNS: &str = "v.name, v.version, v.creation_time, v.last_updated_time, v.description, v.user_id, v.current_stage, v.source, v.run_id, v.status, v.status_message, v.run_link, v.storage_location";
 const DELETED: &str = "Deleted_Internal";
-
-/// Stage of a model version, MLflow's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// No stage.
-    None,
-    /// Being tried.
-    Staging,
-    /// Live.
-    Production,
-    /// Retired.
-    Archived,
-}
-
-impl Stage {
-    const ALL: [Self; 4] = [Self::None, Self::Staging, Self::Production, Self::Archived];
-
-    /// Whether a version that comes to it archives the one there.
-    #[must_use]
-    pub fn archives(self) -> bool {
-        matches!(self, Self::Staging | Self::Production)
-    }
-
-    /// MLflow's spelling.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "None",
-            Self::Staging => "Staging",
-            Self::Production => "Production",
-            Self::Archived => "Archived",
-        }
-    }
-}
-
-impl std::str::FromStr for Stage {
-    type Err = String;
-
-    /// Any case.
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|stage| stage.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
-            format!("Invalid Model Version stage: {text}. Value must be one of None, Staging, Production, Archived.")
-        })
-    }
-}
 
 /// A registered version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -293,7 +249,7 @@ impl Store {
         change: Change,
     ) -> Result<ModelVersion, StoreError> {
         if archive_existing && !matches!(stage, Stage::Staging | Stage::Production) {
-            return Err(StoreError::Invalid(format!(
+            return Err(StoreError::InvalidInput(format!(
                 "Model version transition cannot archive existing model versions because '{}' is not an Active stage. Valid stages are ['Staging', 'Production']",
                 stage.as_str()
             )));

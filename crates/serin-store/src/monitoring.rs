@@ -2,23 +2,7 @@
 
 use crate::sql::{Row, args};
 use crate::{Store, StoreError};
-
-/// What one data plane saw of one hour.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredPane {
-    /// Names the replica and the hour: a later word replaces an earlier one.
-    pub id: String,
-    /// Registered model.
-    pub model: String,
-    /// Of it.
-    pub version: String,
-    /// Beginning of the hour, epoch milliseconds.
-    pub from_ms: i64,
-    /// Grows with every word about the hour; a late one that is older changes nothing.
-    pub sequence: i64,
-    /// JSON, not read here.
-    pub body: String,
-}
+use serin_tracking::StoredPane;
 
 /// An alert.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,9 @@ const MAX_TAG_VALUE: usize = 8000;
 
 pub(crate) fn limit(what: &str, text: &str, characters: usize) -> Result<(), StoreError> {
     if text.len() > characters && text.chars().count() > characters {
-        return Err(StoreError::Invalid(format!("'{what}' exceeds the maximum length of {characters} characters")));
+        return Err(StoreError::InvalidInput(format!(
+            "'{what}' exceeds the maximum length of {characters} characters"
+        )));
     }
     Ok(())
 }
@@ -18,13 +20,13 @@ pub(crate) fn limit(what: &str, text: &str, characters: usize) -> Result<(), Sto
 pub(crate) fn check_key(kind: &str, key: &str) -> Result<(), StoreError> {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
     if key.is_empty() || !key.chars().all(fits) {
-        return Err(StoreError::Invalid(format!(
+        return Err(StoreError::InvalidInput(format!(
             "Invalid value \"{key}\" for parameter 'name' supplied: Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and slashes (/)."
         )));
     }
     let normal = normal_path(key);
     if normal != key || key == "." || key.starts_with("..") || key.starts_with('/') {
-        return Err(StoreError::Invalid(format!(
+        return Err(StoreError::InvalidInput(format!(
             "Invalid value \"{key}\" for parameter 'name' supplied: Names may be treated as files in certain cases, and must not resolve to other names when treated as such. This name would resolve to '{normal}'"
         )));
     }
@@ -69,10 +71,10 @@ pub(crate) fn check_model_name(name: &str) -> Result<(), StoreError> {
         return Err(StoreError::invalid("Registered model name cannot be empty."));
     }
     if name.contains(['/', ':']) {
-        return Err(StoreError::Invalid(format!("Invalid model name '{name}'. Names cannot contain '/' or ':'.")));
+        return Err(StoreError::InvalidInput(format!("Invalid model name '{name}'. Names cannot contain '/' or ':'.")));
     }
     if name == "." || name == ".." || name.contains(['\\', '\0']) {
-        return Err(StoreError::Invalid(format!("Invalid model name '{name}'. Names cannot be paths.")));
+        return Err(StoreError::InvalidInput(format!("Invalid model name '{name}'. Names cannot be paths.")));
     }
     limit("name", name, 256)
 }
@@ -82,7 +84,7 @@ pub(crate) fn check_alias(alias: &str) -> Result<(), StoreError> {
         return Err(StoreError::invalid("Registered model alias name cannot be empty."));
     }
     if !alias.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') {
-        return Err(StoreError::Invalid(format!(
+        return Err(StoreError::InvalidInput(format!(
             "Invalid alias name: '{alias}'. Names may only contain alphanumerics, underscores (_), and dashes (-)."
         )));
     }
@@ -91,7 +93,7 @@ pub(crate) fn check_alias(alias: &str) -> Result<(), StoreError> {
     }
     let digits = alias.strip_prefix(['v', 'V']);
     if digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())) {
-        return Err(StoreError::Invalid(format!("Version alias name '{alias}' is reserved.")));
+        return Err(StoreError::InvalidInput(format!("Version alias name '{alias}' is reserved.")));
     }
     limit("alias", alias, 255)
 }
@@ -99,7 +101,7 @@ pub(crate) fn check_alias(alias: &str) -> Result<(), StoreError> {
 /// Name of a logged model.
 pub(crate) fn check_logged_model_name(name: &str) -> Result<(), StoreError> {
     if name.is_empty() || name.contains(['/', ':', '.', '%', '"', '\'']) {
-        return Err(StoreError::Invalid(format!(
+        return Err(StoreError::InvalidInput(format!(
             "Invalid model name ('{name}') provided. Model name must be a non-empty string and cannot contain the following characters: ('/', ':', '.', '%', '\"', \"'\")"
         )));
     }

@@ -1,15 +1,15 @@
 //! Registered models: names under which versions are released.
 
-use crate::ledger::{Change, record};
+use crate::ledger::record;
+use crate::model_rows::{check_tag, insert_model, missing, must_exist};
 use crate::model_versions::{ModelVersion, must_exist as version_must_exist};
 use crate::names::{check_alias, check_model_name, limit};
 use crate::sql::{Connection, Row, Value, args, placeholders};
-use crate::{Stage, Store, StoreError, Tag};
+use crate::{Store, StoreError};
+use serin_tracking::{Change, Stage, Tag};
 use std::collections::HashMap;
 
 pub(crate) const COLUMNS: &str = "m.name, m.creation_time, m.last_updated_time, m.description";
-/// Longest value of a tag of a model or version.
-const MAX_TAG_VALUE: usize = 100_000;
 
 /// A registered model.
 #[derive(Debug, Clone)]
@@ -28,10 +28,6 @@ pub struct RegisteredModel {
     pub aliases: Vec<(String, i64)>,
     /// Newest version of each stage.
     pub latest_versions: Vec<ModelVersion>,
-}
-
-pub(crate) fn missing(name: &str) -> StoreError {
-    StoreError::NotFound(format!("Registered Model with name={name} not found"))
 }
 
 impl Store {
@@ -53,9 +49,7 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 if !insert_model(connection, &created, description, change.at_ms).await? {
-                    return Err(StoreError::AlreadyExists(format!(
-                        "Registered Model (name={created}) already exists."
-                    )));
+                    return Err(StoreError::Conflict(format!("Registered Model (name={created}) already exists.")));
                 }
                 for tag in &tags {
                     put_tag(connection, &created, tag).await?;
@@ -184,7 +178,7 @@ impl Store {
             .await;
         match renamed {
             Err(error) if error.is_duplicate() => {
-                Err(StoreError::AlreadyExists(format!("Registered Model (name={new_name}) already exists.")))
+                Err(StoreError::Conflict(format!("Registered Model (name={new_name}) already exists.")))
             }
             other => other.map(drop),
         }?;
@@ -324,31 +318,10 @@ impl Store {
             Some(version) => self.model_version(name, version).await,
             None => {
                 must_exist(&mut reader, name).await?;
-                Err(StoreError::Invalid(format!("Registered model alias {alias} not found.")))
+                Err(StoreError::InvalidInput(format!("Registered model alias {alias} not found.")))
             }
         }
     }
-}
-
-pub(crate) fn check_tag(tag: &Tag) -> Result<(), StoreError> {
-    crate::names::check_key("Tag", &tag.key)?;
-    limit("value", &tag.value, MAX_TAG_VALUE)
-}
-
-pub(crate) async fn must_exist(connection: &mut Connection, name: &str) -> Result<(), StoreError> {
-    let sql = "SELECT name FROM registered_models WHERE workspace = 'default' AND name = $1";
-    connection.row(sql, args![name]).await?.map(drop).ok_or_else(|| missing(name))
-}
-
-/// False when it was there.
-pub(crate) async fn insert_model(
-    connection: &mut Connection,
-    name: &str,
-    description: Option<String>,
-    now_ms: i64,
-) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO registered_models (name, creation_time, last_updated_time, description, workspace) VALUES ($1, $2, $2, $3, 'default') ON CONFLICT (workspace, name) DO NOTHING";
-    Ok(connection.execute(sql, args![name, now_ms, description]).await? > 0)
 }
 
 async fn put_tag(connection: &mut Connection, name: &str, tag: &Tag) -> Result<(), StoreError> {

@@ -1,58 +1,18 @@
 //! Runs: what was tried, with which parameters, and how well it did.
 
 use crate::experiments::must_be_active;
-use crate::metrics::{Metric, put_metrics};
+use crate::inputs::RunLinks;
+use crate::metrics::put_metrics;
 use crate::names::{check_key, cut_param, cut_tag, limit, run_name};
+use crate::run_rows::{active_run, missing};
 use crate::sql::{Connection, Row, args, placeholders};
-use crate::{LifecycleStage, Store, StoreError, Tag};
+use crate::{LifecycleStage, Store, StoreError};
+use serin_tracking::{Metric, RunStatus, Tag};
 use std::collections::HashMap;
 
 const RUN_NAME: &str = "mlflow.runName";
 pub(crate) const INFO: &str =
     "run_uuid, experiment_id, name, user_id, status, start_time, end_time, lifecycle_stage, artifact_uri";
-
-/// Status of a run, MLflow's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunStatus {
-    /// At work.
-    Running,
-    /// Waiting for its turn.
-    Scheduled,
-    /// Ended well.
-    Finished,
-    /// Ended with an error.
-    Failed,
-    /// Ended by a person.
-    Killed,
-}
-
-impl RunStatus {
-    const ALL: [Self; 5] = [Self::Running, Self::Scheduled, Self::Finished, Self::Failed, Self::Killed];
-
-    /// MLflow's spelling.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "RUNNING",
-            Self::Scheduled => "SCHEDULED",
-            Self::Finished => "FINISHED",
-            Self::Failed => "FAILED",
-            Self::Killed => "KILLED",
-        }
-    }
-
-    /// By MLflow's spelling.
-    #[must_use]
-    pub fn of(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text)
-    }
-
-    /// By MLflow's number, from 1.
-    #[must_use]
-    pub fn of_number(number: i64) -> Option<Self> {
-        usize::try_from(number - 1).ok().and_then(|at| Self::ALL.get(at).copied())
-    }
-}
 
 /// A run to be created.
 #[derive(Debug, Clone, Default)]
@@ -134,10 +94,6 @@ pub(crate) fn run_info(row: &Row) -> Result<RunInfo, StoreError> {
     })
 }
 
-fn missing(id: &str) -> StoreError {
-    StoreError::NotFound(format!("Run with id={id} not found"))
-}
-
 impl Store {
     /// Creates a running run.
     ///
@@ -148,7 +104,7 @@ impl Store {
         match tagged {
             Some(tag) if run.name.is_empty() => run.name = tag,
             Some(tag) if tag != run.name => {
-                return Err(StoreError::Invalid(format!(
+                return Err(StoreError::InvalidInput(format!(
                     "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values (run_name='{}', mlflow.runName='{tag}').",
                     run.name
                 )));
@@ -248,7 +204,9 @@ impl Store {
                     _ => run.tags.push(Tag { key: row.text(1)?, value: row.text(7)? }),
                 }
             }
-            crate::inputs::fill(&mut reader, ids, |id| at.get(id).copied(), &mut runs).await?;
+            let mut links: Vec<RunLinks<'_>> =
+                runs.iter_mut().map(|run| RunLinks { inputs: &mut run.inputs, outputs: &mut run.outputs }).collect();
+            crate::inputs::fill(&mut reader, ids, |id| at.get(id).copied(), &mut links).await?;
         }
         for run in &mut runs {
             run.metrics.sort_by(|a, b| a.key.cmp(&b.key));
@@ -323,7 +281,7 @@ impl Store {
     /// With the key that does not fit, or the params that have another value already; nothing is written then.
     pub async fn log_batch(&self, run_id: &str, batch: Batch) -> Result<(), StoreError> {
         for metric in &batch.metrics {
-            metric.check()?;
+            crate::metrics::check(metric)?;
         }
         for param in &batch.params {
             check_key("Param", &param.key)?;
@@ -335,7 +293,7 @@ impl Store {
                 let experiment = active_run(connection, &run_id).await?;
                 let changed = put_params(connection, &run_id, &batch.params).await?;
                 if let Some(message) = changed_params(&changed, &run_id, batch.params.len()) {
-                    return Err(StoreError::Invalid(message));
+                    return Err(StoreError::InvalidInput(message));
                 }
                 put_metrics(connection, &run_id, experiment, &batch.metrics).await?;
                 put_tags(connection, &run_id, &batch.tags).await
@@ -364,21 +322,6 @@ impl Store {
         })
         .await
     }
-}
-
-/// The experiment of a run that may be written to.
-pub(crate) async fn active_run(connection: &mut Connection, id: &str) -> Result<i64, StoreError> {
-    let row = connection
-        .row("SELECT experiment_id, lifecycle_stage FROM runs WHERE run_uuid = $1", args![id])
-        .await?
-        .ok_or_else(|| missing(id))?;
-    let stage = row.text(1)?;
-    if stage != "active" {
-        return Err(StoreError::Invalid(format!(
-            "The run {id} must be in the 'active' state. Current state is {stage}."
-        )));
-    }
-    row.int(0)
 }
 
 fn check_tags(tags: &[Tag]) -> Result<(), StoreError> {

@@ -54,7 +54,7 @@ impl WebhookEvent {
             .find(|event| event.entity.eq_ignore_ascii_case(entity) && event.action.eq_ignore_ascii_case(action));
         known.ok_or_else(|| {
             let list: Vec<String> = EVENTS.iter().map(|(entity, action)| format!("{entity}.{action}")).collect();
-            StoreError::Invalid(format!(
+            StoreError::InvalidInput(format!(
                 "Invalid action '{action}' for entity '{entity}': the events of this server are {}",
                 list.join(", ")
             ))
@@ -108,7 +108,7 @@ impl WebhookUpdate {
             let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
             let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
             if name.len() > 63 || !name.chars().all(inner) || !edge(name.chars().next()) || !edge(name.chars().last()) {
-                return Err(StoreError::Invalid(format!(
+                return Err(StoreError::InvalidInput(format!(
                     "Webhook name '{name}' is invalid. It must start and end with a letter or digit, be less than 63 characters long, and contain only letters, digits, dots (.), underscores (_), and hyphens (-)."
                 )));
             }

@@ -1,11 +1,12 @@
 //! The store through its public methods, on a SQLite file and on a real PostgreSQL: each test runs on both.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use serin_store::{
-    Alert, Artifacts, Batch, Change, LabelSource, LabelSubject, LifecycleStage, Metric, ModelUri, NewLabel,
-    NewModelVersion, NewRun, RunSearch, RunStatus, Search, Stage, Store, StoreError, StoredPane, Tag,
-};
+use serin_artifacts::Artifacts;
+use serin_store::{Alert, Batch, LifecycleStage, NewModelVersion, NewRun, RunSearch, Search, Store, StoreError};
 use serin_testkit::Postgres;
+use serin_tracking::{
+    Change, LabelSource, LabelSubject, Metric, ModelUri, NewLabel, RunStatus, Stage, StoredPane, Tag,
+};
 use std::sync::{Arc, OnceLock, Weak};
 
 fn change() -> Change {
@@ -208,13 +209,13 @@ async fn values_wider_than_their_column_are_the_callers_mistake() {
         let run = run(store).await;
         for source in [format!("s3://b/{}", "x".repeat(500)), "s3://b/\0".into()] {
             let error = store.create_model_version(version("fraud", &source, &run), change()).await.unwrap_err();
-            assert!(matches!(error, StoreError::Invalid(_)), "{error:?}");
+            assert!(matches!(error, StoreError::InvalidInput(_)), "{error:?}");
         }
         // MLflow's limit is 500, its PostgreSQL column has 256.
         let long = store.create_experiment(&"e".repeat(400), None, vec![], 1).await;
-        assert!(matches!(long, Ok(_) | Err(StoreError::Invalid(_))), "{long:?}");
+        assert!(matches!(long, Ok(_) | Err(StoreError::InvalidInput(_))), "{long:?}");
         let error = store.create_experiment(&"e".repeat(501), None, vec![], 1).await.unwrap_err();
-        assert!(matches!(error, StoreError::Invalid(_)), "{error:?}");
+        assert!(matches!(error, StoreError::InvalidInput(_)), "{error:?}");
     }
 }
 
@@ -331,7 +332,7 @@ async fn runs_are_filtered_and_sorted_with_mlflows_rules_for_nan_and_absence() {
         for bad in ["metrics.auc = 'x'", "foo = 'x'", "params.kind > 'a'", "status IN ('a')", "metrics.auc IS NULL"] {
             let search = Search { filter: bad.into(), limit: 1, ..Search::default() };
             let asked = RunSearch { experiment_ids: vec![0], search, ..RunSearch::default() };
-            assert!(matches!(store.search_runs(&asked).await, Err(StoreError::Invalid(_))), "{bad}");
+            assert!(matches!(store.search_runs(&asked).await, Err(StoreError::InvalidInput(_))), "{bad}");
         }
     }
 }
@@ -346,7 +347,7 @@ async fn a_deleted_experiment_takes_its_runs_along_and_brings_them_back() {
         assert_eq!(store.run_info(&run).await.unwrap().lifecycle_stage, LifecycleStage::Deleted);
         let error = store.log_batch(&run, Batch::default()).await.unwrap_err();
         assert!(error.to_string().contains("must be in the 'active' state"), "{error}");
-        assert!(matches!(store.create_experiment("e", None, vec![], 1).await, Err(StoreError::AlreadyExists(_))));
+        assert!(matches!(store.create_experiment("e", None, vec![], 1).await, Err(StoreError::Conflict(_))));
         assert!(store.set_experiment_lifecycle(id, LifecycleStage::Deleted, 2).await.is_err());
         store.set_experiment_lifecycle(id, LifecycleStage::Active, 3).await.unwrap();
         assert_eq!(store.run_info(&run).await.unwrap().lifecycle_stage, LifecycleStage::Active);

@@ -1,7 +1,7 @@
 //! `serin.toml`: what an operator decides about monitoring, alerts and retraining.
 
 use anyhow::Context;
-use serin_server::Settings;
+use serin_control::Settings;
 use std::path::Path;
 
 /// Reads the file that is named, or that of the state folder where there is one.

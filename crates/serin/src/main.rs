@@ -2,12 +2,11 @@
 
 mod cli;
 mod commands;
-#[cfg(feature = "server")]
 mod config;
 mod registry;
-mod telemetry;
 
 use clap::Parser;
+use serin_scorer::telemetry;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -16,7 +15,7 @@ fn main() -> ExitCode {
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            telemetry::report_failure(&error);
+            telemetry::report_failure("serin", &error);
             ExitCode::FAILURE
         }
     }

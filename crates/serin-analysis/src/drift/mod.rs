@@ -7,6 +7,7 @@
 mod bins;
 mod counts;
 mod distances;
+pub mod evidently;
 mod kolmogorov;
 mod ranks;
 pub(crate) mod special;

@@ -10,9 +10,10 @@ pub mod inputs;
 pub mod paired;
 pub mod scores;
 pub mod segments;
+pub mod sharing;
 mod verdict;
 
-pub use verdict::{Component, Counts, Limits, Verdict, judge};
+pub use verdict::{Component, Counts, Judgement, Limits, Verdict, judge};
 
 /// ln of the mean of exp: the equal mixture of e-values.
 fn mixture(ln_values: impl Iterator<Item = f64>) -> f64 {

@@ -6,9 +6,19 @@ use super::inputs::Inputs;
 use super::paired::Paired;
 use super::scores::Scores;
 use super::segments::Segments;
-use crate::rollout::Judgement;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// What the evidence says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judgement {
+    /// Harm is proven.
+    Fail(String),
+    /// Harmlessness is proven, or no evidence is asked for.
+    Pass,
+    /// Neither.
+    Hold(String),
+}
 
 /// Everything that is counted; counts of several processes may be added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

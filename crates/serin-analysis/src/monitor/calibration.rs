@@ -56,17 +56,9 @@ fn largest(report: &Report) -> f32 {
     ratios.filter(|ratio| ratio.is_finite()).fold(0.0, f64::max) as f32
 }
 
-/// What all thresholds are raised by, so that a resampled day exceeds one in the stated number of them; never lowered.
-pub(super) fn factor(exceeded: &[f32], days_between_alarms: f64) -> f64 {
-    let mut sorted = exceeded.to_vec();
-    sorted.sort_unstable_by(f32::total_cmp);
-    let allowed = (sorted.len() as f64 / days_between_alarms.max(1.0)) as usize;
-    sorted.len().checked_sub(allowed + 1).map_or(1.0, |place| f64::from(sorted[place]).max(1.0))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::profile::factor;
 
     #[test]
     fn thresholds_rise_until_as_many_days_exceed_them_as_may() {

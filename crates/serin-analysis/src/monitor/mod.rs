@@ -11,7 +11,9 @@ mod cells;
 mod histogram;
 mod pane;
 mod profile;
+mod reference;
 mod report;
+mod shown;
 
 pub use adwin::Adwin;
 pub use alerts::{AlertBook, Change, Condition, Hysteresis, Rule, conditions};
@@ -20,6 +22,7 @@ pub use histogram::{Bin, histogram};
 pub use pane::{Pane, SparsePane};
 pub use profile::{ColumnReference, Distance, MonitorProfile, ReferenceRows, Watched};
 pub use report::{Budget, Certainty, Report, Watch, report};
+pub use shown::{certainty_word, drift_json};
 
 /// Part of the model's gain whose drift is drift of the whole.
 pub const SHARE: f64 = 0.3;

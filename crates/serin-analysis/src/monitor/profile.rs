@@ -1,15 +1,14 @@
 //! What traffic looked like when the model was made: by season, and how much its days differed.
 
-use super::calibration::{factor, resample};
 use super::cells::are_values;
-use super::{Counts, DAY_MS, Edges, HOUR_MS, Pane, SEASONS, Shares, SparseCounts, jensen_shannon, season, wasserstein};
+use super::{Counts, DAY_MS, Edges, Pane, SEASONS, Shares, SparseCounts, jensen_shannon, season, wasserstein};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Different values up to which numbers are compared as categories, as Evidently does with large references.
 const FEW: usize = 5;
 /// Rows from which a day counts as one.
-const DAY_ROWS: u64 = 200;
+pub(super) const DAY_ROWS: u64 = 200;
 
 /// How two distributions of a column are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,53 +96,6 @@ impl MonitorProfile {
     /// Layout that this build writes.
     pub const FORMAT: u32 = 1;
 
-    /// Of rows in any order.
-    #[must_use]
-    pub fn of(rows: &ReferenceRows<'_>) -> Self {
-        let width = rows.columns.len();
-        let total: f64 = rows.columns.iter().map(|column| column.gain.max(0.0)).sum();
-        let columns = rows.columns.iter().enumerate().map(|(place, column)| {
-            let values: Vec<f32> = rows.features.iter().skip(place).step_by(width).copied().collect();
-            let importance = if total > 0.0 { column.gain.max(0.0) / total } else { 0.0 };
-            ColumnReference::of(&column.name, column.levels, importance, &values, rows.times)
-        });
-        let alerts = |rows: &[f32], threshold: f32| rows.iter().filter(|score| **score >= threshold).count();
-        let n = rows.scores.len();
-        let mut days: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
-        for (at, score) in rows.times.iter().zip(rows.scores) {
-            let day = days.entry(at.div_euclid(DAY_MS)).or_default();
-            day.0 += 1;
-            day.1 += u64::from(*score >= rows.threshold);
-        }
-        let mut made = Self {
-            format: Self::FORMAT,
-            rows: n as u64,
-            day_rows: if days.is_empty() { n as f64 } else { n as f64 / days.len() as f64 },
-            columns: columns.collect(),
-            score: ColumnReference::of("score", None, 0.0, rows.scores, rows.times),
-            alert_rate: if n == 0 { 0.0 } else { alerts(rows.scores, rows.threshold) as f64 / n as f64 },
-            alert_days: days
-                .values()
-                .filter(|(rows, _)| *rows >= DAY_ROWS)
-                .map(|(rows, alerts)| *alerts as f64 / *rows as f64)
-                .collect(),
-            resampled: Vec::new(),
-        };
-        made.resampled = resample(&made, &made.hours(rows));
-        made
-    }
-
-    /// The rows by hour, in this profile's cells.
-    fn hours(&self, rows: &ReferenceRows<'_>) -> Vec<Pane> {
-        let mut hours: BTreeMap<i64, Pane> = BTreeMap::new();
-        let features = rows.features.chunks_exact(rows.columns.len().max(1));
-        for ((features, at_ms), score) in features.zip(rows.times).zip(rows.scores) {
-            let hour = hours.entry(at_ms.div_euclid(HOUR_MS)).or_insert_with(|| Pane::new(self, *at_ms));
-            hour.add(self, features, *score, *score >= rows.threshold);
-        }
-        hours.into_values().collect()
-    }
-
     /// The same cells and thresholds, with these hours for the reference.
     pub(super) fn with_seasons_of(&self, hours: &[&Pane]) -> Self {
         let of = |column: &ColumnReference, counts: &dyn Fn(&Pane) -> &Counts| {
@@ -181,8 +133,16 @@ impl MonitorProfile {
     }
 }
 
+/// What all thresholds are raised by, so that a resampled day exceeds one in the stated number of them; never lowered.
+pub(super) fn factor(exceeded: &[f32], days_between_alarms: f64) -> f64 {
+    let mut sorted = exceeded.to_vec();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let allowed = (sorted.len() as f64 / days_between_alarms.max(1.0)) as usize;
+    sorted.len().checked_sub(allowed + 1).map_or(1.0, |place| f64::from(sorted[place]).max(1.0))
+}
+
 impl ColumnReference {
-    fn of(name: &str, levels: Option<usize>, importance: f64, values: &[f32], times: &[i64]) -> Self {
+    pub(super) fn of(name: &str, levels: Option<usize>, importance: f64, values: &[f32], times: &[i64]) -> Self {
         let edges = levels.map_or_else(|| Edges::of(values), Edges::of_codes);
         let few = levels.is_some() || edges.values().len() <= FEW;
         let mut seasons: BTreeMap<u8, Counts> = BTreeMap::new();

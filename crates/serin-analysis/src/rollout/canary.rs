@@ -6,12 +6,13 @@
 
 use super::duration::GoDuration;
 use super::matching::Matching;
-pub use super::objects::{AlertKind, AlertProvider, AlertSpec, MetricTemplate, TemplateProvider, TemplateSpec};
+pub use super::matching::{Match, Pattern};
+pub use super::objects::Anything;
+pub use super::objects::{
+    AlertKind, AlertProvider, AlertSpec, Metadata, MetricTemplate, TemplateProvider, TemplateSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// Whatever stands there: read, and without effect in-process.
-pub type Anything = serde_json::Value;
 
 /// One document of the file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -23,22 +24,6 @@ pub enum Document {
     MetricTemplate(MetricTemplate),
     /// Where a canary's alerts go.
     AlertProvider(AlertProvider),
-}
-
-/// `metadata` of an object.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-pub struct Metadata {
-    /// Name.
-    pub name: String,
-    /// Namespace.
-    #[serde(default)]
-    pub namespace: Option<String>,
-    /// Annotations; those of `serin.dev/` are this crate's.
-    #[serde(default)]
-    pub annotations: BTreeMap<String, String>,
-    /// Without effect.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
 }
 
 /// A Canary object.
@@ -169,35 +154,6 @@ pub struct Analysis {
     /// Messages to people.
     #[serde(default)]
     pub alerts: Vec<Alert>,
-}
-
-/// Which requests an A/B rollout sends to the candidate.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Match {
-    /// By header.
-    #[serde(default)]
-    pub headers: BTreeMap<String, Pattern>,
-    /// By query parameter.
-    #[serde(default)]
-    pub query_params: BTreeMap<String, Pattern>,
-    /// Cluster only.
-    #[serde(default)]
-    pub source_labels: BTreeMap<String, String>,
-}
-
-/// How a value is compared.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Pattern {
-    /// Equal.
-    Exact(String),
-    /// Begins with.
-    Prefix(String),
-    /// Ends with.
-    Suffix(String),
-    /// Matches.
-    Regex(String),
 }
 
 /// A check.

@@ -4,6 +4,7 @@
 //! Flagger 1.44 is known to be wrong we differ, and say so at the place (numbers as in `docs/rollouts.md`).
 
 use super::canary::{Canary, HookType, Metric, Severity, Strategy, Webhook};
+use crate::evidence::Judgement;
 use serde::{Deserialize, Serialize};
 
 /// Where a rollout is; Flagger's words.
@@ -114,17 +115,6 @@ pub enum Measured {
     NoData,
     /// It could not be asked.
     Failed(String),
-}
-
-/// What the evidence says.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Judgement {
-    /// Harm is proven.
-    Fail(String),
-    /// Harmlessness is proven, or no evidence is asked for.
-    Pass,
-    /// Neither.
-    Hold(String),
 }
 
 /// What the engine tells.

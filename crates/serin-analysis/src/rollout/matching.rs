@@ -1,7 +1,37 @@
 //! Which requests an A/B rollout sends to the candidate: `spec.analysis.match`, as Flagger hands it to a mesh.
 
-use super::canary::{Match, Pattern};
 use regex_lite::Regex;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Which requests an A/B rollout sends to the candidate.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Match {
+    /// By header.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Pattern>,
+    /// By query parameter.
+    #[serde(default)]
+    pub query_params: BTreeMap<String, Pattern>,
+    /// Cluster only.
+    #[serde(default)]
+    pub source_labels: BTreeMap<String, String>,
+}
+
+/// How a value is compared.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Pattern {
+    /// Equal.
+    Exact(String),
+    /// Begins with.
+    Prefix(String),
+    /// Ends with.
+    Suffix(String),
+    /// Matches.
+    Regex(String),
+}
 
 /// Alternatives; each asks for all of its headers and query parameters.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ mod extension;
 mod matching;
 mod objects;
 
+pub use crate::evidence::Judgement;
 pub use duration::GoDuration;
-pub use engine::{Event, Judgement, Measured, Phase, Readiness, Rollout, Route, World, abort, is_yes, promote, tick};
+pub use engine::{Event, Measured, Phase, Readiness, Rollout, Route, World, abort, is_yes, promote, tick};
 pub use extension::{Extension, OnHold, SLOW};
 pub use matching::Matching;

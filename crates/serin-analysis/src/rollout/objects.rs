@@ -1,8 +1,26 @@
 //! What a Canary names: templates of queries, and where alerts go.
 
-use super::canary::{Anything, Metadata};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// `metadata` of an object.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+pub struct Metadata {
+    /// Name.
+    pub name: String,
+    /// Namespace.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Annotations; those of `serin.dev/` are this crate's.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Without effect.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Whatever stands there: read, and without effect in-process.
+pub type Anything = serde_json::Value;
 
 /// A MetricTemplate object.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -4,7 +4,7 @@
 //! the portable path). What is below, seven nodes and eight leaves, is one [`Subtree`] of 64 bytes: a row
 //! reads a single cache line of it from each tree, which is what a row costs once the arithmetic is in vectors.
 
-use super::quantised::RankBytes;
+use super::ranks::RankBytes;
 use super::tree::{LEAF, Node, Tree};
 
 pub(super) const TREES: usize = 64;

@@ -8,7 +8,7 @@
 //! to perfect trees.
 
 use super::blocks::{Block, MAX_DEPTH};
-use super::ranks::{MISSING, RankTable};
+use super::ranks::{MISSING, RankBytes, RankTable};
 use super::tree::{LEAF, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,15 +38,6 @@ struct TableEntry {
     feature: usize,
     /// This table's rank for each rank over the whole forest; empty where the two are the same.
     rank_of: Vec<u8>,
-}
-
-/// A row's bytes for one table: `2 * MAX_WIDTH` of them; the rest lets any byte be an index.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-pub(super) struct RankBytes(pub(super) [u8; 256]);
-
-impl RankBytes {
-    pub(super) const EMPTY: Self = Self([0; 256]);
 }
 
 /// Room for the ranks of a few rows: on the stack for all but very wide forests, since a single row is scored

@@ -127,6 +127,15 @@ macro_rules! rank_row {
 }
 pub(super) use rank_row;
 
+/// A row's bytes for one table: `2 * MAX_WIDTH` of them; the rest lets any byte be an index.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct RankBytes(pub(super) [u8; 256]);
+
+impl RankBytes {
+    pub(super) const EMPTY: Self = Self([0; 256]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

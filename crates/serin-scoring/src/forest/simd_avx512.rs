@@ -7,7 +7,8 @@
 #![expect(unsafe_code, reason = "vector instructions; `add` is called only where `is_available` said so")]
 
 use super::blocks::{Block, LEAF_OF, MAX_TOP, SlicedNode, Subtree, TREES};
-use super::quantised::{Quantised, RankBytes, RankRoom};
+use super::quantised::{Quantised, RankRoom};
+use super::ranks::RankBytes;
 use super::ranks::rank_row;
 use std::arch::x86_64::*;
 

@@ -123,7 +123,7 @@ pub(crate) fn parse(filter: &str) -> Result<Vec<Clause>, StoreError> {
 
 fn stray(tokens: &[Token]) -> StoreError {
     let shown: Vec<String> = tokens.iter().map(|token| format!("'{}'", token.shown())).collect();
-    StoreError::Invalid(format!("Invalid clause(s) in filter string: {}", shown.join(", ")))
+    StoreError::InvalidInput(format!("Invalid clause(s) in filter string: {}", shown.join(", ")))
 }
 
 fn clause(tokens: &[Token]) -> Result<(Clause, usize), StoreError> {
@@ -232,7 +232,7 @@ fn tokens(filter: &str) -> Result<Vec<Token>, StoreError> {
                 }
             }
             ';' => {
-                return Err(StoreError::Invalid(format!(
+                return Err(StoreError::InvalidInput(format!(
                     "Search filter contained multiple expression '{filter}'. Provide AND-ed expression list."
                 )));
             }
@@ -261,7 +261,7 @@ fn quoted(rest: &str, quote: char, filter: &str) -> Result<(String, usize), Stor
     let inner = &rest[1..];
     let end = inner
         .find(quote)
-        .ok_or_else(|| StoreError::Invalid(format!("Invalid filter '{filter}': a {quote} is not closed")))?;
+        .ok_or_else(|| StoreError::InvalidInput(format!("Invalid filter '{filter}': a {quote} is not closed")))?;
     Ok((inner[..end].to_owned(), end + 2))
 }
 
@@ -270,7 +270,7 @@ impl Clause {
     pub(crate) fn text(&self, kind: &str) -> Result<&str, StoreError> {
         match &self.value {
             Literal::Text(text) => Ok(text),
-            other => Err(StoreError::Invalid(format!(
+            other => Err(StoreError::InvalidInput(format!(
                 "Expected a quoted string value for {kind} (e.g. 'my-value'). Got value {}",
                 other.shown()
             ))),
@@ -281,9 +281,10 @@ impl Clause {
     pub(crate) fn number(&self, kind: &str) -> Result<f64, StoreError> {
         match &self.value {
             Literal::Number(_, number) if !number.is_nan() => Ok(*number),
-            other => {
-                Err(StoreError::Invalid(format!("Expected numeric value type for {kind}. Found {}", other.shown())))
-            }
+            other => Err(StoreError::InvalidInput(format!(
+                "Expected numeric value type for {kind}. Found {}",
+                other.shown()
+            ))),
         }
     }
 
@@ -293,7 +294,7 @@ impl Clause {
             return Ok(());
         }
         let list: Vec<String> = allowed.iter().map(|c| format!("'{}'", c.text())).collect();
-        Err(StoreError::Invalid(format!(
+        Err(StoreError::InvalidInput(format!(
             "Invalid comparator '{}' not one of '{{{}}}'",
             self.comparator.text(),
             list.join(", ")

@@ -63,7 +63,7 @@ impl Store {
         let ids = statement.bind_all(search.experiment_ids.iter().copied());
         statement.condition(format!("m.experiment_id IN ({ids})"));
         let clauses = filter::parse(&search.filter).map_err(|_| {
-            StoreError::Invalid(format!(
+            StoreError::InvalidInput(format!(
                 "Invalid filter string: {:?}. Expected a list of comparisons separated by 'AND' (e.g. 'metrics.loss > 0.1 AND params.lr = 0.01').",
                 search.filter
             ))
@@ -120,7 +120,7 @@ fn attribute_condition(statement: &mut Statement, clause: &Clause) -> Result<Str
         clause.only(&[Comparator::Equal, Comparator::NotEqual])?;
         let text = clause.text("attributes")?;
         let status = LoggedModelStatus::of(text).ok_or_else(|| {
-            StoreError::Invalid(format!("Invalid status '{text}': choose from PENDING, READY, UPLOAD_FAILED"))
+            StoreError::InvalidInput(format!("Invalid status '{text}': choose from PENDING, READY, UPLOAD_FAILED"))
         })?;
         let value = statement.bind(status.number());
         return Ok(format!("{column} {} {value}", clause.comparator.text()));

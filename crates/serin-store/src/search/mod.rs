@@ -50,10 +50,13 @@ impl<T> Page<T> {
 
 fn unknown_key(key: &str, valid: &[&str]) -> StoreError {
     let list: Vec<String> = valid.iter().map(|key| format!("'{key}'")).collect();
-    StoreError::Invalid(format!("Invalid attribute key '{key}' specified. Valid keys are '{{{}}}'", list.join(", ")))
+    StoreError::InvalidInput(format!(
+        "Invalid attribute key '{key}' specified. Valid keys are '{{{}}}'",
+        list.join(", ")
+    ))
 }
 
 fn unknown_entity(entity: &str, valid: &[&str]) -> StoreError {
     let list: Vec<String> = valid.iter().map(|entity| format!("'{entity}'")).collect();
-    StoreError::Invalid(format!("Invalid entity type '{entity}'. Valid values are {{{}}}", list.join(", ")))
+    StoreError::InvalidInput(format!("Invalid entity type '{entity}'. Valid values are {{{}}}", list.join(", ")))
 }

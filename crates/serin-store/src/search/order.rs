@@ -25,7 +25,10 @@ pub(crate) fn parse(clauses: &[String]) -> Result<Vec<OrderBy>, StoreError> {
     for text in clauses {
         let order = one(text)?;
         if parsed.iter().any(|before| before.key == order.key && before.entity == order.entity) {
-            return Err(StoreError::Invalid(format!("`order_by` contains duplicate fields: {}", clauses.join(", "))));
+            return Err(StoreError::InvalidInput(format!(
+                "`order_by` contains duplicate fields: {}",
+                clauses.join(", ")
+            )));
         }
         parsed.push(order);
     }
@@ -33,7 +36,7 @@ pub(crate) fn parse(clauses: &[String]) -> Result<Vec<OrderBy>, StoreError> {
 }
 
 fn one(text: &str) -> Result<OrderBy, StoreError> {
-    let bad = || StoreError::Invalid(format!("Invalid order_by clause '{text}'. Could not be parsed."));
+    let bad = || StoreError::InvalidInput(format!("Invalid order_by clause '{text}'. Could not be parsed."));
     let trimmed = text.trim();
     let (identifier, ascending) = match trimmed.rsplit_once(char::is_whitespace) {
         Some((before, last)) if last.eq_ignore_ascii_case("asc") => (before.trim(), true),

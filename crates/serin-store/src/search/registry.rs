@@ -66,7 +66,7 @@ impl Store {
                 "name" => "m.name",
                 "timestamp" | "last_updated_timestamp" => "m.last_updated_time",
                 key => {
-                    return Err(StoreError::Invalid(format!(
+                    return Err(StoreError::InvalidInput(format!(
                         "Invalid order by key '{key}' specified. Valid keys are '{{'timestamp', 'name'}}'"
                     )));
                 }

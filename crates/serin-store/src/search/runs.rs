@@ -229,7 +229,7 @@ fn dataset(statement: &mut Statement, clause: &Clause, name: &str) -> Result<(),
             (" JOIN input_tags c ON c.input_uuid = i.input_uuid AND c.name = 'mlflow.data.context'", "c.value")
         }
         other => {
-            return Err(StoreError::Invalid(format!(
+            return Err(StoreError::InvalidInput(format!(
                 "Invalid dataset key '{other}' specified. Valid keys are '{{'context', 'digest', 'name'}}'"
             )));
         }
@@ -299,7 +299,7 @@ fn with_order(mut statement: Statement, orders: &[OrderBy]) -> Result<Statement,
                 statement.order.push(format!("r.{column} {direction} NULLS LAST"));
             }
             Key::Dataset(_) => {
-                return Err(StoreError::Invalid(format!(
+                return Err(StoreError::InvalidInput(format!(
                     "Invalid ordering key in order_by clause 'dataset.{}'.",
                     order.key
                 )));

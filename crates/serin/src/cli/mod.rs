@@ -1,26 +1,19 @@
 //! Every command and option.
 
+mod decisions;
 mod drift;
 mod monitoring;
 mod rollout;
-mod serving;
 
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-pub(crate) use drift::Drift;
-#[cfg(feature = "train")]
-pub(crate) use drift::FailOn;
-#[cfg(feature = "train")]
-pub(crate) use monitoring::{ImportLabels, LabelsCommand, ShowLabels};
-pub(crate) use monitoring::{Labels, Monitor, Performance, Retrain};
+pub(crate) use decisions::{Export, Logged, Replay, moment};
+pub(crate) use drift::{Drift, FailOn};
+pub(crate) use monitoring::{ImportLabels, Labels, LabelsCommand, Monitor, Performance, Retrain, ShowLabels};
 pub(crate) use rollout::{Rollout, RolloutAction, Scoring};
-#[cfg(feature = "train")]
-pub(crate) use serving::Reasons;
-#[cfg(feature = "train")]
-pub(crate) use serving::moment;
-pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve};
+pub(crate) use serin_scorer::options::{Reasons, Serve, State, age_ms};
 
 /// A fraud-model pipeline in one binary: train, register, serve.
 #[derive(Debug, Parser)]
@@ -30,7 +23,7 @@ pub(crate) use serving::{Export, FallbackOptions, LogFull, Logged, Replay, Serve
     after_help = "Start with `serin demo`, then train on your own file: `serin train --help`."
 )]
 pub(crate) struct Cli {
-    /// Log more (or set SERIN_LOG, e.g. SERIN_LOG=serin_server=debug)
+    /// Log more (or set SERIN_LOG, e.g. SERIN_LOG=serin_gateway=debug)
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
     #[command(subcommand)]
@@ -40,7 +33,6 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Everything in one process: the tracking server and registry on :5000, the scoring server on :8000
-    #[cfg(feature = "server")]
     Up(Up),
     /// Track runs and register models: an MLflow server that any MLflow client talks to
     Server(Server),
@@ -76,7 +68,6 @@ pub(crate) enum Command {
     Demo(Demo),
 }
 
-#[cfg(feature = "server")]
 #[derive(Debug, Args, Clone)]
 #[command(
     after_help = "Options of the scoring server go behind --:\n  serin up -- --canary canary.yaml --fallback last-good,decline"
@@ -100,17 +91,6 @@ pub(crate) struct Up {
     /// Options of `serin serve`
     #[arg(last = true, value_name = "SERVE OPTIONS")]
     pub(crate) serving: Vec<String>,
-}
-
-/// Where runs and models are kept.
-#[derive(Debug, Args, Clone)]
-pub(crate) struct State {
-    /// State folder (serin.db and artifacts/); copy it while stopped to back it up
-    #[arg(long, env = "SERIN_STATE", default_value = "serin-state")]
-    pub(crate) state: PathBuf,
-    /// Use this registry instead of the state folder: the address of a tracking server (serin's or MLflow's, http(s)://…)
-    #[arg(long, env = "MLFLOW_TRACKING_URI", value_name = "URI")]
-    pub(crate) tracking_uri: Option<String>,
 }
 
 /// The database and the artifact store.
@@ -484,19 +464,6 @@ fn http_url(text: &str) -> Result<String, String> {
 
 fn permission(text: &str) -> Result<serin_store::Permission, String> {
     text.parse()
-}
-
-/// Milliseconds of `30d`, `12h`, `90m`.
-fn age_ms(text: &str) -> Result<i64, String> {
-    let usage = || "write an age such as 30d, 12h or 90m".to_owned();
-    let unit = match text.chars().last() {
-        Some('d') => 86_400_000,
-        Some('h') => 3_600_000,
-        Some('m') => 60_000,
-        _ => return Err(usage()),
-    };
-    let count: i64 = text[..text.len() - 1].parse().map_err(|_| usage())?;
-    count.checked_mul(unit).filter(|age| *age >= 0).ok_or_else(usage)
 }
 
 fn per_day(text: &str) -> Result<f64, String> {

@@ -35,7 +35,7 @@ pub(crate) struct ImportLabels {
     #[arg(long, value_name = "AGE", value_parser = super::age_ms)]
     pub(crate) known_after: Option<i64>,
     /// Only labels that are known before this time: 2026-11-25, or 2026-11-25T10:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = super::serving::moment)]
+    #[arg(long, value_name = "TIME", value_parser = super::decisions::moment)]
     pub(crate) known_before: Option<i64>,
     #[command(flatten)]
     pub(crate) state: State,
@@ -79,10 +79,10 @@ pub(crate) struct Performance {
     #[arg(long, value_name = "NAME", default_value = "fraud_detection")]
     pub(crate) model: String,
     /// Transactions that happened from then on: 2026-11-25, or 2026-11-25T10:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = super::serving::moment)]
+    #[arg(long, value_name = "TIME", value_parser = super::decisions::moment)]
     pub(crate) since: Option<i64>,
     /// Transactions that happened before
-    #[arg(long, value_name = "TIME", value_parser = super::serving::moment)]
+    #[arg(long, value_name = "TIME", value_parser = super::decisions::moment)]
     pub(crate) until: Option<i64>,
     /// Count what was known at this time, or "newest" for that of the newest transaction [default: now]
     #[arg(long, value_name = "TIME")]

@@ -6,14 +6,14 @@ use crate::cli::Evaluate;
 use crate::registry::Registry;
 use anyhow::Context;
 use serin_analysis::threshold::Rule;
-use serin_server::LiveModel;
-use serin_store::ModelUri;
+use serin_models::LoadedModel;
+use serin_tracking::ModelUri;
 use serin_training::Report;
 
 pub(crate) async fn run(args: &Evaluate) -> anyhow::Result<()> {
     let uri: ModelUri = args.model.parse().map_err(anyhow::Error::msg)?;
     let resolved = Registry::open(&args.state).await?.resolve(&uri).await?;
-    let package = LiveModel::load(&resolved, super::now_ms())?.package;
+    let package = LoadedModel::load(&resolved, super::now_ms())?.package;
     let mut roles = roles(&args.columns);
     roles.signature = Some(package.signature.clone());
     let dataset = read_with_progress(&args.columns.data, &roles)?;

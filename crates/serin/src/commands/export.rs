@@ -6,13 +6,12 @@
 use super::replay::{files, hex, load_logged, range};
 use super::{progress, say};
 use crate::cli::{Export, Reasons, State};
-use crate::registry::s3_settings;
 use anyhow::{Context, bail};
+use serin_artifacts::{ArtifactPath, Artifacts};
 use serin_dataset::{DatasetError, DecisionRow, DecisionWriter};
-use serin_server::LiveModel;
-use serin_store::{
-    ArtifactPath, Artifacts, DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, Record,
-};
+use serin_decisions::{DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, Record};
+use serin_models::LoadedModel;
+use serin_scorer::environment::s3_settings;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,7 +116,7 @@ struct Exporter {
 struct Decider {
     names: Vec<String>,
     /// Not there any more, it has no reasons to give.
-    model: Option<LiveModel>,
+    model: Option<LoadedModel>,
 }
 
 impl Exporter {

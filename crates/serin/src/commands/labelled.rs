@@ -1,11 +1,9 @@
 //! Labels beside logged decisions: which frauds each of two models would have caught, and what the missed ones cost.
 
-#[cfg(feature = "train")]
 use anyhow::Context;
 use anyhow::bail;
 use serde_json::{Value, json};
 use serin_analysis::classification::{average_precision, roc_auc, steps};
-#[cfg(feature = "train")]
 use serin_dataset::{Roles, keys_of, read};
 use std::collections::HashMap;
 
@@ -18,13 +16,10 @@ pub(crate) struct Label {
 
 /// Labels by transaction id; of several for one id the last counts.
 #[derive(Debug, Default)]
-pub(crate) struct Labels(
-    #[cfg_attr(not(feature = "train"), expect(dead_code, reason = "nothing reads labels there"))] HashMap<u64, Label>,
-);
+pub(crate) struct Labels(HashMap<u64, Label>);
 
 impl Labels {
     /// Reads `FILE[:ID,LABEL[,AMOUNT]]`: CSV or Parquet, columns `transaction_id` and `label` where none is named.
-    #[cfg(feature = "train")]
     pub(crate) fn read(argument: &str) -> anyhow::Result<Self> {
         let (file, columns) = argument.rsplit_once(':').unwrap_or((argument, "transaction_id,label"));
         let columns: Vec<&str> = columns.split(',').collect();
@@ -47,17 +42,6 @@ impl Labels {
         Ok(Self(found.entities.iter().copied().zip(labels).collect()))
     }
 
-    #[cfg(not(feature = "train"))]
-    pub(crate) fn read(argument: &str) -> anyhow::Result<Self> {
-        bail!("--labels {argument}: this serin was built for serving only; use the full build")
-    }
-
-    #[cfg(not(feature = "train"))]
-    pub(crate) fn of(&self, _: &str) -> Option<Label> {
-        None
-    }
-
-    #[cfg(feature = "train")]
     pub(crate) fn of(&self, transaction_id: &str) -> Option<Label> {
         if self.0.is_empty() || transaction_id.is_empty() {
             return None;

@@ -4,9 +4,9 @@ use super::{progress, say};
 use crate::cli::{ImportLabels, Labels, LabelsCommand, ShowLabels};
 use crate::registry::Registry;
 use anyhow::{Context, bail};
+use serin_control::label_of_texts;
 use serin_dataset::{Table, Values};
-use serin_server::label_of_texts;
-use serin_store::NewLabel;
+use serin_tracking::NewLabel;
 use std::collections::HashMap;
 use std::io::Write;
 

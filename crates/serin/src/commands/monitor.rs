@@ -9,8 +9,8 @@ use serde_json::json;
 use serin_analysis::monitor::{
     AlertBook, Budget, HOUR_MS, Hysteresis, MonitorProfile, Pane, Report, SHARE, conditions, report,
 };
-use serin_server::LiveModel;
-use serin_store::ModelUri;
+use serin_models::LoadedModel;
+use serin_tracking::ModelUri;
 use std::collections::BTreeMap;
 
 pub(crate) async fn run(args: &Monitor) -> anyhow::Result<()> {
@@ -20,7 +20,7 @@ pub(crate) async fn run(args: &Monitor) -> anyhow::Result<()> {
     let bytes = std::fs::read(&file)
         .with_context(|| format!("{} has no reference ({}): train it with this serin", args.model, file.display()))?;
     let profile = MonitorProfile::from_bytes(&bytes).map_err(anyhow::Error::msg)?;
-    let package = LiveModel::load(&resolved, super::now_ms())?.package;
+    let package = LoadedModel::load(&resolved, super::now_ms())?.package;
     let mut roles = roles(&args.columns);
     roles.signature = Some(package.signature.clone());
     let dataset = read_with_progress(&args.columns.data, &roles)?;
@@ -58,7 +58,9 @@ pub(crate) async fn run(args: &Monitor) -> anyhow::Result<()> {
                 json!({ "at": time(*at), "rule": change.rule, "subject": change.subject, "began": change.began, "message": change.message })
             })
             .collect();
-        say(json!({ "looks": looks, "alerts": alerts, "last": last.as_ref().map(serin_server::drift_json) }));
+        say(
+            json!({ "looks": looks, "alerts": alerts, "last": last.as_ref().map(serin_analysis::monitor::drift_json) }),
+        );
         return Ok(());
     }
     for (at, change) in &timeline {

@@ -22,7 +22,8 @@ pub(crate) async fn run(args: &Performance) -> anyhow::Result<()> {
         ("amount", args.amount.clone()),
     ];
     query.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    let log = args.counting.decision_log.clone().unwrap_or_else(|| args.state.state.join(super::serve::DECISIONS));
+    let log =
+        args.counting.decision_log.clone().unwrap_or_else(|| args.state.state.join(serin_scorer::serve::DECISIONS));
     let found = registry.performance(&query, &log).await?;
     if args.json {
         say(found);

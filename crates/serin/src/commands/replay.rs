@@ -1,15 +1,16 @@
 //! `serin replay`: logged decisions, re-scored.
 
 use super::labelled::{Label, Labelled, Labels};
-use super::serve::DECISIONS;
 use super::{now_ms, say};
 use crate::cli::{Logged, Replay, State};
 use crate::registry::Registry;
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
+use serin_decisions::{DecidingModel, DecisionFiles, Fallback, LoggedDecision, Record};
+use serin_models::LoadedModel;
+use serin_scorer::serve::DECISIONS;
 use serin_scoring::Decision;
-use serin_server::LiveModel;
-use serin_store::{DecidingModel, DecisionFiles, Fallback, LoggedDecision, ModelUri, Record, ResolvedModel};
+use serin_tracking::{ModelUri, ResolvedModel};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -149,7 +150,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The very model that decided.
-pub(crate) async fn load_logged(state: &State, logged: &DecidingModel) -> anyhow::Result<LiveModel> {
+pub(crate) async fn load_logged(state: &State, logged: &DecidingModel) -> anyhow::Result<LoadedModel> {
     let uri = match logged.version.parse() {
         Ok(version) => ModelUri::Version(logged.name.clone(), version),
         Err(_) => ModelUri::Path(logged.name.clone().into()),
@@ -165,12 +166,12 @@ pub(crate) async fn load_logged(state: &State, logged: &DecidingModel) -> anyhow
     Ok(model)
 }
 
-async fn load(state: &State, uri: &ModelUri) -> anyhow::Result<LiveModel> {
+async fn load(state: &State, uri: &ModelUri) -> anyhow::Result<LoadedModel> {
     let resolved = match uri {
         ModelUri::Path(path) => ResolvedModel { name: None, version: None, path: path.clone() },
         uri => Registry::open(state).await?.resolve(uri).await?,
     };
-    Ok(LiveModel::load(&resolved, now_ms())?)
+    Ok(LoadedModel::load(&resolved, now_ms())?)
 }
 
 /// Logged traffic through another model.
@@ -272,7 +273,7 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
 }
 
 /// Where in a logged row the model's columns stand.
-async fn positions(args: &Replay, logged: &DecidingModel, model: &LiveModel) -> anyhow::Result<Vec<usize>> {
+async fn positions(args: &Replay, logged: &DecidingModel, model: &LoadedModel) -> anyhow::Result<Vec<usize>> {
     let wanted = &model.package.signature.columns;
     let same = || {
         if wanted.len() == logged.width {

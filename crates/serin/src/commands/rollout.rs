@@ -1,4 +1,4 @@
-//! `serin rollout`, and what a scoring server that releases is made of.
+//! `serin rollout`: start, look at, steer and explain rollouts.
 
 use super::say;
 use crate::cli::{Rollout, RolloutAction};
@@ -6,76 +6,10 @@ use crate::registry::Registry;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use serin_analysis::rollout::Extension;
-use serin_analysis::rollout::canary::{AlertProvider, Canary, Document, MetricTemplate, Strategy};
-use serin_server::{OthersEvidence, Registrar, SharedEvidence};
-use serin_store::{ModelUri, ResolvedModel};
-use std::future::Future;
+use serin_analysis::rollout::canary::Strategy;
+use serin_scorer::canary_file::{self, Rules};
+use serin_tracking::ModelUri;
 use std::path::Path;
-use std::pin::Pin;
-
-/// What a canary.yaml holds.
-#[derive(Debug)]
-pub(crate) struct Rules {
-    pub(crate) canary: Canary,
-    pub(crate) templates: Vec<MetricTemplate>,
-    pub(crate) providers: Vec<AlertProvider>,
-    pub(crate) extension: Extension,
-}
-
-/// Reads and checks a file of one Canary with its templates and providers.
-pub(crate) fn read(file: &Path) -> anyhow::Result<Rules> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let wrong = |message: String| anyhow::anyhow!("{}: {message}", file.display());
-    let documents: Vec<Document> = serde_saphyr::from_multiple(&text).map_err(|error| wrong(error.to_string()))?;
-    let (mut canaries, mut templates, mut providers) = (Vec::new(), Vec::new(), Vec::new());
-    for document in documents {
-        match document {
-            Document::Canary(canary) => canaries.push(*canary),
-            Document::MetricTemplate(template) => templates.push(template),
-            Document::AlertProvider(provider) => providers.push(provider),
-        }
-    }
-    let count = canaries.len();
-    let (Some(canary), 1) = (canaries.pop(), count) else {
-        return Err(wrong(format!("{count} Canary objects; one is expected")));
-    };
-    canary.check(&templates, &providers).map_err(wrong)?;
-    let extension = Extension::of(&canary).map_err(wrong)?;
-    Ok(Rules { canary, templates, providers, extension })
-}
-
-/// The registry as a release of `live` needs it.
-pub(crate) struct Watched {
-    pub(crate) registry: Registry,
-    pub(crate) live: ModelUri,
-    pub(crate) candidate: ModelUri,
-    pub(crate) name: String,
-}
-
-type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
-
-impl Registrar for Watched {
-    fn candidate(&self) -> Asked<'_, Option<ResolvedModel>> {
-        Box::pin(async { self.registry.find(&self.candidate).await.map_err(|error| format!("{error:#}")) })
-    }
-
-    fn promote(&self, version: i64, reason: String) -> Asked<'_, ()> {
-        Box::pin(async move {
-            let done = self.registry.point(&self.live, version, "serin rollout", &reason).await;
-            done.map_err(|error| format!("{error:#}"))
-        })
-    }
-
-    fn share(&self, evidence: SharedEvidence) -> Asked<'_, OthersEvidence> {
-        Box::pin(async move { self.registry.share_evidence(&evidence).await.map_err(|error| format!("{error:#}")) })
-    }
-
-    fn note(&self, version: i64, phase: &'static str, reason: String) -> Asked<'_, ()> {
-        Box::pin(async move {
-            self.registry.note(&self.name, version, phase, &reason).await.map_err(|error| format!("{error:#}"))
-        })
-    }
-}
 
 pub(crate) async fn run(args: &Rollout) -> anyhow::Result<()> {
     match &args.action {
@@ -168,7 +102,7 @@ fn history(shown: &Value) {
 }
 
 fn explain(file: &Path, rps: f64, alert_rate: f64) -> anyhow::Result<()> {
-    let Rules { canary, extension, .. } = read(file)?;
+    let Rules { canary, extension, .. } = canary_file::read(file)?;
     let analysis = &canary.spec.analysis;
     let interval = analysis.interval_ms(10_000) as f64 / 1000.0;
     let mut weights = Vec::new();

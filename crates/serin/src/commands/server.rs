@@ -1,15 +1,17 @@
 //! `serin server`: the tracking server and model registry.
 
-use super::listening::{DRAIN, bind, shutdown_signal};
 use super::say;
 use crate::cli::{Backend, Server};
-use crate::registry::s3_settings;
 use anyhow::Context;
-use serin_server::{
-    Allowed, ControlPlane, DataPlanes, Launcher, Monitoring, Policy, Settings, Watching, WebhookPolicy, Webhooks,
+use serin_artifacts::Artifacts;
+use serin_control::{
+    ControlPlane, DataPlanes, Launcher, Monitoring, Policy, ReadParquet, Settings, Watching, WebhookPolicy, Webhooks,
     control_plane,
 };
-use serin_store::{Artifacts, DatabaseUri, Store};
+use serin_http::guard::Allowed;
+use serin_scorer::environment::s3_settings;
+use serin_scorer::listening::{DRAIN, bind, shutdown_signal};
+use serin_store::{DatabaseUri, Store};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -48,7 +50,7 @@ pub(crate) async fn start_silently(args: &Server) -> anyhow::Result<Listening> {
     let launcher = launcher(args, &settings);
     let data_planes = DataPlanes::new(args.scoring_url.clone(), args.scoring_key.clone());
     let state = ControlPlane::new(store, webhooks, monitoring(args), settings, data_planes.clone(), super::now_ms);
-    let watching = Watching::start(&state, launcher);
+    let watching = state.watch(launcher);
     let router = control_plane(state, policy, &prefix);
     let listening = Listening::start(args.host, args.port, router, watching, data_planes).await?;
     let address = listening.address;
@@ -62,22 +64,13 @@ pub(crate) async fn start_silently(args: &Server) -> anyhow::Result<Listening> {
 
 /// Starts `serin retrain` as a process of its own.
 fn launcher(args: &Server, settings: &Settings) -> Option<Arc<dyn Launcher>> {
-    #[cfg(feature = "train")]
-    return Some(Arc::new(super::retrain::Process::of(args, settings)));
-    #[cfg(not(feature = "train"))]
-    {
-        let _ = (args, settings);
-        None
-    }
+    Some(Arc::new(super::retrain::Process::of(args, settings)))
 }
 
 fn monitoring(args: &Server) -> Monitoring {
     let state = &args.backend.state;
-    let decisions = args.decision_log.clone().unwrap_or_else(|| state.join(super::serve::DECISIONS));
-    #[cfg(feature = "train")]
-    let read_parquet: Option<serin_server::ReadParquet> = Some(super::labels::of_parquet);
-    #[cfg(not(feature = "train"))]
-    let read_parquet = None;
+    let decisions = args.decision_log.clone().unwrap_or_else(|| state.join(serin_scorer::serve::DECISIONS));
+    let read_parquet: Option<ReadParquet> = Some(super::labels::of_parquet);
     Monitoring { decisions: Some(decisions), cache: state.join("cache"), read_parquet, ..Monitoring::default() }
 }
 
@@ -140,7 +133,6 @@ impl Listening {
         Ok(Self { address, stop, server: tokio::spawn(async move { server.await }), watching, data_planes })
     }
 
-    #[cfg(feature = "train")]
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -2,12 +2,12 @@
 
 use super::{now_ms, progress, say};
 use crate::cli::{Columns, ThresholdRule, Train};
-use crate::registry::{Registration, Registry};
+use crate::registry::Registry;
 use anyhow::{Context, bail};
 use serin_analysis::threshold::Rule;
 use serin_dataset::{Dataset, Roles, Split, TimeSplit, parse_timestamp, random_split, read};
 use serin_scoring::Forest;
-use serin_store::{Change, Metric, RunStatus, Stage, Tag};
+use serin_tracking::{Change, Metric, Registration, RunStatus, Stage, Tag};
 use serin_training::{Evaluation, Fitted, PackageInputs, Parameters, build_package, evaluate, fit};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -145,7 +145,7 @@ pub(crate) async fn train_into(args: &Train, registry: &Registry, newer: Option<
         version = Some(registry.register(&model, &stored, change).await?);
     }
     registry.finish_run(&run_id, RunStatus::Finished, now_ms()).await?;
-    let package = stored.shown;
+    let package = stored.location;
     Ok(Outcome {
         metrics: evaluation.metrics,
         threshold: evaluation.threshold,

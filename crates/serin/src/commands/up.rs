@@ -1,9 +1,11 @@
 //! `serin up`: the tracking server and the scoring server in one process, on one state folder.
 
-use super::listening::shutdown_signal;
-use super::{say, serve, server};
+use super::serving::Full;
+use super::{say, server};
 use crate::cli::{Cli, Command, Up};
 use clap::Parser;
+use serin_scorer::listening::shutdown_signal;
+use serin_scorer::serve;
 
 pub(crate) async fn run(args: &Up) -> anyhow::Result<()> {
     let (host, state) = (args.host.to_string(), args.state.display().to_string());
@@ -30,7 +32,7 @@ pub(crate) async fn run(args: &Up) -> anyhow::Result<()> {
     };
     // The registry is this process's own, whatever the environment says.
     serving.state.tracking_uri = None;
-    let scoring = serve::start(&serving).await?;
+    let scoring = serve::start(&serving, &Full).await?;
     tracking.show(scoring.to_string());
     say(format_args!("scoring {} on {scoring} (API: /docs)", serving.model.join(", ")));
     shutdown_signal().await;

@@ -1,38 +1,27 @@
 //! Where a command keeps its runs and models: the state folder, or a tracking server over HTTP.
 
-mod monitoring;
-mod releasing;
-mod remote;
-#[cfg(feature = "train")]
-mod remote_writing;
-#[cfg(feature = "train")]
+mod deciding;
 mod writing;
 
 use crate::cli::State;
-#[cfg(feature = "server")]
 use anyhow::Context;
-use remote::TrackingServer;
-#[cfg(feature = "server")]
+use serde_json::Value;
+use serin_client::TrackingServer;
+use serin_control::{Monitoring, label_report, performance_report};
+use serin_scorer::environment::client_config;
+use serin_scorer::now_ms;
+use serin_scorer::registry::{self as scoring, RemoteRegistry};
 use serin_store::Store;
-use serin_store::{ModelUri, ResolvedModel};
-use std::path::PathBuf;
-
-#[cfg(feature = "train")]
-pub(crate) use writing::Registration;
+use serin_tracking::{Change, LabelsStored, ModelUri, NewLabel, ResolvedModel};
+use std::path::{Path, PathBuf};
 
 /// A registry that is open.
 #[derive(Debug, Clone)]
 pub(crate) enum Registry {
-    #[cfg(feature = "server")]
-    /// Database and artifacts of this machine, and where models from elsewhere are copied to.
+    /// Database and artifacts of this machine, and the folder that models from elsewhere are copied to.
     Embedded { store: Store, cache: PathBuf },
     /// serin's or MLflow's server.
-    Remote { server: TrackingServer, cache: PathBuf },
-}
-
-/// What the environment says of S3.
-pub(crate) fn s3_settings() -> impl Iterator<Item = (String, String)> {
-    std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("MLFLOW_S3_"))
+    Remote(RemoteRegistry),
 }
 
 impl Registry {
@@ -40,16 +29,11 @@ impl Registry {
         let cache = args.state.join("cache");
         match args.tracking_uri.as_deref() {
             Some(uri) if uri.starts_with("http://") || uri.starts_with("https://") => {
-                Ok(Self::Remote { server: TrackingServer::new(uri)?, cache })
+                Ok(Self::Remote(RemoteRegistry { server: TrackingServer::new(uri, client_config())?, cache }))
             }
             Some(uri) => anyhow::bail!(
                 "MLFLOW_TRACKING_URI or --tracking-uri {uri:?} is not the address of a tracking server (http://… or https://…); for a folder use --state"
             ),
-            #[cfg(not(feature = "server"))]
-            None => anyhow::bail!(
-                "this serin was built for serving only: name a tracking server with --tracking-uri or MLFLOW_TRACKING_URI, or a model by its path"
-            ),
-            #[cfg(feature = "server")]
             None => {
                 let store = Store::open(&args.state)
                     .await
@@ -62,9 +46,51 @@ impl Registry {
     /// Finds what a URI names now, and brings it to this machine where it is elsewhere.
     pub(crate) async fn resolve(&self, uri: &ModelUri) -> anyhow::Result<ResolvedModel> {
         match self {
-            #[cfg(feature = "server")]
             Self::Embedded { store, cache } => Ok(store.resolve(uri, cache).await?),
-            Self::Remote { server, cache } => server.resolve(uri, cache).await,
+            Self::Remote(remote) => Ok(remote.server.resolve(uri, &remote.cache).await?),
+        }
+    }
+
+    /// Points an alias or a stage at a version, unless it is there already.
+    pub(crate) async fn point(&self, uri: &ModelUri, version: i64, actor: &str, reason: &str) -> anyhow::Result<()> {
+        let change = Change { actor: actor.to_owned(), reason: reason.to_owned(), at_ms: now_ms() };
+        Ok(scoring::point(self, uri, version, change).await?)
+    }
+
+    /// Keeps labels, all of them or none.
+    pub(crate) async fn put_labels(&self, labels: Vec<NewLabel>) -> anyhow::Result<LabelsStored> {
+        match self {
+            Self::Embedded { store, .. } => Ok(store.put_labels(labels, now_ms()).await?),
+            Self::Remote(remote) => Ok(remote.server.put_labels(&labels).await?),
+        }
+    }
+
+    /// Everything said of a transaction or decision, and what counts.
+    pub(crate) async fn label_history(
+        &self,
+        transaction: Option<&str>,
+        decision: Option<&str>,
+    ) -> anyhow::Result<Value> {
+        match self {
+            Self::Embedded { store, .. } => Ok(label_report(store, transaction, decision).await?),
+            Self::Remote(remote) => Ok(remote.server.label_history(transaction, decision).await?),
+        }
+    }
+
+    /// How decisions turned out; `log` is the folder of the decision log, where it is read from here.
+    pub(crate) async fn performance(&self, query: &[(&str, String)], log: &Path) -> anyhow::Result<Value> {
+        match self {
+            Self::Embedded { store, cache } => {
+                anyhow::ensure!(
+                    log.is_dir(),
+                    "there is no decision log at {}: name its folder with --decision-log",
+                    log.display()
+                );
+                let monitoring =
+                    Monitoring { decisions: Some(log.to_owned()), cache: cache.clone(), ..Monitoring::default() };
+                Ok(performance_report(store, &monitoring, query, now_ms()).await?)
+            }
+            Self::Remote(remote) => Ok(remote.server.performance(query).await?),
         }
     }
 }

@@ -1,30 +1,12 @@
 //! What `serin train` writes: runs, models, versions.
 
 use super::Registry;
-use serin_store::{Batch, Change, Metric, ModelUri, NewModelVersion, NewRun, RunStatus, Stage, StoreError, Tag};
+use serin_scorer::registry as scoring;
+use serin_store::{Batch, NewModelVersion, NewRun, StoreError};
+use serin_tracking::{Change, Metric, ModelUri, Registration, RunStatus, StoredModel, Tag};
 
 /// Artifact folder of a run's model.
 const FOLDER: &str = "model";
-
-/// A model package that was stored.
-#[derive(Debug, Clone)]
-pub(crate) struct Stored {
-    /// What a version names as its source.
-    pub(crate) source: String,
-    /// Logged model it is, or empty.
-    pub(crate) model_id: String,
-    /// Its folder on this machine, or its URI.
-    pub(crate) shown: String,
-}
-
-/// What is registered, and what is pointed at it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Registration {
-    pub(crate) name: String,
-    pub(crate) run_id: String,
-    pub(crate) alias: Option<String>,
-    pub(crate) stage: Option<Stage>,
-}
 
 impl Registry {
     /// Starts a run, with its experiment where that is missing.
@@ -46,13 +28,13 @@ impl Registry {
             Self::Embedded { store, .. } => {
                 store.ensure_default_experiment(now_ms).await?;
                 let experiment_id = match store.create_experiment(experiment, None, Vec::new(), now_ms).await {
-                    Err(StoreError::AlreadyExists(_)) => store.experiment_by_name(experiment).await?.id,
+                    Err(StoreError::Conflict(_)) => store.experiment_by_name(experiment).await?.id,
                     id => id?,
                 };
                 let new = NewRun { experiment_id, name: name.into(), user: user.into(), start_time_ms: now_ms, tags };
                 Ok(store.create_run(new).await?.info.id)
             }
-            Self::Remote { server, .. } => server.start_run(experiment, name, user, now_ms, &tags).await,
+            Self::Remote(remote) => Ok(remote.server.start_run(experiment, name, user, now_ms, &tags).await?),
         }
     }
 
@@ -61,7 +43,7 @@ impl Registry {
             Self::Embedded { store, .. } => {
                 Ok(store.log_batch(run_id, Batch { metrics, params, tags: Vec::new() }).await?)
             }
-            Self::Remote { server, .. } => server.log(run_id, &metrics, &params).await,
+            Self::Remote(remote) => Ok(remote.server.log(run_id, &metrics, &params).await?),
         }
     }
 
@@ -71,21 +53,26 @@ impl Registry {
         run_id: &str,
         files: Vec<(String, Vec<u8>)>,
         now_ms: i64,
-    ) -> anyhow::Result<Stored> {
+    ) -> anyhow::Result<StoredModel> {
         match self {
             Self::Embedded { store, .. } => {
                 let model = store.log_model(run_id, FOLDER, files, now_ms).await?;
                 let location = model.artifact_location;
                 let path = store.artifacts().path_of(&location).and_then(|path| store.artifacts().local_folder(&path));
                 let shown = path.map_or(location, |path| path.display().to_string());
-                Ok(Stored { source: format!("models:/{}", model.id), model_id: model.id, shown })
+                Ok(StoredModel { source: format!("models:/{}", model.id), model_id: model.id, location: shown })
             }
-            Self::Remote { server, .. } => server.put_model(run_id, FOLDER, files).await,
+            Self::Remote(remote) => Ok(remote.server.put_model(run_id, FOLDER, files).await?),
         }
     }
 
     /// Registers a stored package as the next version.
-    pub(crate) async fn register(&self, model: &Registration, stored: &Stored, change: Change) -> anyhow::Result<i64> {
+    pub(crate) async fn register(
+        &self,
+        model: &Registration,
+        stored: &StoredModel,
+        change: Change,
+    ) -> anyhow::Result<i64> {
         let version = match self {
             Self::Embedded { store, .. } => {
                 let new = NewModelVersion {
@@ -99,13 +86,15 @@ impl Registry {
                 };
                 store.create_model_version(new, change.clone()).await?.version
             }
-            Self::Remote { server, .. } => server.register(model, stored).await?,
+            Self::Remote(remote) => remote.server.register(model, stored).await?,
         };
         if let Some(stage) = model.stage {
-            self.move_to(&ModelUri::Stage(model.name.clone(), stage), version, change.clone()).await?;
+            scoring::Registry::point(self, &ModelUri::Stage(model.name.clone(), stage), version, change.clone())
+                .await?;
         }
         if let Some(alias) = &model.alias {
-            self.move_to(&ModelUri::Alias(model.name.clone(), alias.clone()), version, change).await?;
+            scoring::Registry::point(self, &ModelUri::Alias(model.name.clone(), alias.clone()), version, change)
+                .await?;
         }
         Ok(version)
     }
@@ -116,7 +105,7 @@ impl Registry {
                 store.update_run(run_id, Some(status), Some(now_ms), None).await?;
                 Ok(())
             }
-            Self::Remote { server, .. } => server.finish_run(run_id, status, now_ms).await,
+            Self::Remote(remote) => Ok(remote.server.finish_run(run_id, status, now_ms).await?),
         }
     }
 }

@@ -149,7 +149,7 @@ fn a_killed_server_has_every_decision_it_acknowledged() {
     assert!(acknowledged.len() > 100, "{}", acknowledged.len());
     drop(Server::start(trained(), &options));
     let mut found = std::collections::HashSet::new();
-    let read = serin_store::DecisionFiles::of(log.path()).read(0, i64::MAX, |decision| {
+    let read = serin_decisions::DecisionFiles::of(log.path()).read(0, i64::MAX, |decision| {
         assert!(found.insert(uuid::Uuid::from_bytes(decision.id).to_string()), "twice");
         true
     });
@@ -226,7 +226,7 @@ fn a_full_disk_refuses_or_drops_as_it_was_told() {
         drop(server);
         drop(Server::start(trained(), &["--decision-log", log.path().to_str().unwrap()]));
         let mut kept = 0;
-        serin_store::DecisionFiles::of(log.path())
+        serin_decisions::DecisionFiles::of(log.path())
             .read(0, i64::MAX, |_| {
                 kept += 1;
                 true

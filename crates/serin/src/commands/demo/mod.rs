@@ -5,14 +5,15 @@ mod panel;
 mod shop;
 
 use super::load::surer;
-use super::{listening, replay, simulate};
+use super::{replay, simulate};
 use crate::cli::{Demo, State};
 use anyhow::{Context, bail};
 use panel::Panel;
 use serde_json::Value;
 use serin_dataset::simulate::{Drift, DriftKind, FEATURES, FIRST_DAY_MS, Simulation};
 use serin_dataset::{Dataset, Roles, read};
-use serin_store::DecisionFiles;
+use serin_decisions::DecisionFiles;
+use serin_scorer::listening;
 use shop::{DAY_MS, LABEL_DAYS, MODEL, Shop, rows_of, trained};
 use std::ops::Range;
 use std::path::Path;
@@ -353,7 +354,7 @@ async fn recall(shop: &Shop, days: Range<u32>) -> anyhow::Result<f64> {
 
 /// A logged decision, scored again.
 async fn replayed(shop: &Shop, panel: &Panel, id: &str) -> anyhow::Result<()> {
-    let files = DecisionFiles::of(&shop.state.join(super::serve::DECISIONS));
+    let files = DecisionFiles::of(&shop.state.join(serin_scorer::serve::DECISIONS));
     let key = uuid::Uuid::parse_str(id)?;
     let found = files.find(key.as_bytes(), |decision| {
         (std::sync::Arc::clone(decision.model), decision.features().collect::<Vec<f32>>(), decision.score)

@@ -3,12 +3,14 @@
 use super::panel::Panel;
 use crate::cli::{Cli, Command};
 use crate::commands::load::{Seen, send};
-use crate::commands::{serve, server, train};
+use crate::commands::serving::Full;
+use crate::commands::{server, train};
 use anyhow::{Context, bail};
 use clap::Parser;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 use serin_dataset::{Dataset, ROLE_COLUMNS, write_dataset};
+use serin_scorer::serve;
 use std::fmt::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -172,7 +174,7 @@ impl Shop {
         let Command::Serve(mut serving) = parsed(&line)? else { bail!("the command is named") };
         // The registry is this process's own, whatever the environment says.
         serving.state.tracking_uri = None;
-        let scoring = serve::start(&serving).await?;
+        let scoring = serve::start(&serving, &Full).await?;
         serving.port = scoring.address.port();
         tracking.show(scoring.to_string());
         let client = reqwest::Client::builder().no_proxy().build()?;
@@ -183,7 +185,7 @@ impl Shop {
     pub(super) async fn restarted(self, tolerance: &str, disagreement: &str) -> anyhow::Result<Self> {
         allow(&self.state, tolerance, disagreement)?;
         self.scoring.stop().await;
-        let scoring = serve::start(&self.serving).await?;
+        let scoring = serve::start(&self.serving, &Full).await?;
         Ok(Self { scoring, ..self })
     }
 

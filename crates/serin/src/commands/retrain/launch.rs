@@ -1,7 +1,7 @@
 //! The server's way to retrain: a process of its own, or what an operator named.
 
 use crate::cli::Server;
-use serin_server::{Launcher, RetrainingOrder};
+use serin_control::{Launcher, RetrainingOrder};
 use std::future::Future;
 use std::pin::Pin;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Of a server's own binary and database, unless its configuration says otherwise.
-    pub(crate) fn of(args: &Server, settings: &serin_server::Settings) -> Self {
+    pub(crate) fn of(args: &Server, settings: &serin_control::Settings) -> Self {
         let retraining = &settings.retraining;
         let mut command = retraining.command.clone();
         if command.is_empty() {

@@ -14,9 +14,10 @@ use serde_json::json;
 use serin_analysis::performance::{Comparison, Difference, Gate, GateRules, Paired, compare, gate};
 use serin_analysis::threshold::Rule;
 use serin_dataset::{Dataset, ROLE_COLUMNS, write_dataset};
+use serin_models::LoadedModel;
 use serin_scoring::Manifest;
-use serin_server::LiveModel;
-use serin_store::{ModelUri, ResolvedModel, Store, Tag};
+use serin_store::Store;
+use serin_tracking::{ModelUri, ResolvedModel, Tag};
 use std::path::Path;
 use std::time::Instant;
 
@@ -103,7 +104,7 @@ async fn retrain(args: &Retrain, store: &Store, registry: &Registry, as_of_ms: i
         None => ModelUri::Alias(args.model.clone(), "champion".to_owned()),
     };
     let champion = registry.resolve(&champion_uri).await.with_context(|| format!("the champion {champion_uri}"))?;
-    let live = LiveModel::load(&champion, now_ms())?;
+    let live = LoadedModel::load(&champion, now_ms())?;
     let rows = rows::gather(args, store, registry, &live.package.signature, as_of_ms).await?;
     let discarded = |verdict: String| Ok(Outcome { accepted: false, version: None, verdict, comparison: None });
     if let Some(reason) = rows.too_little(args) {
@@ -112,14 +113,14 @@ async fn retrain(args: &Retrain, store: &Store, registry: &Registry, as_of_ms: i
     let Rows { train: training, gate: judged, .. } = rows;
     let folder = args.backend.state.join("retraining");
     std::fs::create_dir_all(&folder)?;
-    let file = folder.join(format!("{}-{as_of_ms}.parquet", super::file_name(&args.model)));
+    let file = folder.join(format!("{}-{as_of_ms}.parquet", serin_scorer::file_name(&args.model)));
     write_dataset(&training, &file)?;
     let result = train_on(args, registry, &champion, [&training, &judged], &file).await;
     // It holds transactions: no longer than they are needed.
     let _ = std::fs::remove_file(&file);
     let version = result?;
     let challenger = registry.resolve(&ModelUri::Version(args.model.clone(), version)).await?;
-    let (comparison, latency) = judge(args, [&live, &LiveModel::load(&challenger, now_ms())?], &judged)?;
+    let (comparison, latency) = judge(args, [&live, &LoadedModel::load(&challenger, now_ms())?], &judged)?;
     let rules = GateRules { min_frauds: args.min_frauds, ..GateRules::default() };
     let (accepted, verdict) = match gate(comparison.as_ref(), latency, &rules) {
         Gate::Accept(reason) => (true, reason),
@@ -191,7 +192,7 @@ fn rule_of(package: &Path) -> Option<[String; 2]> {
 }
 
 /// Champion and challenger on the same rows, and their microseconds a row.
-fn judge(args: &Retrain, models: [&LiveModel; 2], rows: &Dataset) -> anyhow::Result<(Option<Comparison>, [f64; 2])> {
+fn judge(args: &Retrain, models: [&LoadedModel; 2], rows: &Dataset) -> anyhow::Result<(Option<Comparison>, [f64; 2])> {
     let mut sides = Vec::new();
     for package in models.map(|model| &model.package) {
         let places = package

@@ -5,9 +5,11 @@ use crate::commands::train::read_with_progress;
 use crate::registry::Registry;
 use anyhow::{Context, bail};
 use serin_dataset::{Dataset, Roles, keys_of};
+use serin_decisions::DecisionFiles;
+use serin_models::LoadedModel;
 use serin_scoring::Signature;
-use serin_server::LiveModel;
-use serin_store::{DecisionFiles, ModelUri, Store};
+use serin_store::Store;
+use serin_tracking::ModelUri;
 use std::collections::HashMap;
 
 const DAY_MS: i64 = 86_400_000;
@@ -50,7 +52,7 @@ impl Rows {
 }
 
 fn log_of(args: &Retrain) -> anyhow::Result<DecisionFiles> {
-    let own = || args.backend.state.join(crate::commands::serve::DECISIONS);
+    let own = || args.backend.state.join(serin_scorer::serve::DECISIONS);
     let folder = args.counting.decision_log.clone().unwrap_or_else(own);
     if !folder.is_dir() {
         bail!(
@@ -135,7 +137,7 @@ async fn of_log(
     for model in files.models(0, i64::MAX)?.iter().filter(|model| model.name == args.model) {
         let Ok(version) = model.version.parse() else { continue };
         let Ok(found) = registry.resolve(&ModelUri::Version(args.model.clone(), version)).await else { continue };
-        let own = LiveModel::load(&found, crate::commands::now_ms())?.package.signature;
+        let own = LoadedModel::load(&found, crate::commands::now_ms())?.package.signature;
         if let Ok(found) = signature.positions_in(&own) {
             places.insert(model.sha256, found);
         }

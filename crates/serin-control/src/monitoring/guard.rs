@@ -1,0 +1,210 @@
+//! After a promotion: the promoted version and the one before it on the same matured transactions of the decision log, and the
+//! way back where a loss is proven.
+
+use super::Monitoring;
+use super::error::MonitoringError;
+use super::performance::package;
+use crate::settings::Settings;
+use serin_analysis::performance::{GuardRules, GuardVerdict, Guarded, Maturity, guard};
+use serin_decisions::{DecisionFiles, Fallback};
+use serin_models::LoadedModel;
+use serin_store::{Labels, LedgerEntry, Store, StoreError};
+use serin_tracking::{Change, ModelUri, ResolvedModel, Stage};
+use std::collections::HashSet;
+
+pub(crate) const DAY_MS: i64 = 86_400_000;
+/// Rows of the ledger in which a promotion is looked for.
+pub(crate) const LEDGER: i64 = 500;
+/// Who undoes promotions, in the ledger.
+pub(crate) const ACTOR: &str = "serin guard";
+
+/// A version that took another one's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Promotion {
+    /// Alias or stage.
+    pub(crate) target: String,
+    pub(crate) version: i64,
+    pub(crate) previous: i64,
+    pub(crate) at_ms: i64,
+}
+
+/// An alias or a stage of a model, by its name.
+pub(crate) fn uri(name: &str, target: &str) -> ModelUri {
+    let alias = |_| ModelUri::Alias(name.to_owned(), target.to_owned());
+    target.parse().map_or_else(alias, |stage: Stage| ModelUri::Stage(name.to_owned(), stage))
+}
+
+/// The promotion of the version that is live, by the ledger (newest first); none where it is the first one, or was put back
+/// by the guard.
+pub(crate) fn promotion(ledger: &[LedgerEntry], settings: &Settings, version: i64) -> Option<Promotion> {
+    for target in &settings.guard.live {
+        let change = if target.parse::<Stage>().is_ok() { "stage" } else { "alias" };
+        let mut moves = ledger.iter().filter(|entry| entry.change == change && entry.target == *target);
+        let Some(newest) = moves.next().filter(|entry| entry.version == Some(version)) else { continue };
+        if newest.actor == ACTOR {
+            return None;
+        }
+        if let Some(previous) = moves.filter_map(|entry| entry.version).find(|before| *before != version) {
+            return Some(Promotion { target: target.clone(), version, previous, at_ms: newest.at_ms });
+        }
+    }
+    None
+}
+
+/// What the promoted version decided, as far as it is matured, and the version before it.
+pub(crate) struct Matured {
+    /// Scored by the promoted version only.
+    pub(crate) rows: Vec<Guarded>,
+    /// In the columns of the version before, row-major.
+    pub(crate) features: Vec<f32>,
+    pub(crate) before: LoadedModel,
+    pub(crate) threshold: f32,
+}
+
+impl Matured {
+    /// Frauds that were matured at a point in time.
+    pub(crate) fn frauds(&self, as_of_ms: i64, maturity: Maturity) -> u64 {
+        let counts = |row: &&Guarded| row.fraud && maturity.is_matured(row.at_ms, as_of_ms);
+        self.rows.iter().filter(counts).count() as u64
+    }
+
+    /// Scores with the version before, and compares.
+    fn verdict(mut self, review_cost: f64, rules: &GuardRules) -> Option<GuardVerdict> {
+        let package = &self.before.package;
+        let mut scores = vec![0.0; self.rows.len()];
+        package.forest.margins_into(&self.features, &mut scores);
+        package.forest.scores_from_margins(&mut scores);
+        self.rows.iter_mut().zip(scores).for_each(|(row, score)| row.scores[0] = score);
+        guard(&self.rows, [package.threshold, self.threshold], review_cost, rules)
+    }
+}
+
+/// Labelled transactions of the promoted version that are matured at `as_of_ms`.
+pub(crate) async fn matured(
+    store: &Store,
+    monitoring: &Monitoring,
+    settings: &Settings,
+    name: &str,
+    promotion: &Promotion,
+    as_of_ms: i64,
+) -> Result<Option<Matured>, MonitoringError> {
+    let Some(files) = monitoring.log() else { return Ok(None) };
+    let mut models = Vec::new();
+    for version in [promotion.previous, promotion.version] {
+        let path = package(store, monitoring, name, &version.to_string()).await?;
+        models.push(ResolvedModel { path, name: Some(name.to_owned()), version: Some(version) });
+    }
+    let since_ms = as_of_ms - settings.guard.days * DAY_MS;
+    let labels = store.labels_known(since_ms - DAY_MS, as_of_ms).await?;
+    let (settings, name, version) = (settings.clone(), name.to_owned(), promotion.version.to_string());
+    let read = tokio::task::spawn_blocking(move || {
+        let load = |found: &ResolvedModel| LoadedModel::load(found, 0);
+        let [before, promoted] = [load(&models[0])?, load(&models[1])?];
+        rows(&files, &settings, &labels, before, &promoted, (&name, &version), (since_ms, as_of_ms))
+    });
+    read.await.unwrap_or(Err(MonitoringError::Interrupted("comparing the decision log"))).map(Some)
+}
+
+pub(crate) fn rows(
+    files: &DecisionFiles,
+    settings: &Settings,
+    labels: &Labels,
+    before: LoadedModel,
+    promoted: &LoadedModel,
+    (name, version): (&str, &str),
+    (since_ms, as_of_ms): (i64, i64),
+) -> Result<Matured, MonitoringError> {
+    let lacks = |column: &str| {
+        MonitoringError::InvalidInput(format!(
+            "version {} needs a column {column:?} that version {version} has not",
+            before.version
+        ))
+    };
+    let positions = before.package.signature.positions_in(&promoted.package.signature).map_err(lacks)?;
+    let amount = settings.monitoring.amount.as_ref().and_then(|amount| promoted.package.signature.position(amount));
+    let maturity = settings.monitoring.maturity();
+    let (mut rows, mut features) = (Vec::new(), Vec::new());
+    // A transaction that was sent again counts once, as it was decided first.
+    let mut seen: HashSet<String> = HashSet::new();
+    let read = files.read(since_ms.max(0), i64::MAX, |decision| {
+        let at_ms = decision.happened_at_ms();
+        let its = decision.model.name == name && decision.model.version == version;
+        if !its || at_ms < since_ms || !Fallback::is_of_a_model(decision.fallback) {
+            return true;
+        }
+        let Some(weight) = decision.stands_for() else { return true };
+        let label = labels.find(&decision.id, decision.transaction_id);
+        let fraud = maturity.label(at_ms, label.map(|label| label.fraud), as_of_ms);
+        let Some(fraud) = fraud else { return true };
+        if !decision.transaction_id.is_empty() && !seen.insert(decision.transaction_id.to_owned()) {
+            return true;
+        }
+        let row: Vec<f32> = decision.features().collect();
+        features.extend(positions.iter().map(|position| row[*position]));
+        let column = || amount.map(|place| f64::from(row[place])).filter(|amount| amount.is_finite());
+        rows.push(Guarded {
+            at_ms,
+            fraud,
+            amount: label.and_then(|label| label.amount).or_else(column).unwrap_or(0.0),
+            scores: [f32::NAN, decision.score],
+            weight: f64::from(weight),
+        });
+        true
+    });
+    read?;
+    Ok(Matured { rows, features, before, threshold: promoted.package.threshold })
+}
+
+pub(crate) fn rules(settings: &Settings) -> GuardRules {
+    GuardRules { min_frauds: settings.guard.min_frauds, error: settings.guard.error, ..GuardRules::default() }
+}
+
+pub(crate) async fn verdict(matured: Matured, settings: &Settings) -> Option<GuardVerdict> {
+    let (rules, review_cost) = (rules(settings), settings.monitoring.review_cost);
+    tokio::task::spawn_blocking(move || matured.verdict(review_cost, &rules)).await.ok().flatten()
+}
+
+/// The look of a day, where one is due: why the promotion is to be undone, if it is.
+pub(crate) async fn look(
+    store: &Store,
+    monitoring: &Monitoring,
+    settings: &Settings,
+    name: &str,
+    version: i64,
+    as_of_ms: i64,
+) -> Result<Option<(Promotion, String)>, MonitoringError> {
+    let ledger = store.model_history(name, LEDGER, 0).await?;
+    let Some(promotion) = promotion(&ledger, settings, version) else { return Ok(None) };
+    let Some(matured) = matured(store, monitoring, settings, name, &promotion, as_of_ms).await? else {
+        return Ok(None);
+    };
+    let maturity = settings.monitoring.maturity();
+    let frauds = [as_of_ms - DAY_MS, as_of_ms].map(|at_ms| matured.frauds(at_ms, maturity));
+    let Some(number) = rules(settings).due(frauds[0], frauds[1]) else { return Ok(None) };
+    let found = verdict(matured, settings).await;
+    let loss = found.and_then(|found| found.loss);
+    let said = loss.as_deref().unwrap_or("no loss is proven");
+    tracing::info!(
+        model = name,
+        version,
+        previous = promotion.previous,
+        frauds = frauds[1],
+        look = number + 1,
+        "guard: {said}"
+    );
+    Ok(loss.map(|loss| (promotion, loss)))
+}
+
+/// Puts the version before back, in one transaction with the ledger.
+pub(crate) async fn undo(
+    store: &Store,
+    name: &str,
+    undone: &Promotion,
+    why: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let reason = format!("version {} lost: {why}", undone.version);
+    let change = || Change { actor: ACTOR.to_owned(), reason: reason.clone(), at_ms: now_ms };
+    store.point(&uri(name, &undone.target), undone.previous, change()).await?;
+    store.note_rollout(name, undone.version, "RolledBack", change()).await
+}

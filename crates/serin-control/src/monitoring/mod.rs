@@ -1,0 +1,111 @@
+//! What becomes of decisions: performance by labels, drift, the guard of promotions, alerts, retraining.
+
+pub(crate) mod comparison;
+mod error;
+pub(crate) mod evidently;
+pub(crate) mod guard;
+mod notify;
+pub(crate) mod performance;
+mod triggers;
+pub(crate) mod watch;
+
+use crate::settings::Settings;
+use serin_analysis::monitor::MonitorProfile;
+use serin_decisions::DecisionFiles;
+use serin_models::LoadedModel;
+use serin_store::Store;
+use serin_tracking::NewLabel;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use error::MonitoringError;
+pub(crate) use watch::{Board, Watch};
+pub use watch::{Launcher, RetrainingOrder};
+
+/// Reads labels out of a Parquet file's bytes.
+pub type ReadParquet = fn(&[u8]) -> Result<Vec<NewLabel>, String>;
+
+/// What questions about decisions are answered from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) monitoring: &'a Monitoring,
+    pub(crate) settings: &'a Settings,
+    /// Epoch milliseconds now.
+    pub(crate) now_ms: i64,
+}
+
+/// Where monitoring finds what it looks at.
+#[derive(Debug, Clone, Default)]
+pub struct Monitoring {
+    /// Folder of the decision log; performance is not known without it.
+    pub decisions: Option<PathBuf>,
+    /// Where model packages from elsewhere are copied to.
+    pub cache: PathBuf,
+    /// For labels sent as Parquet; refused without it.
+    pub read_parquet: Option<ReadParquet>,
+    /// References that were read; a version's never changes.
+    pub references: References,
+    /// Models that were loaded to explain decisions.
+    pub explained: Explained,
+}
+
+impl Monitoring {
+    /// The decision log; none where this server sees none, or nothing was decided yet.
+    pub(crate) fn log(&self) -> Option<DecisionFiles> {
+        self.decisions.as_deref().filter(|folder| folder.is_dir()).map(DecisionFiles::of)
+    }
+}
+
+/// References of the versions that were looked at last, by their package's folder.
+#[derive(Debug, Clone, Default)]
+pub struct References(Arc<Mutex<Vec<Reference>>>);
+
+type Reference = (PathBuf, Arc<MonitorProfile>);
+
+impl References {
+    const KEPT: usize = 8;
+
+    /// Of a package.
+    pub(crate) fn of(&self, package: &Path) -> Result<Arc<MonitorProfile>, MonitoringError> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, reference)) = kept.iter().find(|(of, _)| of == package) {
+            return Ok(Arc::clone(reference));
+        }
+        let path = package.join("monitor.json");
+        let wrong = |reason: String| MonitoringError::Reference { file: path.display().to_string(), reason };
+        let bytes = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+        let reference = Arc::new(MonitorProfile::from_bytes(&bytes).map_err(wrong)?);
+        if kept.len() == Self::KEPT {
+            kept.remove(0);
+        }
+        kept.push((package.to_owned(), Arc::clone(&reference)));
+        Ok(reference)
+    }
+}
+
+/// Models that were loaded to explain decisions, the last used ones.
+#[derive(Debug, Clone, Default)]
+pub struct Explained(Arc<Mutex<Vec<Arc<LoadedModel>>>>);
+
+impl Explained {
+    const KEPT: usize = 4;
+}
+
+/// A task that ends with it.
+#[derive(Debug)]
+pub struct Watching(tokio::task::JoinHandle<()>);
+
+impl Watching {
+    /// Starts looking at what data planes see.
+    #[must_use]
+    pub(crate) fn start(watch: Watch) -> Self {
+        Self(tokio::spawn(watch.run()))
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

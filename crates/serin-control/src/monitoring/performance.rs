@@ -1,0 +1,287 @@
+//! How a model's decisions turned out: the decision log beside the labels.
+
+use super::Monitoring;
+use super::error::MonitoringError;
+use serin_analysis::performance::{Explored, Maturity, Performance, Scored, measure};
+use serin_decisions::{DecisionFiles, Fallback, LoggedDecision};
+use serin_scoring::{ColumnKind, Manifest, Signature};
+use serin_store::{Labels, Store, StoreError};
+use serin_tracking::ModelUri;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// Different values up to which a column's segments are its values; quarters of the rows beyond.
+const VALUES: usize = 10;
+const DAY_MS: i64 = 86_400_000;
+
+/// What the figures are split by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GroupBy {
+    /// Nothing.
+    All,
+    /// Version that decided.
+    Version,
+    /// Stable or candidate of a rollout, or neither.
+    Arm,
+    /// Day (UTC) on which the transaction happened, and version that decided.
+    Day,
+    /// A column of the model.
+    Segment(String),
+}
+
+/// Which decisions, and by which rules.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PerformanceQuery {
+    /// Registered model.
+    pub(crate) name: String,
+    /// Transactions that happened from then on, epoch milliseconds.
+    pub(crate) since_ms: i64,
+    /// Before then.
+    pub(crate) until_ms: i64,
+    /// The point in time whose knowledge counts; none is that of the newest transaction (for a log of the past that is
+    /// played again).
+    pub(crate) as_of_ms: Option<i64>,
+    /// When labels are complete.
+    pub(crate) maturity: Maturity,
+    /// Split.
+    pub(crate) by: GroupBy,
+    /// Column with the money at stake, where the label has none.
+    pub(crate) amount: Option<String>,
+    /// Cost of a review.
+    pub(crate) review_cost: f64,
+    /// Cards looked at a day.
+    pub(crate) cards: usize,
+}
+
+impl PerformanceQuery {
+    /// Of everything a model decided, as of a point in time.
+    pub(crate) fn of(name: &str, as_of_ms: i64) -> Self {
+        Self {
+            name: name.to_owned(),
+            since_ms: 0,
+            until_ms: i64::MAX,
+            as_of_ms: Some(as_of_ms),
+            maturity: Maturity::default(),
+            by: GroupBy::All,
+            amount: None,
+            review_cost: 0.0,
+            cards: 100,
+        }
+    }
+}
+
+impl std::str::FromStr for GroupBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("segment:")) {
+            ("all", _) => Ok(Self::All),
+            ("version", _) => Ok(Self::Version),
+            ("arm", _) => Ok(Self::Arm),
+            ("day", _) => Ok(Self::Day),
+            (_, Some(column)) if !column.is_empty() => Ok(Self::Segment(column.to_owned())),
+            _ => Err(format!("{text:?}: figures are split by version, arm, day or segment:COLUMN")),
+        }
+    }
+}
+
+/// A decision of the log, as far as it is needed here.
+struct Row {
+    scored: Scored,
+    group: String,
+    /// Of the segment's column.
+    value: f32,
+}
+
+/// Figures by group, in the groups' order; one group, without a name, where they are not split.
+///
+/// # Errors
+/// When there is no decision log, or no such column in the model.
+pub(crate) async fn performance(
+    store: &Store,
+    monitoring: &Monitoring,
+    query: &PerformanceQuery,
+) -> Result<Vec<(String, Performance)>, MonitoringError> {
+    let Some(folder) = monitoring.decisions.clone() else {
+        return Err(MonitoringError::InvalidInput(
+            "this server sees no decision log: start it with --decision-log on the folder that the scoring server writes".to_owned(),
+        ));
+    };
+    if !folder.is_dir() {
+        let message = format!(
+            "there is no decision log at {}: name the folder that the scoring server writes with --decision-log",
+            folder.display()
+        );
+        return Err(MonitoringError::InvalidInput(message));
+    }
+    let as_of_ms = query.as_of_ms.unwrap_or(i64::MAX);
+    let labels = store.labels_known(query.since_ms.saturating_sub(DAY_MS), as_of_ms).await?;
+    let signatures = match (&query.amount, &query.by) {
+        (None, GroupBy::All | GroupBy::Version | GroupBy::Arm | GroupBy::Day) => HashMap::new(),
+        _ => signatures(store, monitoring, &folder, &query.name).await?,
+    };
+    let query = query.clone();
+    let counted = tokio::task::spawn_blocking(move || count(&folder, &query, &labels, &signatures)).await;
+    counted.unwrap_or(Err(MonitoringError::Interrupted("counting the decision log")))
+}
+
+/// Columns of every version that decided, by the model file's SHA-256.
+async fn signatures(
+    store: &Store,
+    monitoring: &Monitoring,
+    folder: &Path,
+    name: &str,
+) -> Result<HashMap<[u8; 32], Signature>, MonitoringError> {
+    let files = DecisionFiles::of(folder);
+    let models = tokio::task::spawn_blocking(move || files.models(0, i64::MAX)).await;
+    let models = models.map_err(|_| MonitoringError::Interrupted("reading the decision log"))??;
+    let mut found = HashMap::new();
+    for model in models.iter().filter(|model| model.name == name) {
+        if model.version.parse::<i64>().is_err() {
+            continue;
+        }
+        let package = package(store, monitoring, name, &model.version).await?;
+        if let Some(manifest) = manifest(&package).await {
+            found.insert(model.sha256, manifest.signature);
+        }
+    }
+    Ok(found)
+}
+
+/// Package folder of a version.
+pub(crate) async fn package(
+    store: &Store,
+    monitoring: &Monitoring,
+    name: &str,
+    version: &str,
+) -> Result<PathBuf, StoreError> {
+    let version = version.parse().map_err(|_| StoreError::InvalidInput(format!("{version:?} is no version")))?;
+    Ok(store.resolve(&ModelUri::Version(name.to_owned(), version), &monitoring.cache).await?.path)
+}
+
+/// What a package says of itself; none where it is not serin's.
+pub(crate) async fn manifest(package: &Path) -> Option<Manifest> {
+    let bytes = tokio::fs::read(package.join("serin.json")).await.ok()?;
+    Manifest::from_bytes(&bytes).ok()
+}
+
+fn count(
+    folder: &Path,
+    query: &PerformanceQuery,
+    labels: &Labels,
+    signatures: &HashMap<[u8; 32], Signature>,
+) -> Result<Vec<(String, Performance)>, MonitoringError> {
+    let mut rows = Vec::new();
+    let mut unknown = None;
+    DecisionFiles::of(folder).read(query.since_ms.max(0), i64::MAX, |decision| {
+        let at_ms = decision.happened_at_ms();
+        let by_model = Fallback::is_of_a_model(decision.fallback);
+        if decision.model.name != query.name || !by_model || !(query.since_ms..query.until_ms).contains(&at_ms) {
+            return true;
+        }
+        match row(decision, at_ms, query, labels, signatures) {
+            Ok(row) => rows.push(row),
+            Err(column) => unknown = Some(column),
+        }
+        unknown.is_none()
+    })?;
+    if let Some(column) = unknown {
+        return Err(MonitoringError::InvalidInput(format!("model {} has no column {column:?}", query.name)));
+    }
+    if let GroupBy::Segment(column) = &query.by {
+        name_segments(&mut rows, column, signatures);
+    }
+    let newest = rows.iter().map(|row| row.scored.at_ms).max().unwrap_or(0);
+    let as_of_ms = query.as_of_ms.unwrap_or(newest);
+    let mut groups: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(row.group).or_default().push(row.scored);
+    }
+    let measured = groups
+        .into_iter()
+        .map(|(group, rows)| (group, measure(&rows, query.maturity, as_of_ms, query.review_cost, query.cards)));
+    Ok(measured.collect())
+}
+
+/// The column that is missing, where one is.
+fn row(
+    decision: &LoggedDecision<'_>,
+    at_ms: i64,
+    query: &PerformanceQuery,
+    labels: &Labels,
+    signatures: &HashMap<[u8; 32], Signature>,
+) -> Result<Row, String> {
+    let value = |column: &String| -> Result<f32, String> {
+        let signature = signatures.get(&decision.model.sha256);
+        let place = signature.and_then(|signature| signature.position(column)).ok_or_else(|| column.clone())?;
+        Ok(decision.features().nth(place).unwrap_or(f32::NAN))
+    };
+    let label = labels.find(&decision.id, decision.transaction_id);
+    let amount = match (label.and_then(|label| label.amount), &query.amount) {
+        (Some(amount), _) => amount,
+        (None, Some(column)) => Some(f64::from(value(column)?)).filter(|amount| amount.is_finite()).unwrap_or(0.0),
+        (None, None) => 0.0,
+    };
+    let scored = Scored {
+        at_ms,
+        score: decision.score,
+        alert: decision.asked_for_alert(),
+        explored: decision
+            .propensity
+            .map(|propensity| Explored { propensity: f64::from(propensity), let_through: !decision.alert }),
+        fraud: label.map(|label| label.fraud),
+        amount,
+        card: if decision.entity.is_empty() { 0 } else { card(decision.entity) },
+    };
+    let (group, value) = match &query.by {
+        GroupBy::All => (String::new(), 0.0),
+        GroupBy::Version => (decision.model.version.clone(), 0.0),
+        GroupBy::Day => {
+            let day = jiff::Timestamp::from_millisecond(at_ms)
+                .map_or_else(|_| String::new(), |time| time.strftime("%F").to_string());
+            (format!("{day} version {}", decision.model.version), 0.0)
+        }
+        GroupBy::Arm => {
+            let arm = match decision.assigned {
+                None => "no rollout",
+                Some(assigned) if assigned.candidate => "candidate",
+                Some(_) => "stable",
+            };
+            (arm.to_owned(), 0.0)
+        }
+        GroupBy::Segment(column) => (String::new(), value(column)?),
+    };
+    Ok(Row { scored, group, value })
+}
+
+/// FNV-1a; 0 stays for "none".
+fn card(entity: &str) -> u64 {
+    entity
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+        .max(1)
+}
+
+fn name_segments(rows: &mut [Row], column: &str, signatures: &HashMap<[u8; 32], Signature>) {
+    let kind = signatures.values().find_map(|signature| Some(&signature.columns[signature.position(column)?].kind));
+    let mut values: Vec<f32> = rows.iter().map(|row| row.value).filter(|value| !value.is_nan()).collect();
+    values.sort_by(f32::total_cmp);
+    let mut distinct = values.clone();
+    distinct.dedup();
+    let quarter = |share: usize| values[(values.len() - 1) * share / 4];
+    for row in rows {
+        row.group = match kind {
+            _ if row.value.is_nan() => format!("{column} missing"),
+            Some(ColumnKind::Category { levels }) => {
+                let level = levels.get(row.value as usize).map_or("?", String::as_str);
+                format!("{column}={level}")
+            }
+            _ if distinct.len() <= VALUES => format!("{column}={}", row.value),
+            _ => {
+                let place = (1..4).take_while(|share| row.value > quarter(*share)).count();
+                // Numbered, so that they stand in order.
+                format!("{column} {}. quarter ({} to {})", place + 1, quarter(place), quarter(place + 1))
+            }
+        };
+    }
+}

@@ -1,0 +1,45 @@
+//! Who is told of alerts, checked.
+
+use super::Receiver;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::{AsyncSmtpTransport, Tokio1Executor};
+use std::time::Duration;
+
+/// A mail server that does not answer for so long is given up.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether a receiver can be told anything.
+pub(crate) fn check(receiver: &Receiver) -> Result<(), String> {
+    match receiver {
+        Receiver::Webhook { url } | Receiver::Slack { url } | Receiver::Alertmanager { url } => {
+            let plain = url.starts_with("http://") || url.starts_with("https://");
+            if plain { Ok(()) } else { Err("alerts.to url: write http://… or https://…".to_owned()) }
+        }
+        Receiver::Email { smtp, from, to, .. } => {
+            for (name, address) in [("from", from), ("to", to)] {
+                address
+                    .parse::<lettre::message::Mailbox>()
+                    .map_err(|error| format!("alerts.to {name} {address:?}: {error}"))?;
+            }
+            transport(smtp, None).map(drop)
+        }
+    }
+}
+
+pub(crate) fn transport(smtp: &str, password_env: Option<&str>) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(smtp)
+        .map_err(|error| format!("alerts.to smtp {:?}: {error}", smtp_host(smtp)))?
+        .timeout(Some(TIMEOUT));
+    if let Some(variable) = password_env {
+        let password = std::env::var(variable)
+            .map_err(|_| format!("alerts.to password_env: the environment has no {variable}"))?;
+        let user = smtp.split("://").nth(1).and_then(|rest| rest.split_once('@')).map_or("", |(user, _)| user);
+        builder = builder.credentials(Credentials::new(user.replace("%40", "@"), password));
+    }
+    Ok(builder.build())
+}
+
+/// Without what stands before the @: it may be a secret.
+pub(crate) fn smtp_host(url: &str) -> &str {
+    url.rsplit('@').next().unwrap_or_default()
+}

@@ -1,0 +1,77 @@
+//! State of the tracking server.
+
+use crate::caller::Caller;
+use crate::data_planes::DataPlanes;
+use crate::monitoring::{Board, Launcher, Monitoring, Sources, Watch, Watching};
+use crate::settings::Settings;
+use crate::webhooks::Webhooks;
+use serin_store::Store;
+use serin_tracking::Change;
+use std::sync::Arc;
+
+/// State of the control plane; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ControlPlane {
+    /// Database and artifacts.
+    pub store: Store,
+    /// Tells others of changes of the registry.
+    pub webhooks: Webhooks,
+    /// Where monitoring finds what it looks at.
+    pub monitoring: Monitoring,
+    /// What an operator decided about it.
+    pub settings: Settings,
+    /// Scoring servers whose rollouts and traffic pages show.
+    pub data_planes: DataPlanes,
+    pub(crate) board: Board,
+    /// Epoch milliseconds now.
+    pub clock: fn() -> i64,
+}
+
+impl ControlPlane {
+    /// On a database, with the clock that it goes by.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        webhooks: Webhooks,
+        monitoring: Monitoring,
+        settings: Settings,
+        data_planes: DataPlanes,
+        clock: fn() -> i64,
+    ) -> Self {
+        Self { store, webhooks, monitoring, settings, data_planes, board: Board::default(), clock }
+    }
+
+    /// Starts looking at what data planes see; `launcher` starts retrainings. The looks end with what is returned.
+    #[must_use]
+    pub fn watch(&self, launcher: Option<Arc<dyn Launcher>>) -> Watching {
+        Watching::start(Watch {
+            store: self.store.clone(),
+            monitoring: self.monitoring.clone(),
+            settings: self.settings.clone(),
+            launcher,
+            board: self.board.clone(),
+            clock: self.clock,
+        })
+    }
+
+    /// What questions about decisions are answered from, now.
+    pub(crate) fn sources(&self) -> Sources<'_> {
+        Sources { store: &self.store, monitoring: &self.monitoring, settings: &self.settings, now_ms: self.now_ms() }
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+
+    pub(crate) fn change(&self, caller: &Caller, reason: &str) -> Change {
+        // Who it is nobody may say of himself where it is known.
+        let actor = match (caller.user(), &caller.statement.actor) {
+            (Some(user), Some(program)) => format!("{user} ({program})"),
+            (Some(user), None) => user.to_owned(),
+            (None, Some(program)) => program.clone(),
+            (None, None) => "anonymous".to_owned(),
+        };
+        let reason = caller.statement.reason.clone().unwrap_or_else(|| reason.to_owned());
+        Change { actor, reason, at_ms: self.now_ms() }
+    }
+}

@@ -1,0 +1,176 @@
+//! Appends decisions to segments, one segment for each of a few groups of threads, and seals what is full or old.
+
+use crate::error::LogError;
+use crate::record::{self, LoggedModel as DecidingModel, NewDecision, NewShadow};
+use crate::segment::{self, CLOCK_STEP_MS, Entry, LogLimits, Recovered, Segment};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::time::Duration;
+
+/// How often age and retention are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The log of one process. Many threads may append at once.
+#[derive(Debug)]
+pub struct DecisionLog {
+    folder: PathBuf,
+    limits: LogLimits,
+    clock: fn() -> i64,
+    /// Threads spread over these, so that they seldom wait for each other.
+    shards: Vec<Mutex<Option<Segment>>>,
+    /// Full segments, to be synced and sealed elsewhere than on the response path.
+    sealer: mpsc::Sender<Segment>,
+    process: u32,
+    segments: AtomicUsize,
+}
+
+impl DecisionLog {
+    /// Opens a folder, creates it where it is missing, and seals what a dead process left in it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open(folder: &Path, limits: LogLimits, clock: fn() -> i64) -> Result<(Arc<Self>, Recovered), LogError> {
+        std::fs::create_dir_all(folder).map_err(LogError::at(folder))?;
+        let recovered = segment::recover(folder)?;
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let (sealer, full) = mpsc::channel();
+        let process = uuid::Uuid::new_v4().as_fields().0;
+        let log = Arc::new(Self {
+            folder: folder.to_owned(),
+            limits,
+            clock,
+            shards: (0..threads).map(|_| Mutex::new(None)).collect(),
+            sealer,
+            process,
+            segments: AtomicUsize::new(0),
+        });
+        // It can be written now, not at the first payment.
+        *log.shard(0) = Some(log.new_segment()?);
+        let weak = Arc::downgrade(&log);
+        std::thread::Builder::new()
+            .name("decision-log".to_owned())
+            .spawn(move || keep(&weak, &full))
+            .map_err(LogError::at(folder))?;
+        Ok((log, recovered))
+    }
+
+    /// Hands the decisions of one request to the kernel, all of them or none.
+    ///
+    /// # Errors
+    /// When they cannot be written, as on a full disk.
+    pub fn append(&self, model: &Arc<DecidingModel>, decisions: &[NewDecision<'_>]) -> Result<(), LogError> {
+        let at_ms = decisions.first().map_or(i64::MAX, |decision| record::time_of(&decision.id));
+        self.with_segment(at_ms, |segment| segment.append(model, decisions.iter().map(Entry::Decision)))
+    }
+
+    /// Hands what a candidate would have decided to the kernel.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_shadow(&self, model: &Arc<DecidingModel>, shadows: &[NewShadow]) -> Result<(), LogError> {
+        self.with_segment(i64::MAX, |segment| segment.append(model, shadows.iter().map(Entry::Shadow)))
+    }
+
+    /// `at_ms` is when its first record was decided.
+    fn with_segment(
+        &self,
+        at_ms: i64,
+        write: impl FnOnce(&mut Segment) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let mut shard = self.shard(thread_number() % self.shards.len());
+        // Readers skip segments by when they were made, so nothing much older may come into one: the clock was set back.
+        if let Some(ahead) = shard.take_if(|segment| segment.created_ms().saturating_sub(at_ms) > CLOCK_STEP_MS) {
+            tracing::warn!("the clock was set back by {} ms", ahead.created_ms().saturating_sub(at_ms));
+            self.seal(ahead)?;
+        }
+        let segment = match &mut *shard {
+            Some(segment) => segment,
+            empty => empty.insert(self.new_segment()?),
+        };
+        write(segment)?;
+        if segment.len() >= self.limits.segment_bytes
+            && let Some(full) = shard.take()
+        {
+            drop(shard);
+            self.seal(full)?;
+        }
+        Ok(())
+    }
+
+    /// Seals what is open, so that other programs may read it; the log goes on in new segments.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn flush(&self) -> Result<(), LogError> {
+        for number in 0..self.shards.len() {
+            let taken = self.shard(number).take();
+            taken.map_or(Ok(()), Segment::seal)?;
+        }
+        Ok(())
+    }
+
+    fn seal(&self, full: Segment) -> Result<(), LogError> {
+        // The thread is gone only when this is being dropped.
+        self.sealer.send(full).or_else(|unsent| unsent.0.seal())
+    }
+
+    fn shard(&self, number: usize) -> std::sync::MutexGuard<'_, Option<Segment>> {
+        // A thread that died left the segment at a whole record or with a tail that `append` cuts.
+        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_segment(&self) -> Result<Segment, LogError> {
+        let number = self.segments.fetch_add(1, Ordering::Relaxed);
+        Segment::create(&self.folder, (self.clock)(), self.process, number)
+    }
+
+    /// Seals segments that are old though small; none at all where nothing was decided.
+    fn seal_old(&self) -> Result<(), LogError> {
+        let now_ms = (self.clock)();
+        for number in 0..self.shards.len() {
+            let taken = self.shard(number).take_if(|segment| {
+                segment.has_records() && now_ms.saturating_sub(segment.created_ms()) >= self.limits.segment_age_ms
+            });
+            taken.map_or(Ok(()), Segment::seal)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for DecisionLog {
+    fn drop(&mut self) {
+        if let Err(error) = self.flush() {
+            tracing::warn!("the decision log's last segments stay unsealed until the next start: {error}");
+        }
+    }
+}
+
+/// Seals, and removes what is kept no longer, until the log is gone.
+fn keep(log: &Weak<DecisionLog>, full: &mpsc::Receiver<Segment>) {
+    loop {
+        match full.recv_timeout(TICK) {
+            Ok(segment) => {
+                if let Err(error) = segment.seal() {
+                    tracing::error!("a full segment of the decision log stays unsealed: {error}");
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let Some(log) = log.upgrade() else { return };
+                let done = log.seal_old().and_then(|()| segment::expire(&log.folder, &log.limits, (log.clock)()));
+                if let Err(error) = done {
+                    tracing::error!("the decision log cannot be tended: {error}");
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// A number of this thread, from 0: for what threads spread over.
+#[must_use]
+pub fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| *number)
+}

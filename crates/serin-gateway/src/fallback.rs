@@ -1,0 +1,110 @@
+//! What decides where the model cannot: none is loaded, its time is over, or its score is no number.
+
+use crate::models::ModelSlot;
+use axum::http::{HeaderValue, Response};
+use serin_decisions::Fallback;
+use serin_http::ApiError;
+use serin_models::LoadedModel;
+use serin_scoring::{Decision, Rules, Signature};
+use std::sync::Arc;
+
+/// Header of an answer with decisions that the model did not make: `allow`, or `allow, rules`.
+const HEADER: &str = "serin-fallback";
+
+/// One thing to try.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// The last model that was loaded and checked, from its copy in the state folder. Only where none is loaded: where
+    /// time is over it would be as late.
+    LastGood,
+    /// Rules over the model's columns.
+    Rules(Rules),
+    /// Pass.
+    Allow,
+    /// Alert.
+    Decline,
+}
+
+/// What is tried, in this order; without any step such requests are refused.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FallbackPolicy(pub Vec<Step>);
+
+impl FallbackPolicy {
+    fn last_good(&self) -> bool {
+        self.0.contains(&Step::LastGood)
+    }
+
+    /// Decides on a row without the model.
+    pub(crate) fn decide(&self, signature: &Signature, features: &[f32]) -> Option<(Fallback, Decision)> {
+        self.0.iter().find_map(|step| match step {
+            Step::LastGood => None,
+            Step::Rules(rules) => {
+                let score = rules.score(signature, features)?;
+                Some((Fallback::Rules, Decision::new(score, rules.threshold)))
+            }
+            Step::Allow => Some((Fallback::Allow, Decision { score: 0.0, alert: false })),
+            Step::Decline => Some((Fallback::Decline, Decision { score: 1.0, alert: true })),
+        })
+    }
+
+    /// Warns of rules about columns that the model does not have: they would be skipped when they are needed.
+    pub fn check(&self, model: &LoadedModel) {
+        for step in &self.0 {
+            if let Step::Rules(rules) = step
+                && let Some(missing) = rules.missing_from(&model.package.signature)
+            {
+                tracing::error!(
+                    "the fallback's rules need a column {missing:?}, which {} {} does not have: they will not be used",
+                    model.name,
+                    model.version
+                );
+            }
+        }
+    }
+}
+
+/// What a model that answers is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The one that is meant.
+    Live,
+    /// The last good one, in its place.
+    LastGood,
+    /// Only its columns are used.
+    ColumnsOnly,
+}
+
+/// Who decides, at the time the request is read.
+#[derive(Debug, Clone)]
+pub(crate) struct Answering {
+    pub(crate) model: Arc<LoadedModel>,
+    pub(crate) standing: Standing,
+}
+
+impl Answering {
+    pub(crate) fn of(slot: &ModelSlot, policy: &FallbackPolicy) -> Result<Self, ApiError> {
+        if let Some(model) = slot.live() {
+            return Ok(Self { model, standing: Standing::Live });
+        }
+        let model = slot.kept().filter(|_| !policy.0.is_empty()).ok_or(ApiError::NoModel)?;
+        let standing = if policy.last_good() { Standing::LastGood } else { Standing::ColumnsOnly };
+        Ok(Self { model, standing })
+    }
+}
+
+/// Whether a model, or what is declared to decide in its place, answers for a slot.
+pub(crate) fn can_answer(slot: &ModelSlot, policy: &FallbackPolicy) -> bool {
+    Answering::of(slot, policy).is_ok()
+}
+
+/// Says in the answer's head what decided in the model's place.
+pub(crate) fn flag<B>(response: &mut Response<B>, fallbacks: &[Option<Fallback>]) {
+    if fallbacks.is_empty() {
+        return;
+    }
+    let used = Fallback::ALL.into_iter().filter(|kind| fallbacks.contains(&Some(*kind)));
+    let names: Vec<&str> = used.map(Fallback::name).collect();
+    if let Ok(value) = HeaderValue::from_str(&names.join(", ")) {
+        response.headers_mut().insert(HEADER, value);
+    }
+}

@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+
+mod decide;
+mod exploration;
+mod fallback;
+mod keeping;
+mod metrics;
+mod models;
+mod monitor;
+mod openapi;
+mod operations;
+mod protocols;
+mod registry;
+mod rollout;
+mod routes;
+mod service;
+mod shadow;
+mod state;
+
+pub use exploration::Exploration;
+pub use fallback::{FallbackPolicy, Step};
+pub use keeping::{DecisionKeeping, WhenFull};
+pub use metrics::Metrics;
+pub use models::{ModelSlot, Models};
+pub use monitor::{LiveMonitor, PaneSink};
+pub use openapi::openapi;
+pub use registry::{Registrar, RegistryAnswer, RegistryError};
+pub use rollout::{Control, Release, Releasing};
+pub use routes::data_plane;
+pub use service::DataPlaneService;
+pub use shadow::Shadow;
+pub use state::DataPlane;

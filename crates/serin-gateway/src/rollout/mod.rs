@@ -1,0 +1,12 @@
+//! Progressive delivery: the split of traffic, and the task that moves it.
+
+mod gathering;
+mod messages;
+mod release;
+mod sharing;
+mod split;
+mod state;
+mod world;
+
+pub use release::{Control, Release, Releasing};
+pub(crate) use split::{Step, hashed};

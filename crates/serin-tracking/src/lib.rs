@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod change;
+mod labels;
+mod model_uri;
+mod panes;
+mod registration;
+mod runs;
+mod stage;
+
+pub use change::Change;
+pub use labels::{LabelSource, LabelSubject, LabelsStored, NewLabel};
+pub use model_uri::{ModelUri, ResolvedModel};
+pub use panes::StoredPane;
+pub use registration::{Registration, StoredModel};
+pub use runs::{Metric, RunStatus, Tag};
+pub use stage::Stage;

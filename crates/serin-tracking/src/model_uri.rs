@@ -1,0 +1,88 @@
+//! Model URIs in MLflow's spellings.
+
+use crate::Stage;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where a model is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelUri {
+    /// `models:/name/3`
+    Version(String, i64),
+    /// `models:/name/Production`
+    Stage(String, Stage),
+    /// `models:/name@champion`
+    Alias(String, String),
+    /// `models:/name/latest`
+    Latest(String),
+    /// `runs:/id/path`
+    Run(String, String),
+    /// A folder, or an XGBoost file.
+    Path(PathBuf),
+}
+
+/// A model that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedModel {
+    /// Registered model, when it is one.
+    pub name: Option<String>,
+    /// Its version.
+    pub version: Option<i64>,
+    /// Package folder or model file.
+    pub path: PathBuf,
+}
+
+impl FromStr for ModelUri {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let usage = || {
+            format!(
+                "{text:?}: write models:/NAME/VERSION, models:/NAME/Production, models:/NAME@ALIAS, models:/NAME/latest, runs:/ID/PATH or a path"
+            )
+        };
+        if let Some(rest) = text.strip_prefix("models:/") {
+            if let Some((name, alias)) = rest.split_once('@') {
+                return if name.is_empty() || alias.is_empty() {
+                    Err(usage())
+                } else {
+                    Ok(Self::Alias(name.into(), alias.into()))
+                };
+            }
+            let (name, which) = rest.split_once('/').ok_or_else(usage)?;
+            if name.is_empty() || which.is_empty() {
+                return Err(usage());
+            }
+            if let Ok(version) = which.parse() {
+                return Ok(Self::Version(name.into(), version));
+            }
+            if which.eq_ignore_ascii_case("latest") {
+                return Ok(Self::Latest(name.into()));
+            }
+            return which.parse().map(|stage| Self::Stage(name.into(), stage)).map_err(|_| usage());
+        }
+        if let Some(rest) = text.strip_prefix("runs:/") {
+            let (run, path) = rest.split_once('/').ok_or_else(usage)?;
+            let plain =
+                path.split('/').all(|part| !part.is_empty() && part != ".." && part != "." && !part.contains('\\'));
+            return if run.is_empty() || !plain { Err(usage()) } else { Ok(Self::Run(run.into(), path.into())) };
+        }
+        if text.is_empty() || text.contains(":/") {
+            return Err(usage());
+        }
+        Ok(Self::Path(text.into()))
+    }
+}
+
+impl std::fmt::Display for ModelUri {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Version(name, version) => write!(f, "models:/{name}/{version}"),
+            Self::Stage(name, stage) => write!(f, "models:/{name}/{}", stage.as_str()),
+            Self::Alias(name, alias) => write!(f, "models:/{name}@{alias}"),
+            Self::Latest(name) => write!(f, "models:/{name}/latest"),
+            Self::Run(run, path) => write!(f, "runs:/{run}/{path}"),
+            Self::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
+}

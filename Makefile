@@ -28,7 +28,7 @@ else
 	cargo test --workspace --locked
 endif
 
-slim: setup ## build the serving binary without XGBoost, check it, print sizes
+slim: setup ## build the small binary serin-scorer, check what it is made of and its size
 	@bash build/check-slim.sh
 
 conformance: setup ## Python peers (mlflow 3 and 2, xgboost, scikit-learn from PyPI) against the built binary

@@ -1,4 +1,4 @@
-"""`make bench-serving`: serin's scoring server beside the seed's FastAPI service, `mlflow models serve` and the limit.
+"""`make bench-serving`: serin's scoring server beside a FastAPI service, `mlflow models serve` and the limit.
 
 One model for all, of 300 trees, depth 6, 30 features. A server is pinned to core 0 and the load to core 1, so a figure is a core's; the two-core rows
 pin nothing. Throughput is closed loop (each connection sends when it has its answer); latency is open loop at half the throughput, counted from when a

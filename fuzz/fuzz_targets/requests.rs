@@ -7,8 +7,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use libfuzzer_sys::fuzz_target;
-use serin_server::{DataPlane, Limits, Metrics, ModelSlot, Models, data_plane};
-use serin_store::ResolvedModel;
+use serin_gateway::{DataPlane, Metrics, ModelSlot, Models, routes};
+use serin_http::Limits;
+use serin_tracking::ResolvedModel;
 use std::sync::{Arc, LazyLock};
 use tower_service::Service;
 
@@ -28,19 +29,22 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> =
 static SERVER: LazyLock<Router> = LazyLock::new(|| {
     let slot = ModelSlot::new("m".to_owned(), MODEL.to_owned());
     slot.switch_to(&ResolvedModel { name: None, version: None, path: MODEL.into() }, 0).expect("a model");
-    data_plane(DataPlane {
+    let state = DataPlane {
         models: Models::new(vec![Arc::new(slot)]).expect("one model"),
         decisions: None,
         ids: Arc::default(),
         shadow: None,
         release: None,
+        monitor: None,
+        exploration: None,
         fallback: Arc::default(),
         deadline: None,
         keys: None,
         clock: || 0,
         limits: Limits { body_bytes: 1 << 16, rows: 100 },
         metrics: Arc::new(Metrics::default()),
-    })
+    };
+    routes(state, Router::new())
 });
 
 fuzz_target!(|bytes: &[u8]| {

@@ -26,7 +26,7 @@ pub use monitor::{LiveMonitor, PaneSink};
 pub use openapi::openapi;
 pub use registry::{Registrar, RegistryAnswer, RegistryError};
 pub use rollout::{Control, Release, Releasing};
-pub use routes::data_plane;
+pub use routes::{data_plane, routes};
 pub use service::DataPlaneService;
 pub use shadow::Shadow;
 pub use state::DataPlane;

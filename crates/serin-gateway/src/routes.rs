@@ -11,16 +11,20 @@ use serin_http::Limits;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// Answers every route of the scoring server. `pages` are routes of the binary's own, such as `/docs`; `limit` is the time for
-/// a whole request.
-pub fn data_plane(state: DataPlane, pages: Router, limit: Duration) -> DataPlaneService {
-    let routes = scoring(state.limits)
+/// Every route of the scoring server. `pages` are routes of the binary's own, such as `/docs`.
+pub fn routes(state: DataPlane, pages: Router) -> Router {
+    scoring(state.limits)
         .route("/v1/drift/exact", get(exact::exact))
         .route("/v1/rollout", get(rollout::status))
         .route("/v1/rollout/{action}", post(rollout::control))
-        .with_state(state.clone())
+        .with_state(state)
         .merge(pages)
-        .layer(CatchPanicLayer::new());
+        .layer(CatchPanicLayer::new())
+}
+
+/// [`routes`] as connections call them: with keys asked for, and `limit` the time for a whole request.
+pub fn data_plane(state: DataPlane, pages: Router, limit: Duration) -> DataPlaneService {
+    let routes = routes(state.clone(), pages);
     DataPlaneService::new(state, routes, limit)
 }
 

@@ -1,4 +1,4 @@
-//! The seed's `/predict` on the wire, checked cell by cell against the model's signature.
+//! `/predict` on the wire: the body that FastAPI services of this trade take, checked cell by cell against the model's signature.
 
 use super::cells::{Cells, shortened};
 use serde::{Deserialize, Serialize};

@@ -11,7 +11,7 @@ use serin_analysis::evidence::paired::Paired;
 use serin_analysis::evidence::segments::Segments;
 use serin_decisions::{DecisionLog, NewShadow};
 use serin_models::LoadedModel;
-use serin_scoring::{ColumnKind, Decision};
+use serin_scoring::{ColumnKind, Decision, Translation};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -178,8 +178,8 @@ impl Shadow {
 struct Pair {
     live: Arc<LoadedModel>,
     candidate: Arc<LoadedModel>,
-    /// Where in the live model's rows its columns stand; none when one is not there.
-    positions: Option<Vec<usize>>,
+    /// Makes the candidate's rows of the live model's; none where a column is missing or of another kind.
+    translation: Option<Translation>,
     inputs: InputReferences,
 }
 
@@ -221,14 +221,14 @@ fn score(shadow: &Weak<Shadow>, log: Option<&DecisionLog>) {
 fn compare(pair: &Pair, batch: &[Seen], compared: &Compared, log: Option<&DecisionLog>) {
     let Pair { live, candidate, .. } = pair;
     let rows: usize = batch.iter().map(|seen| seen.decisions.len()).sum();
-    let Some(positions) = &pair.positions else {
+    let Some(translation) = &pair.translation else {
         compared.unscored.fetch_add(rows as u64, Ordering::Relaxed);
         return;
     };
     let width = live.package.signature.columns.len();
-    let mut features = Vec::with_capacity(rows * positions.len());
+    let mut features = Vec::with_capacity(rows * translation.width());
     for row in batch.iter().flat_map(|seen| seen.features.chunks_exact(width)) {
-        features.extend(positions.iter().map(|position| row[*position]));
+        translation.append(row, &mut features);
     }
     let mut scores = vec![0.0; rows];
     candidate.package.forest.margins_into(&features, &mut scores);
@@ -283,18 +283,17 @@ impl Pair {
         let pair = known.take_if(|pair| same(pair)).unwrap_or_else(|| {
             let inputs = live.monitor.as_ref().zip(candidate.monitor.as_ref());
             let inputs = inputs.map(|(live, candidate)| InputReferences::of(live, candidate)).unwrap_or_default();
-            Self { positions: mapped(live, &candidate), inputs, live: Arc::clone(live), candidate }
+            Self { translation: translated(live, &candidate), inputs, live: Arc::clone(live), candidate }
         });
         known.insert(pair)
     }
 }
 
-fn mapped(live: &LoadedModel, candidate: &LoadedModel) -> Option<Vec<usize>> {
-    let positions = candidate.package.signature.positions_in(&live.package.signature);
-    positions
-        .map_err(|missing| {
+fn translated(live: &LoadedModel, candidate: &LoadedModel) -> Option<Translation> {
+    Translation::between(&live.package.signature, &candidate.package.signature)
+        .map_err(|error| {
             tracing::error!(
-                "candidate {} {} needs column {missing:?}, which requests to {} {} do not have: it scores nothing",
+                "candidate {} {} scores nothing beside {} {}: {error}",
                 candidate.name,
                 candidate.version,
                 live.name,

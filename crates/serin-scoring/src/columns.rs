@@ -125,14 +125,6 @@ impl Signature {
         Self { columns }
     }
 
-    /// Where in rows of `other` the columns of this one stand.
-    ///
-    /// # Errors
-    /// With the name of the first column that `other` has not.
-    pub fn positions_in(&self, other: &Self) -> Result<Vec<usize>, &str> {
-        self.columns.iter().map(|column| other.position(&column.name).ok_or(column.name.as_str())).collect()
-    }
-
     /// Position of a column by name.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {

@@ -5,9 +5,11 @@ mod decision;
 pub mod forest;
 mod package;
 mod rules;
+mod translation;
 
 pub use columns::{CellError, Column, ColumnKind, ColumnValue, Signature};
 pub use decision::Decision;
 pub use forest::{Explainer, Forest, ForestError, ScoringPath};
 pub use package::{GoldenRow, GoldenValue, Manifest, PackageError, REFERENCE_ROWS, ScoringPackage, sha256_hex};
 pub use rules::{Rule, Rules};
+pub use translation::{Translation, TranslationError};

@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use serin_analysis::performance::{GuardRules, GuardVerdict, Guarded, Maturity, guard};
 use serin_decisions::{DecisionFiles, Fallback};
 use serin_models::LoadedModel;
+use serin_scoring::{Translation, TranslationError};
 use serin_store::{Labels, LedgerEntry, Store, StoreError};
 use serin_tracking::{Change, ModelUri, ResolvedModel, Stage};
 use std::collections::HashSet;
@@ -114,13 +115,13 @@ pub(crate) fn rows(
     (name, version): (&str, &str),
     (since_ms, as_of_ms): (i64, i64),
 ) -> Result<Matured, MonitoringError> {
-    let lacks = |column: &str| {
+    let cannot = |error: TranslationError| {
         MonitoringError::InvalidInput(format!(
-            "version {} needs a column {column:?} that version {version} has not",
+            "version {} cannot score what version {version} decided: {error}",
             before.version
         ))
     };
-    let positions = before.package.signature.positions_in(&promoted.package.signature).map_err(lacks)?;
+    let translation = Translation::between(&promoted.package.signature, &before.package.signature).map_err(cannot)?;
     let amount = settings.monitoring.amount.as_ref().and_then(|amount| promoted.package.signature.position(amount));
     let maturity = settings.monitoring.maturity();
     let (mut rows, mut features) = (Vec::new(), Vec::new());
@@ -140,7 +141,7 @@ pub(crate) fn rows(
             return true;
         }
         let row: Vec<f32> = decision.features().collect();
-        features.extend(positions.iter().map(|position| row[*position]));
+        translation.append(&row, &mut features);
         let column = || amount.map(|place| f64::from(row[place])).filter(|amount| amount.is_finite());
         rows.push(Guarded {
             at_ms,

@@ -3,6 +3,7 @@
 use arc_swap::ArcSwapOption;
 use serin_analysis::rollout::SLOW;
 use serin_models::LoadedModel;
+use serin_scoring::Translation;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,8 +50,8 @@ pub(crate) struct Step {
     pub(crate) candidate: Arc<LoadedModel>,
     /// The version whose rows are split.
     pub(crate) stable: Arc<LoadedModel>,
-    /// Where the candidate's columns stand in the stable version's rows.
-    positions: Vec<usize>,
+    /// Makes the candidate's rows of the stable version's.
+    translation: Translation,
     rule: Rule,
     /// The candidate's and the stable version's.
     pub(crate) arms: [Arm; 2],
@@ -58,16 +59,16 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// None when the candidate needs a column that the stable version's rows do not have.
+    /// The split between two versions by a rule.
+    ///
+    /// # Errors
+    /// When rows of the stable version cannot be made rows of the candidate, with the column.
     pub(crate) fn new(stable: Arc<LoadedModel>, candidate: Arc<LoadedModel>, rule: Rule) -> Result<Self, String> {
-        let positions = candidate.package.signature.positions_in(&stable.package.signature);
-        let positions = positions.map_err(|name| {
-            format!(
-                "version {} needs a column {name:?}, which requests to version {} lack",
-                candidate.version, stable.version
-            )
+        let translation = Translation::between(&stable.package.signature, &candidate.package.signature);
+        let translation = translation.map_err(|error| {
+            format!("version {} cannot decide on requests to version {}: {error}", candidate.version, stable.version)
         })?;
-        Ok(Self { candidate, stable, positions, rule, arms: Default::default(), latency: Default::default() })
+        Ok(Self { candidate, stable, translation, rule, arms: Default::default(), latency: Default::default() })
     }
 
     /// Whether requests are told apart by what they say, and not by a draw.
@@ -104,7 +105,7 @@ impl Step {
 
     /// A row of the stable version as the candidate's columns.
     pub(crate) fn mapped(&self, row: &[f32]) -> Vec<f32> {
-        self.positions.iter().map(|position| row[*position]).collect()
+        self.translation.row(row)
     }
 
     /// Counts a decision. `took` is there for requests of one row only: the rows of a larger one are slow together, so

@@ -4,12 +4,12 @@ use super::labelled::{Label, Labelled, Labels};
 use super::{now_ms, say};
 use crate::cli::{Logged, Replay, State};
 use crate::registry::Registry;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use serin_decisions::{DecidingModel, DecisionFiles, Fallback, LoggedDecision, Record};
 use serin_models::LoadedModel;
 use serin_scorer::serve::DECISIONS;
-use serin_scoring::Decision;
+use serin_scoring::{Decision, Translation};
 use serin_tracking::{ModelUri, ResolvedModel};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -224,10 +224,10 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
     let parsed: ModelUri = uri.parse().map_err(anyhow::Error::msg)?;
     let model = load(&args.logged.state, &parsed).await?;
     let (since, until) = range(&args.logged);
-    // Whose columns stand where is in the models that decided; one that is gone is taken to have had the same.
+    // What the columns of a row mean is in the model that decided; one that is gone is taken to have had the same.
     let mut columns = HashMap::new();
     for logged in &files.models(since, until)? {
-        columns.insert(logged.sha256, positions(args, logged, &model).await?);
+        columns.insert(logged.sha256, translation(args, logged, &model).await?);
     }
     let labels = args.labels.as_deref().map(Labels::read).transpose()?.unwrap_or_default();
     let start = Instant::now();
@@ -253,10 +253,10 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
             by_fallback += 1;
             return true;
         }
-        let Some(positions) = columns.get(&decision.model.sha256) else { return true };
+        let Some(translation) = columns.get(&decision.model.sha256) else { return true };
         row.clear();
         row.extend(decision.features());
-        rows.extend(positions.iter().map(|position| row[*position]));
+        translation.append(&row, &mut rows);
         logged.push(Before {
             score: decision.score,
             alert: decision.asked_for_alert(),
@@ -272,28 +272,26 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
     report(args, uri, &paired, start.elapsed().as_secs_f64())
 }
 
-/// Where in a logged row the model's columns stand.
-async fn positions(args: &Replay, logged: &DecidingModel, model: &LoadedModel) -> anyhow::Result<Vec<usize>> {
-    let wanted = &model.package.signature.columns;
-    let same = || {
-        if wanted.len() == logged.width {
-            return Ok((0..logged.width).collect());
-        }
+/// Makes rows of the model out of rows that another one decided on.
+async fn translation(args: &Replay, logged: &DecidingModel, model: &LoadedModel) -> anyhow::Result<Translation> {
+    let wanted = &model.package.signature;
+    if model.deciding.sha256 == logged.sha256 {
+        return Ok(Translation::same(wanted));
+    }
+    let decided = || format!("{} {} decided, and this model cannot score its rows", logged.name, logged.version);
+    if let Ok(before) = load_logged(&args.logged.state, logged).await {
+        return Translation::between(&before.package.signature, wanted).with_context(decided);
+    }
+    if wanted.columns.len() != logged.width {
         bail!(
             "{} {} decided on {} columns, this model has {}, and the names are gone with the model",
             logged.name,
             logged.version,
             logged.width,
-            wanted.len()
+            wanted.columns.len()
         )
-    };
-    if model.deciding.sha256 == logged.sha256 {
-        return same();
     }
-    let Ok(before) = load_logged(&args.logged.state, logged).await else { return same() };
-    model.package.signature.positions_in(&before.package.signature).map_err(|name| {
-        anyhow!("{} {} decided without a column {name:?}, which this model needs", logged.name, logged.version)
-    })
+    Translation::assumed(wanted).with_context(decided)
 }
 
 fn report(args: &Replay, uri: &str, paired: &Paired, seconds: f64) -> anyhow::Result<()> {

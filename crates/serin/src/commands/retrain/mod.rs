@@ -15,7 +15,7 @@ use serin_analysis::performance::{Comparison, Difference, Gate, GateRules, Paire
 use serin_analysis::threshold::Rule;
 use serin_dataset::{Dataset, ROLE_COLUMNS, write_dataset};
 use serin_models::LoadedModel;
-use serin_scoring::Manifest;
+use serin_scoring::{Manifest, Translation};
 use serin_store::Store;
 use serin_tracking::{ModelUri, ResolvedModel, Tag};
 use std::path::Path;
@@ -195,13 +195,10 @@ fn rule_of(package: &Path) -> Option<[String; 2]> {
 fn judge(args: &Retrain, models: [&LoadedModel; 2], rows: &Dataset) -> anyhow::Result<(Option<Comparison>, [f64; 2])> {
     let mut sides = Vec::new();
     for package in models.map(|model| &model.package) {
-        let places = package
-            .signature
-            .positions_in(&rows.signature)
-            .map_err(|column| anyhow::anyhow!("the rows have no column {column:?}"))?;
-        let mut features = Vec::with_capacity(rows.rows() * places.len());
+        let translation = Translation::between(&rows.signature, &package.signature)?;
+        let mut features = Vec::with_capacity(rows.rows() * translation.width());
         for row in rows.features.chunks_exact(rows.width()) {
-            features.extend(places.iter().map(|place| row[*place]));
+            translation.append(row, &mut features);
         }
         let mut scores = vec![0.0; rows.rows()];
         let start = Instant::now();

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serin_dataset::{Dataset, Roles, keys_of};
 use serin_decisions::DecisionFiles;
 use serin_models::LoadedModel;
-use serin_scoring::Signature;
+use serin_scoring::{Signature, Translation};
 use serin_store::Store;
 use serin_tracking::ModelUri;
 use std::collections::HashMap;
@@ -132,14 +132,15 @@ async fn of_log(
         other => bail!("--unlabelled {other:?}: write excluded or genuine"),
     };
     let labels = store.labels_known(from_ms.saturating_sub(DAY_MS), as_of_ms).await?;
-    // Where the champion's columns stand in each version's rows.
-    let mut places: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
+    // Each version's rows become rows of the champion, by the model file's SHA-256.
+    let mut translations: HashMap<[u8; 32], Translation> = HashMap::new();
     for model in files.models(0, i64::MAX)?.iter().filter(|model| model.name == args.model) {
         let Ok(version) = model.version.parse() else { continue };
         let Ok(found) = registry.resolve(&ModelUri::Version(args.model.clone(), version)).await else { continue };
         let own = LoadedModel::load(&found, crate::commands::now_ms())?.package.signature;
-        if let Ok(found) = signature.positions_in(&own) {
-            places.insert(model.sha256, found);
+        match Translation::between(&own, signature) {
+            Ok(found) => drop(translations.insert(model.sha256, found)),
+            Err(error) => tracing::warn!("decisions of version {version} are not trained on: {error}"),
         }
     }
     let amount = args
@@ -159,7 +160,7 @@ async fn of_log(
     let (mut matured, mut explored) = (0, false);
     files.read(0, i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
-        let Some(places) = places.get(&decision.model.sha256) else { return true };
+        let Some(translation) = translations.get(&decision.model.sha256) else { return true };
         if !(from_ms..until_ms).contains(&at_ms) {
             return true;
         }
@@ -171,13 +172,13 @@ async fn of_log(
         matured += 1;
         let label = labels.find(&decision.id, decision.transaction_id);
         let Some(fraud) = label.map(|label| label.fraud).or(genuine.then_some(false)) else { return true };
-        let features: Vec<f32> = decision.features().collect();
-        rows.features.extend(places.iter().map(|place| features[*place]));
+        let features = translation.row(&decision.features().collect::<Vec<f32>>());
+        rows.features.extend_from_slice(&features);
         rows.labels.push(f32::from(u8::from(fraud)));
         rows.times.push(at_ms);
         rows.entities.push(keys_of(decision.entity).next().unwrap_or(0));
         let known = label.and_then(|label| label.amount);
-        let column = || amount.map(|place| f64::from(features[places[place]])).filter(|amount| amount.is_finite());
+        let column = || amount.map(|place| f64::from(features[place])).filter(|amount| amount.is_finite());
         rows.amounts.push(known.or_else(column).unwrap_or(0.0));
         rows.weights.push(weight);
         explored |= decision.propensity.is_some();

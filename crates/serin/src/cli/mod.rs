@@ -450,6 +450,9 @@ pub(crate) struct Demo {
     /// Days of history before the first payment is decided
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(40..))]
     pub(crate) days: u32,
+    /// Days of payments after the new fraud begins: the story ends with them at the latest
+    #[arg(long, value_name = "N", default_value_t = 70, value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub(crate) fraud_days: u32,
     /// Number of customers
     #[arg(long, default_value_t = 2_000)]
     pub(crate) customers: usize,

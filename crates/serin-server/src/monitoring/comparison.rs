@@ -214,9 +214,10 @@ pub(crate) async fn savings(state: &ControlPlane, name: &str) -> Result<Compared
         Ok(pairs)
     });
     let pairs = read.await.unwrap_or_else(|_| Err(StoreError::Invalid("the log cannot be read".to_owned())))?;
-    // The newest candidate that was scored beside the newest live version.
+    // The newest candidate that was scored beside the newest live version; just promoted, it is for a moment beside itself.
     let number = |text: &String| text.parse::<i64>().unwrap_or(0);
-    let newest = pairs.into_iter().max_by_key(|(versions, _)| (number(&versions[1]), number(&versions[0])));
+    let others = pairs.into_iter().filter(|([live, candidate], _)| live != candidate);
+    let newest = others.max_by_key(|(versions, _)| (number(&versions[1]), number(&versions[0])));
     let Some((versions, rows)) = newest else {
         return Ok(Compared::NotYet("No candidate has scored a labelled payment yet.".to_owned()));
     };

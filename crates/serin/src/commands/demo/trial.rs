@@ -158,6 +158,10 @@ pub(super) async fn released(shop: &mut Shop, panel: &Panel, version: i64) -> an
         let sent = Standing(shop.rollout().await?).looked_ms().max(looked_ms);
         until(shop, |standing| standing.has_ended() || standing.looked_ms() > sent).await?;
     };
+    // What comes from now on is scored by the version that decides it, and by no other.
+    let ended =
+        until(shop, |standing| standing.began_ms() == ended.began_ms() && standing.0["candidate_loaded"].is_null())
+            .await?;
     shop.told_rollout_ms = ended.began_ms();
     let promoted = ended.phase() == "Succeeded";
     let history = ended.0["history"].as_array();

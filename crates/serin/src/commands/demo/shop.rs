@@ -48,7 +48,8 @@ spec:
     metrics: [{name: request-success-rate, thresholdRange: {min: 99}}]
 "#;
 
-/// How it is watched and retrained.
+/// How it is watched and retrained. The days of the gate and of the test are one week together: they are the new version's reference, and
+/// weekends must be in it as often as in the traffic.
 const CONFIG: &str = r#"[monitoring]
 clock = "events"            # the payments' own time: days pass in seconds here
 every_seconds = 0.1
@@ -61,7 +62,7 @@ min_frauds = 30
 enabled = true
 cool_down_days = 2
 most_a_week = 3
-options = ["--gate-days", "3", "--test-days", "2", "--train-days", "60", "--", "--cost", "2"]
+options = ["--gate-days", "4", "--test-days", "3", "--train-days", "60", "--", "--cost", "2"]
 "#;
 
 /// The simulation has no payments of this day.

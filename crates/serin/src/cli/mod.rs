@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Drift(Drift),
     /// Generate transactions with known frauds (a stand-in for data you may not share)
     Simulate(Simulate),
-    /// The whole loop in a minute: train, release, stop a bad version, notice a new fraud, learn it, replay a decision
+    /// The whole loop in minutes: train, release, stop a bad version, notice a new fraud, learn it, replay a decision
     Demo(Demo),
 }
 
@@ -429,7 +429,7 @@ pub(crate) struct Simulate {
 
 #[derive(Debug, Args, Clone)]
 #[command(
-    after_help = "Examples:\n  serin demo                  # about a minute, then the dashboard stays open\n  serin demo --fast --exit    # fewer customers, no waiting at the end\n  serin demo --seed 7 --keep  # another world, kept for `serin up --state serin-demo`"
+    after_help = "Examples:\n  serin demo                  # a few minutes, then the dashboard stays open\n  serin demo --fast --exit    # fewer customers, no waiting at the end\n  serin demo --seed 7 --keep  # another world, kept for `serin up --state serin-demo`"
 )]
 pub(crate) struct Demo {
     /// Folder of the demo's state and data: emptied first, removed at the end

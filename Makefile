@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test lint unit slim conformance screenshots yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-rollout bench-dashboard bench-drift proof-delivery fuzz clean
+.PHONY: help setup demo test lint unit slim conformance screenshots yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-rollout bench-dashboard bench-drift proof-delivery proof-demo fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,7 +11,7 @@ help: ## list the targets
 setup: ## check for what is missing and install it (Rust, C++ compiler, cmake, ninja, libclang, ccache)
 	@bash build/setup.sh
 
-demo: setup ## the whole loop in a minute, with the dashboard beside it; stays open until Ctrl-C
+demo: setup ## the whole loop in a few minutes, with the dashboard beside it; stays open until Ctrl-C
 	cargo run --release --locked -p serin -- demo
 
 test: setup lint unit slim conformance ## everything CI runs
@@ -73,6 +73,10 @@ screenshots: setup ## pictures of the dashboard into docs/screenshots, made whil
 proof-delivery: setup ## false rollbacks over 10,000 simulated rollouts a line, how soon harm is seen, 8 faults and 50 retrains for real
 	PROOF_RUNS=10000 cargo test --release --locked -p serin-analysis --test delivery_proof -- --nocapture --test-threads 1
 	@bash conformance/run.sh bench/delivery.py
+
+proof-demo: setup ## the demo's story ten times on one core beside a busy loop, and once on the idle machine: the same facts
+	cargo build --release --locked -p serin
+	SERIN=target/release/serin python3 conformance/demo_proof.py
 
 fuzz: ## feed the model reader and the scoring routes hostile bytes, 10 minutes each (installs cargo-fuzz)
 	@bash build/fuzz.sh

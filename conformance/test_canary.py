@@ -1,7 +1,6 @@
 """What a canary.yaml says: read strictly, explained, and the requests of an A/B rollout told apart."""
 
 import json
-import time
 import urllib.request
 
 from test_rollout import CANARY, Shop, run
@@ -46,9 +45,11 @@ def test_an_ab_rollout_gives_the_candidate_the_requests_that_match(tmp_path):
             return shown["phase"] == "Succeeded" and shown["stable_version"] == str(version)
 
         # Without a request that matches there is nothing to look at: said once, and it stays.
-        time.sleep(1)
-        messages = [entry["message"] for entry in shop.status()["history"]]
-        assert messages.count("no data for request-success-rate: staying") == 1 and shop.status()["phase"] == "Progressing", messages
+        said = lambda s: [entry["message"] for entry in s["history"]]
+        first = shop.wait(lambda s: "no data for request-success-rate: staying" in said(s))
+        later = shop.wait(lambda s: s["track"][-1]["at_ms"] >= first["track"][-1]["at_ms"] + 1000)
+        messages = said(later)
+        assert messages.count("no data for request-success-rate: staying") == 1 and later["phase"] == "Progressing", messages
         shown = shop.wait(over)
         assert "requests that match to the candidate" in [entry["message"] for entry in shown["history"]] and not shown["by_match"]
         assert versions() == {str(version)}

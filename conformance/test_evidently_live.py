@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 from servers import CLEAN, Server, free_port, running
-from test_monitoring import Shop, call, decide, milliseconds, wait
+from test_monitoring import Shop, call, decide, looked_until, milliseconds, wait
 
 ORACLE = os.environ["EVIDENTLY_PYTHON"]
 QUIET = {**CLEAN, "DO_NOT_TRACK": "1", "ITERATIVE_DO_NOT_TRACK": "1"}
@@ -83,7 +82,7 @@ def test_a_real_evidently_service_shows_the_windows(tmp_path):
         with running(shop.server):
             decide(shop.port, shop.between(30, 31), shop.features)
             wait(lambda: call(f"{shop.control}/v1/drift?name=fraud_detection")[0] == 200)
-            time.sleep(1)
+            wait(lambda: looked_until(shop) >= milliseconds(shop.between(30, 31).TX_DATETIME).max() // 3_600_000 * 3_600_000)
             decide(shop.port, shop.between(31, 33), shop.features, prefix="b-")
             snapshots = wait(lambda: (answer := call(f"{address}/api/projects/{project}/snapshots")[1]) and len(answer) >= 3 and answer)
             assert {snapshot["metadata"]["model"] for snapshot in snapshots} == {"fraud_detection"}

@@ -239,6 +239,11 @@ class Listener:
         self.url, self.mail = f"http://127.0.0.1:{self.http.server_port}", f"smtp://127.0.0.1:{self.smtp.server_address[1]}"
 
 
+def looked_until(shop):
+    """Every hour before it has been looked at by the monitor, epoch milliseconds."""
+    return call(f"{shop.control}/v1/retrainings?name=fraud_detection")[1]["looked_until"] or 0
+
+
 def wait(reached, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -303,7 +308,11 @@ to = "fraud team <team@example.org>"
         assert pd.Timedelta(0) < began <= pd.Timedelta(hours=12), began
         assert wait(lambda: [a for a in alerts(shop) if a["rule"] == "drifted-share"])[0]["severity"] == "critical"
         wait(lambda: len(listener.mails) >= 2)
-        time.sleep(1)
+        # Nothing is looked at any more, and what was found is told at every address.
+        wait(lambda: looked_until(shop) >= milliseconds(shop.between(56, 58).TX_DATETIME).max() // 3_600_000 * 3_600_000)
+        changes = sum(1 + (alert["resolved_at"] is not None) for alert in alerts(shop))
+        posted = lambda to: [body for path, body in listener.posted if path == to]
+        wait(lambda: len(posted("/hook")) >= changes and len(posted("/slack")) >= changes)
         told = [(body["rule"], body["subject"], body["state"]) for path, body in listener.posted if path == "/hook"]
         assert ("drift", "TX_AMOUNT", "firing") in told and len(told) == len(set(told)), told
         assert not any(subject == "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW" for rule, subject, _ in told if rule == "drift")
@@ -326,7 +335,7 @@ to = "fraud team <team@example.org>"
         assert rows == seen
         shop.server.stop()
         shop.server.start()
-        time.sleep(1.5)
+        wait(lambda: looked_until(shop))
         assert len(listener.posted) == before
         assert call(f"{shop.control}/v1/drift?name=fraud_detection&window_hours=240")[1]["decisions"] == rows
 

@@ -1,7 +1,6 @@
 """The loop closes: a new fraud is missed, labels say so, a challenger is trained, judged, released; and bad labels teach nothing."""
 
 import json
-import time
 
 import pandas as pd
 from servers import Server, running
@@ -38,7 +37,9 @@ class Loop(Shop):
         self.stopped = False
 
     def day(self, day, labelled=True):
-        decide(self.port, self.between(day, day + 1), self.features, batch=250)
+        frame = self.between(day, day + 1)
+        self.newest = milliseconds(frame.TX_DATETIME).max()
+        decide(self.port, frame, self.features, batch=250)
         if labelled:
             labels = self.labels(self.between(day - 7, day - 6))
             if day - 7 >= START:
@@ -49,9 +50,15 @@ class Loop(Shop):
         return call(f"{self.control}/v1/retrainings?name=fraud_detection")[1]["retrainings"]
 
     def caught_up(self):
-        """The monitor has looked at every whole hour, and no retraining runs."""
-        time.sleep(0.6)
-        wait(lambda: all(one["ended_at"] is not None for one in self.retrainings()), 120)
+        """The monitor has looked at every whole hour, and no retraining runs that it has set off."""
+        hour = self.newest // 3_600_000 * 3_600_000
+
+        def reached():
+            told = call(f"{self.control}/v1/retrainings?name=fraud_detection")[1]
+            return (told["looked_until"] or 0) >= hour and not told["running"]
+
+        wait(reached, 300)
+        assert all(one["ended_at"] is not None for one in self.retrainings())
 
     def figures(self, since, until):
         at = lambda day: milliseconds(pd.Series([self.first + pd.Timedelta(days=day)]))[0]

@@ -230,14 +230,16 @@ def test_people_pause_abort_and_promote(shop):
     def say(action):
         run("rollout", action, "--server", shop.url)
 
-    stable = shop.status()["stable_version"]
+    # It says nothing before its first look.
+    stable = shop.wait(lambda s: s["stable_version"])["stable_version"]
     version = shop.train(shop.frame.sample(frac=0.8, random_state=200).sort_values("TX_DATETIME"))
     run("rollout", "start", "--to", version, *shop.registry)
     shop.wait(lambda s: s["candidate_weight"] >= 0.05)
     say("pause")
     paused = shop.wait(lambda s: s["paused"])
-    time.sleep(1)
-    assert shop.status()["candidate_weight"] == paused["candidate_weight"]
+    # A second of looks later it stands where it stood.
+    later = shop.wait(lambda s: s["track"][-1]["at_ms"] >= paused["track"][-1]["at_ms"] + 1000)
+    assert later["candidate_weight"] == paused["candidate_weight"]
     assert f"(paused): stable {stable}, candidate {version}" in run("rollout", "status", "--server", shop.url)
     say("abort")
     shop.wait(lambda s: s["phase"] == "Failed" and s["candidate_weight"] == 0)
@@ -255,14 +257,15 @@ def test_people_pause_abort_and_promote(shop):
 def test_a_registry_that_goes_away_delays_and_breaks_nothing(tmp_path):
     server = serin_server(tmp_path)
     with running(server):
-        shop = Shop(tmp_path, remote=server.url)
+        # Slow steps: the registry has to be gone before the last one.
+        shop = Shop(tmp_path, remote=server.url, canary=CANARY.replace("interval: 200ms", "interval: 2s"))
         try:
             version = shop.train(shop.frame.sample(frac=0.8, random_state=300).sort_values("TX_DATETIME"))
             run("rollout", "start", "--to", version, *shop.registry)
             shop.wait(lambda s: s["candidate_weight"] >= 0.05)
             server.stop()
-            time.sleep(4)
-            away = shop.status()
+            gone = shop.status()["track"][-1]["at_ms"]
+            away = shop.wait(lambda s: s["track"][-1]["at_ms"] >= gone + 4000)
             assert away["stable_version"] == "1" and away["phase"] in ("Progressing", "WaitingPromotion", "Promoting")
             server.start()
             shop.wait(lambda s: s["phase"] == "Succeeded" and s["stable_version"] == str(version))

@@ -37,3 +37,7 @@ def test_a_tolerance_that_is_none_is_refused(tmp_path):
     assert "segment-tolerance" in printed and "above 1" in printed
     file.write_text(CANARY.replace("{serin.dev/min-shadow: 300ms}", "{serin.dev/slow: \"100ms, 20ms\"}"))
     assert "ascending durations" in run("rollout", "explain", file, ok=False)
+    file.write_text(CANARY.replace("{serin.dev/min-shadow: 300ms}", "{serin.dev/min-shadow-requests: many}"))
+    assert "a number of requests" in run("rollout", "explain", file, ok=False)
+    file.write_text(CANARY.replace("{serin.dev/min-shadow: 300ms}", "{serin.dev/min-shadow: 5s, serin.dev/min-shadow-requests: \"700\"}"))
+    assert "at least 5 s and 700 requests" in run("rollout", "explain", file)

@@ -178,7 +178,8 @@ def test_tenfold_overload_is_refused_fast_and_leaves_nothing_behind(trained, tmp
     answered, refused, other = [], [], []
 
     def press(end):
-        while time.monotonic() < end:
+        # On a slow machine for as long as it takes to see both answers.
+        while time.monotonic() < end or (time.monotonic() < end + 120 and not (sum(answered) > 100 and sum(refused) > 20)):
             try:
                 with socket.create_connection(("127.0.0.1", server.port), timeout=10) as stream:
                     # Several at once on one connection: what the server does not read stays with the client.

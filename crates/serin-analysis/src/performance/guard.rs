@@ -122,7 +122,9 @@ pub fn guard(rows: &[Guarded], thresholds: [f32; 2], review_cost: f64, rules: &G
 /// one's (paired randomisation; Fisher 1935). A bootstrap would take seven differences of one sign for a proof at 0.001, which
 /// chance gives in 1 of 128. Accurate to a third around `level`.
 fn by_chance(gains: &[f64], level: f64) -> f64 {
-    let gains: Vec<f64> = gains.iter().copied().filter(|gain| *gain != 0.0).collect();
+    let mut gains: Vec<f64> = gains.iter().copied().filter(|gain| *gain != 0.0).collect();
+    // The flips are drawn by place, and the order of a log is chance.
+    gains.sort_by(f64::total_cmp);
     let sum: f64 = gains.iter().sum();
     if sum >= 0.0 {
         return 1.0;

@@ -134,7 +134,7 @@ pub trait World {
     fn stable(&mut self) -> Readiness;
     /// The candidate.
     fn candidate(&mut self) -> Readiness;
-    /// Whether the candidate has scored in the shadow for as long as it must before it gets traffic.
+    /// Whether the candidate has scored in the shadow for as long as it must, and as many requests, before it gets traffic.
     fn shadowed(&mut self) -> bool;
     /// Calls a webhook with the phase that it is to hear and returns the HTTP status, or why there is none.
     fn call(&mut self, hook: &Webhook, phase: Phase) -> Result<u16, String>;

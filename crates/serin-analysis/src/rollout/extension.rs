@@ -31,6 +31,8 @@ pub struct Extension {
     pub limits: Limits,
     /// `min-shadow`: time in the shadow before the first request, milliseconds.
     pub min_shadow_ms: i64,
+    /// `min-shadow-requests`: requests that both versions have scored before the candidate answers the first one.
+    pub min_shadow_requests: u64,
     /// `max-hold`: time that a promotion waits for proof, milliseconds.
     pub max_hold_ms: Option<i64>,
     /// `on-hold`: what then.
@@ -49,6 +51,7 @@ impl Default for Extension {
             evidence: true,
             limits: Limits::default(),
             min_shadow_ms: 60_000,
+            min_shadow_requests: 0,
             max_hold_ms: None,
             on_hold: OnHold::Wait,
             segments: Vec::new(),
@@ -107,6 +110,9 @@ impl Extension {
                 "max-disagreement" => found.limits.disagreement = number(0.0, 0.9, "a share below 0.9")?,
                 "max-errors" => found.limits.error_share = number(0.0, 0.9, "a share below 0.9")?,
                 "min-shadow" => found.min_shadow_ms = time()?,
+                "min-shadow-requests" => {
+                    found.min_shadow_requests = value.parse().map_err(|_| wrong("a number of requests"))?;
+                }
                 "max-hold" => found.max_hold_ms = Some(time()?),
                 "slow" => {
                     let bound = |text: &str| u32::try_from(GoDuration::parse(text).ok()?.milliseconds()).ok();
@@ -126,7 +132,7 @@ impl Extension {
                 }
                 _ => {
                     return Err(format!(
-                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, segments, segment-tolerance, score-tolerance, input-tolerance, max-disagreement, max-errors, min-shadow, max-hold, on-hold, sticky and slow"
+                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, segments, segment-tolerance, score-tolerance, input-tolerance, max-disagreement, max-errors, min-shadow, min-shadow-requests, max-hold, on-hold, sticky and slow"
                     ));
                 }
             }

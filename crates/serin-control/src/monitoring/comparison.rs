@@ -4,6 +4,7 @@
 use super::error::MonitoringError;
 use super::performance::{manifest, package};
 use super::{Explained, Sources};
+use crate::settings::Clock;
 use serin_analysis::performance::{Comparison, Paired, compare};
 use serin_decisions::{DecisionFiles, Fallback, Record};
 use serin_models::LoadedModel;
@@ -18,6 +19,7 @@ const LOOKED_AT: usize = 100_000;
 /// Labelled decisions of the newest ones that are compared in money.
 const COMPARED: usize = 200_000;
 const RESAMPLES: usize = 300;
+const DAY_MS: i64 = 86_400_000;
 /// Reasons of a decision that are named.
 const REASONS: usize = 3;
 
@@ -161,11 +163,18 @@ pub(crate) enum Compared {
 /// A candidate's newest decisions beside the live model's, on matured labels.
 pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared, MonitoringError> {
     let settings = &sources.settings.monitoring;
-    let now_ms = sources.now_ms;
     let Some(files) = sources.monitoring.log() else {
         return Ok(Compared::NotYet("This server sees no decision log: start it with --decision-log.".to_owned()));
     };
-    let since_ms = now_ms - sources.settings.guard.days * 86_400_000;
+    let now_ms = match settings.clock {
+        Clock::Wall => sources.now_ms,
+        // Payments of the past are played again: now is the hour of the newest one.
+        Clock::Events => {
+            let newest = sources.store.watched_models().await?.into_iter().find(|(model, _)| model == name);
+            newest.map_or(sources.now_ms, |(_, hour_ms)| hour_ms)
+        }
+    };
+    let since_ms = now_ms - sources.settings.guard.days * DAY_MS;
     let labels = sources.store.labels_known(since_ms, i64::MAX).await?;
     if labels.is_empty() {
         return Ok(Compared::NotYet(
@@ -174,16 +183,14 @@ pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared
     }
     let (maturity, amount, wanted) = (settings.maturity(), settings.amount.clone(), name.to_owned());
     let columns = columns(sources, name).await?;
-    let events = settings.clock == crate::settings::Clock::Events;
     let read = tokio::task::spawn_blocking(move || {
-        let (mut decided, mut newest_ms) = (HashMap::new(), 0);
+        let mut decided = HashMap::new();
         files.newest(since_ms, i64::MAX, RECENT_BYTES, |record| {
             let Some(Record::Decision(decision)) = record else { return decided.len() < COMPARED };
             if decision.model.name != wanted || !Fallback::is_of_a_model(decision.fallback) {
                 return true;
             }
             let at_ms = decision.happened_at_ms();
-            newest_ms = newest_ms.max(at_ms);
             let Some(label) = labels.find(&decision.id, decision.transaction_id) else { return true };
             let Some(weight) = decision.stands_for() else { return true };
             let place =
@@ -210,19 +217,19 @@ pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared
         for rows in pairs.values_mut() {
             rows.sort_by(|a, b| (a.0, a.1.scores[0].to_bits()).cmp(&(b.0, b.1.scores[0].to_bits())));
         }
-        Ok((pairs, newest_ms))
+        Ok(pairs)
     });
-    let (pairs, newest_ms) = read.await.unwrap_or(Err(MonitoringError::Interrupted("reading the decision log")))?;
-    let as_of_ms = if events { newest_ms } else { now_ms };
-    // The newest candidate that was scored beside the newest live version.
+    let pairs = read.await.unwrap_or(Err(MonitoringError::Interrupted("reading the decision log")))?;
+    // The newest candidate that was scored beside the newest live version; just promoted, it is for a moment beside itself.
     let number = |text: &String| text.parse::<i64>().unwrap_or(0);
-    let newest = pairs.into_iter().max_by_key(|(versions, _)| (number(&versions[1]), number(&versions[0])));
+    let others = pairs.into_iter().filter(|([live, candidate], _)| live != candidate);
+    let newest = others.max_by_key(|(versions, _)| (number(&versions[1]), number(&versions[0])));
     let Some((versions, rows)) = newest else {
         return Ok(Compared::NotYet("No candidate has scored a labelled payment yet.".to_owned()));
     };
     let all = rows.len();
     let rows: Vec<Paired> =
-        rows.into_iter().filter(|(at_ms, _)| maturity.is_matured(*at_ms, as_of_ms)).map(|(_, row)| row).collect();
+        rows.into_iter().filter(|(at_ms, _)| maturity.is_matured(*at_ms, now_ms)).map(|(_, row)| row).collect();
     if !rows.iter().any(|row| row.fraud) {
         return Ok(Compared::NotYet(format!(
             "Versions {} and {} both scored {all} labelled payments, {} of them matured, with no fraud among those: labels are complete after {} days.",

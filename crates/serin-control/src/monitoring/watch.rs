@@ -49,6 +49,10 @@ pub(crate) struct Latest {
     pub(crate) version: String,
     pub(crate) report: Option<Report>,
     pub(crate) performance: Option<Performance>,
+    /// Every hour before it was looked at, epoch milliseconds; none before the first look.
+    pub(crate) looked_until_ms: Option<i64>,
+    /// A retraining that a look set off has not ended yet.
+    pub(crate) retraining: bool,
 }
 
 /// Name, labels and value.
@@ -64,7 +68,14 @@ impl Board {
     }
 
     fn version(&self, model: &str) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(model).map(|latest| latest.version.clone())
+        let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        board.get(model).map(|latest| latest.version.clone()).filter(|version| !version.is_empty())
+    }
+
+    /// Until when the hours of a model were looked at, epoch milliseconds, and whether a retraining runs that a look set off.
+    pub(crate) fn looked(&self, model: &str) -> (Option<i64>, bool) {
+        let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        board.get(model).map_or((None, false), |latest| (latest.looked_until_ms, latest.retraining))
     }
 
     fn change(&self, model: &str, change: impl FnOnce(&mut Latest)) {
@@ -198,6 +209,7 @@ impl Watch {
             let hour = model.looked_until_ms + HOUR_MS;
             self.look(model, name, newest_ms, hour).await?;
             model.looked_until_ms = hour;
+            self.board.change(name, |latest| latest.looked_until_ms = Some(hour));
         }
         Ok(())
     }
@@ -347,10 +359,13 @@ impl Watch {
         tracing::info!(model = name, cause, "retraining: {reason}");
         let order = RetrainingOrder { model: name.to_owned(), cause, reason, as_of_ms: now_ms };
         let running = launcher.retrain(order);
+        self.board.change(name, |latest| latest.retraining = true);
+        let (board, name) = (self.board.clone(), name.to_owned());
         model.retraining = Some(tokio::spawn(async move {
             if let Err(error) = running.await {
                 tracing::error!("a retraining failed: {error}");
             }
+            board.change(&name, |latest| latest.retraining = false);
         }));
         Ok(())
     }

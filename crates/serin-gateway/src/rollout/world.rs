@@ -182,8 +182,10 @@ impl World for Asked<'_> {
     }
 
     fn shadowed(&mut self) -> bool {
-        let since = self.saved.shadow_since_ms;
-        since.is_some_and(|since| self.now_ms() - since >= self.task.extension.min_shadow_ms)
+        let extension = &self.task.extension;
+        let waited = |since| self.now_ms() - since >= extension.min_shadow_ms;
+        self.saved.shadow_since_ms.is_some_and(waited)
+            && self.task.counts(self.saved).paired.requests() >= extension.min_shadow_requests
     }
 
     fn call(&mut self, hook: &Webhook, phase: Phase) -> Result<u16, String> {

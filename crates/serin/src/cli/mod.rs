@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Drift(Drift),
     /// Generate transactions with known frauds (a stand-in for data you may not share)
     Simulate(Simulate),
-    /// The whole loop in a minute: train, release, stop a bad version, notice a new fraud, learn it, replay a decision
+    /// The whole loop in minutes: train, release, stop a bad version, notice a new fraud, learn it, replay a decision
     Demo(Demo),
 }
 
@@ -409,7 +409,7 @@ pub(crate) struct Simulate {
 
 #[derive(Debug, Args, Clone)]
 #[command(
-    after_help = "Examples:\n  serin demo                  # about a minute, then the dashboard stays open\n  serin demo --fast --exit    # fewer customers, no waiting at the end\n  serin demo --seed 7 --keep  # another world, kept for `serin up --state serin-demo`"
+    after_help = "Examples:\n  serin demo                  # a few minutes, then the dashboard stays open\n  serin demo --fast --exit    # fewer customers, no waiting at the end\n  serin demo --seed 7 --keep  # another world, kept for `serin up --state serin-demo`"
 )]
 pub(crate) struct Demo {
     /// Folder of the demo's state and data: emptied first, removed at the end
@@ -430,6 +430,9 @@ pub(crate) struct Demo {
     /// Days of history before the first payment is decided
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(40..))]
     pub(crate) days: u32,
+    /// Days of payments after the new fraud begins: the story ends with them at the latest
+    #[arg(long, value_name = "N", default_value_t = 70, value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub(crate) fraud_days: u32,
     /// Number of customers
     #[arg(long, default_value_t = 2_000)]
     pub(crate) customers: usize,

@@ -115,8 +115,12 @@ fn explain(file: &Path, rps: f64, alert_rate: f64) -> anyhow::Result<()> {
     let limits = &extension.limits;
     say(format_args!("{}: released in steps, a look every {interval:.0} s", canary.metadata.name));
     if extension.evidence {
+        let requests = match extension.min_shadow_requests {
+            0 => String::new(),
+            least => format!(" and {least} requests"),
+        };
         say(format_args!(
-            "  shadow      at least {} s: the candidate scores all traffic, nobody is exposed",
+            "  shadow      at least {} s{requests}: the candidate scores all traffic, nobody is exposed",
             extension.min_shadow_ms / 1000
         ));
     }

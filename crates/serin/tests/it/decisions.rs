@@ -6,6 +6,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 fn transaction(id: &str, amount: f64) -> Value {
     let features: Value = FEATURES.split(',').zip([amount, 0.0, 1.0, 9.0, 0.7]).collect();
@@ -133,13 +136,19 @@ fn a_killed_server_has_every_decision_it_acknowledged() {
     let mut acknowledged = Vec::new();
     for round in 0..5 {
         let mut server = Server::start(trained(), &options);
+        let answered = Arc::new(AtomicUsize::new(0));
         let clients: Vec<_> = (0..4)
             .map(|client| {
-                let address = server.address.clone();
-                std::thread::spawn(move || ids_until_it_dies(&address, &format!("{round}-{client}")))
+                let (address, answered) = (server.address.clone(), Arc::clone(&answered));
+                std::thread::spawn(move || ids_until_it_dies(&address, &format!("{round}-{client}"), &answered))
             })
             .collect();
-        std::thread::sleep(std::time::Duration::from_millis(150 + 70 * round));
+        // In the middle of the traffic, each time after more of it.
+        let start = Instant::now();
+        while answered.load(Ordering::Relaxed) < 60 + 70 * round {
+            assert!(start.elapsed() < Duration::from_secs(60), "nothing is answered");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         server.process.kill().unwrap();
         server.process.wait().unwrap();
         for client in clients {
@@ -158,8 +167,8 @@ fn a_killed_server_has_every_decision_it_acknowledged() {
     assert!(missing.is_empty(), "{} of {} are missing", missing.len(), acknowledged.len());
 }
 
-/// Sends decisions over one connection and keeps the ids of whole answers.
-fn ids_until_it_dies(address: &str, name: &str) -> Vec<String> {
+/// Sends decisions over one connection, keeps the ids of whole answers and counts these.
+fn ids_until_it_dies(address: &str, name: &str, answered: &AtomicUsize) -> Vec<String> {
     let mut ids = Vec::new();
     let Ok(mut stream) = TcpStream::connect(address) else { return ids };
     let body = json!({ "transactions": [transaction(name, 3.0), transaction(name, 4.0)] }).to_string();
@@ -186,6 +195,7 @@ fn ids_until_it_dies(address: &str, name: &str) -> Vec<String> {
                         .iter()
                         .map(|made| made["decision_id"].as_str().unwrap().to_owned()),
                 );
+                answered.fetch_add(1, Ordering::Relaxed);
                 break;
             }
         }
@@ -200,9 +210,10 @@ fn a_full_disk_refuses_or_drops_as_it_was_told() {
     let row = format!(r#"{{"data":[[{}]]}}"#, vec!["0.5"; 30].join(","));
     for (policy, expected) in [("refuse", 503), ("drop-and-count", 200)] {
         let log = tempfile::tempdir().unwrap();
-        // A limit on the size of files stands in for a full disk: writes fail in the same way, half-done.
+        // A limit on the size of files stands in for a full disk: writes fail in the same way, half-done. Each thread that answers has a
+        // file of its own, so there is one thread: which of several a connection falls to is chance.
         let line = format!(
-            "trap '' XFSZ; ulimit -f 4; exec {} serve --port 0 -m {bare} --decision-log {} --decision-log-full {policy}",
+            "trap '' XFSZ; ulimit -f 4; exec {} serve --port 0 --threads 1 -m {bare} --decision-log {} --decision-log-full {policy}",
             env!("CARGO_BIN_EXE_serin"),
             log.path().display()
         );
@@ -217,6 +228,7 @@ fn a_full_disk_refuses_or_drops_as_it_was_told() {
             statuses.push(server.predict(&row).0);
         }
         assert_eq!((statuses[0], statuses[199]), (200, expected), "{policy}");
+        assert!(statuses.is_sorted(), "once full it stays full: {statuses:?}");
         assert_eq!(server.get("/healthz").0, 200);
         let metrics = server.get("/metrics").1;
         let result = if policy == "refuse" { "refused" } else { "dropped" };

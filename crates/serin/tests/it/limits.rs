@@ -3,7 +3,7 @@
 use crate::peer::{Server, serin, text, trained};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const GOOD: &str = r#"{"data":[[57.16,1,0,3,0.0]]}"#;
 
@@ -42,7 +42,16 @@ fn beyond_its_connections_the_server_refuses_at_once_and_recovers() {
     held[0].write_all(request().as_bytes()).unwrap();
     assert!(some(&mut held[0]).starts_with("HTTP/1.1 200"), "and stay so");
     drop(held);
-    std::thread::sleep(Duration::from_millis(300));
+    // The server hears of it when it next reads from them.
+    let start = Instant::now();
+    let is_answered = || {
+        let mut stream = connect(&server);
+        stream.write_all(request().as_bytes()).is_ok() && some(&mut stream).starts_with("HTTP/1.1 200")
+    };
+    while !is_answered() {
+        assert!(start.elapsed() < Duration::from_secs(20), "connections that are gone are counted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     assert_eq!(server.predict(GOOD).0, 200);
 }
 

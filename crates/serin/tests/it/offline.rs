@@ -1,7 +1,8 @@
 //! `simulate`, `train`, `evaluate` and `demo` through the command line.
 
-use crate::peer::{serin, text, train, trained};
-use std::io::Write;
+use crate::peer::{Server, serin, text, train, trained};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 
 fn csv(folder: &std::path::Path, name: &str, lines: &[&str]) -> String {
     let path = folder.join(name);
@@ -230,6 +231,33 @@ fn number_before(line: &str, word: &str) -> f64 {
         .unwrap_or_else(|| panic!("{word:?} in {line}"))
 }
 
+/// Starts the command that the demo names at the end, on free ports; the scoring server, and what was printed when it answered.
+fn go_on(line: &str) -> (Server, String) {
+    let command = line.split(": serin ").nth(1).unwrap_or_else(|| panic!("no command in {line:?}"));
+    let mut words = command.split_whitespace();
+    assert_eq!(words.next(), Some("up"), "{command}");
+    let mut process = Command::new(env!("CARGO_BIN_EXE_serin"))
+        .args(["up", "--port", "0", "--scoring-port", "0"])
+        .args(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut lines = BufReader::new(process.stdout.take().unwrap());
+    while !said.contains("scoring ") {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "{command} ended: {said}");
+    }
+    (Server { process, address: address_in(&said, "scoring ") }, said)
+}
+
+/// Host and port of the first address after a word.
+fn address_in(said: &str, word: &str) -> String {
+    let rest = said.split(word).nth(1).and_then(|rest| rest.split("http://").nth(1));
+    let address = rest.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').next());
+    address.unwrap_or_else(|| panic!("no address after {word:?} in {said}")).to_owned()
+}
+
 #[test]
 fn the_demo_tells_a_story_whose_facts_hold() {
     let folder = tempfile::tempdir().unwrap();
@@ -267,6 +295,42 @@ fn the_demo_tells_a_story_whose_facts_hold() {
     assert!(after > missed + 0.1, "{recall}");
     assert!(line("Replayed decision").ends_with("the same bits."), "{said}");
     assert!(said.contains("export MLFLOW_TRACKING_URI=http://127.0.0.1:"), "{said}");
+    // A gain is told where it is proven only.
+    let worth = line("Labels matured: ");
+    let proven = worth.contains(" saved ") || worth.contains(" more than version ");
+    assert!(proven != worth.contains("no difference in cost between versions 2 and 1 is proven"), "{worth}");
+    // What it says to go on with serves what it has promoted, and the Overview knows what that is worth.
+    let promoted = said.lines().rfind(|line| line.contains(": promoted after")).expect("a version is promoted");
+    let promoted =
+        promoted.split("Version ").nth(1).and_then(|rest| rest.split([':', ',']).next()).expect("its number");
+    let (mut on, printed) = go_on(line("State kept in "));
+    let (status, models) = on.get("/v1/models");
+    assert!(status == 200 && models.contains(&format!("\"version\":\"{promoted}\"")), "{promoted}: {models}");
+    on.address = address_in(&printed, "tracking server on ");
+    let (_, live) = on.get("/overview/live");
+    assert!(live.contains(&format!("<span>Live version</span><b>{promoted}</b>")), "{live}");
+    let (_, savings) = on.get("/overview/savings");
+    assert!(savings.contains(&format!("Money, version {promoted} against ")), "{savings}");
+    assert!(!savings.contains(&format!("{promoted} against {promoted}")), "{savings}");
+    drop(on);
+    // Days that end too soon end the story, not the program: what is known is told.
+    let out = serin(&[
+        "demo",
+        "--fast",
+        "--exit",
+        "--fraud-days",
+        "4",
+        "--port",
+        "0",
+        "--dashboard-port",
+        "0",
+        "--state",
+        state.to_str().unwrap(),
+        "--keep",
+    ]);
+    let said = text(&out);
+    assert!(out.status.success() && said.contains("The simulated days end here, on day 128"), "{said}");
+    assert!(said.contains("Recall so far: ") && said.contains("the same bits."), "{said}");
     // Kept, and recognised by the next one; somebody else's folder is left alone.
     assert!(state.join("serin.db").exists());
     std::fs::remove_file(state.join(".serin-demo")).unwrap();

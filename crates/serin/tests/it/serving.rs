@@ -139,15 +139,29 @@ fn sigterm_lets_a_request_under_way_end() {
     let mut server = Server::start(trained(), &[]);
     let mut stream = TcpStream::connect(&server.address).unwrap();
     let (head, tail) = GOOD.split_at(20);
-    write!(stream, "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{head}", GOOD.len()).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    let length = GOOD.len();
+    write!(stream, "POST /predict HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n")
+        .unwrap();
+    // It asks for the body: the request is under way.
+    let mut going_on = [0; 25];
+    stream.read_exact(&mut going_on).unwrap();
+    assert_eq!(&going_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
     let address = server.address.clone();
-    let finish = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(500));
-        stream.write_all(tail.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+    let finish = std::thread::spawn({
+        let address = address.clone();
+        move || {
+            // Until it listens no more: it has heard the signal.
+            let start = Instant::now();
+            while TcpStream::connect(&address).is_ok() {
+                assert!(start.elapsed() < Duration::from_secs(20), "it still listens");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            stream.write_all(tail.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        }
     });
     assert!(server.terminate().success());
     assert!(finish.join().unwrap().starts_with("HTTP/1.1 200"));

@@ -95,19 +95,24 @@ pub(crate) async fn alerts(State(state): State<ControlPlane>, fields: Fields) ->
     Ok(Json(json!({ "alerts": alerts.iter().map(shown).collect::<Vec<_>>() })))
 }
 
-/// Retrainings of a model, the newest first.
+/// Retrainings of a model, the newest first; until when the monitor has looked at its hours, and whether a retraining runs that it set
+/// off.
 pub(crate) async fn retrainings(
     State(state): State<ControlPlane>,
     fields: Fields,
 ) -> Result<Json<Value>, ControlError> {
-    let found = state.store.retrainings(&fields.required("name")?, 100).await?;
+    let name = fields.required("name")?;
+    // Before the rows: what ran and has ended is among them.
+    let (looked_until_ms, running) = state.board.looked(&name);
+    let found = state.store.retrainings(&name, 100).await?;
     let shown = |one: &serin_store::Retraining| {
         json!({
             "cause": one.cause, "reason": one.reason, "started_at": one.started_at_ms, "ended_at": one.ended_at_ms,
             "outcome": one.outcome, "version": one.version, "verdict": one.verdict,
         })
     };
-    Ok(Json(json!({ "retrainings": found.iter().map(shown).collect::<Vec<_>>() })))
+    let retrainings: Vec<Value> = found.iter().map(shown).collect();
+    Ok(Json(json!({ "retrainings": retrainings, "looked_until": looked_until_ms, "running": running })))
 }
 
 const GAUGES: [(&str, &str); 9] = [

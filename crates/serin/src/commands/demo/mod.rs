@@ -3,8 +3,9 @@
 
 mod panel;
 mod shop;
+mod trial;
 
-use super::load::surer;
+use super::load::{Seen, surer};
 use super::{replay, simulate};
 use crate::cli::{Demo, State};
 use anyhow::{Context, bail};
@@ -14,9 +15,10 @@ use serin_dataset::simulate::{Drift, DriftKind, FEATURES, FIRST_DAY_MS, Simulati
 use serin_dataset::{Dataset, Roles, read};
 use serin_decisions::DecisionFiles;
 use serin_scorer::listening;
-use shop::{DAY_MS, LABEL_DAYS, MODEL, Shop, rows_of, trained};
+use shop::{DAY_MS, DaysEnded, LABEL_DAYS, MODEL, Shop, rows_of, trained};
 use std::ops::Range;
 use std::path::Path;
+use trial::{Ended, released};
 
 /// What reasons call the columns that matter most.
 const DESCRIPTIONS: [&str; 8] = [
@@ -31,11 +33,10 @@ const DESCRIPTIONS: [&str; 8] = [
 ];
 /// A folder that holds it was made by a demo, and may be emptied by the next one.
 const MARK: &str = ".serin-demo";
-/// Days until the new fraud, and days that the story may take then.
+/// Days until the new fraud.
 const QUIET: u32 = 34;
-const REST: u32 = 70;
-/// Days after a promotion that the new version is judged by.
-const AFTER: u32 = 6;
+/// Days after a promotion that the new version is judged by; by then the labels of its day in the shadow are complete.
+const AFTER: u32 = LABEL_DAYS + 1;
 
 pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     let panel = Panel::new();
@@ -50,7 +51,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     shop.close().await;
     if args.keep {
         super::say(format_args!(
-            "State kept in {}: serin up --state {0} -- --canary {0}/canary.yaml",
+            "State kept in {}: serin up --state {0} --config {0}/serin.toml -- -m models:/{MODEL}@champion --canary {0}/canary.yaml",
             args.state.display()
         ));
     } else {
@@ -76,7 +77,7 @@ async fn story(args: &Demo, panel: &Panel) -> anyhow::Result<Shop> {
     let opened = args.days;
     let attack = opened + QUIET;
     let customers = if args.fast { args.customers.min(1200) } else { args.customers };
-    let payments = simulated(args, panel, customers, attack)?;
+    let payments = simulated(args, panel, customers, attack + args.fraud_days)?;
 
     panel.now("training version 1");
     let history = rows_of(&payments, FIRST_DAY_MS, 0..opened - LABEL_DAYS);
@@ -97,26 +98,32 @@ async fn story(args: &Demo, panel: &Panel) -> anyhow::Result<Shop> {
     let mut shop = Shop::open(&args.state, payments, FIRST_DAY_MS, opened, ports).await?;
     panel.line("Promoted: nothing was before it.");
     panel.line(format_args!("Look while it happens: {} (scoring: {}/docs)", shop.dashboard(), shop.scoring));
-    traffic(&mut shop, panel, opened).await?;
-    honest(&mut shop, panel, opened).await?;
-    cents(&mut shop, panel, opened).await?;
-    money(&mut shop, panel, opened, attack).await?;
+    traffic(&mut shop, panel).await?;
+    honest(&mut shop, panel).await?;
+    cents(&mut shop, panel).await?;
+    money(&mut shop, panel, attack).await?;
     panel.line("From now on releases may differ more (canary.yaml: 4 times the alerts): who learns a new fraud must. Scoring restarts.");
     let mut shop = shop.restarted("4", "0.8").await?;
-    let last_alert = new_fraud(&mut shop, panel, opened, attack).await?;
-    replayed(&shop, panel, &last_alert).await?;
+    let mut lesson = Lesson::default();
+    match new_fraud(&mut shop, panel, attack, &mut lesson).await {
+        Err(error) if error.is::<DaysEnded>() => unfinished(&shop, panel, attack, &lesson).await?,
+        told => told?,
+    }
+    if let Some((_, alert)) = &lesson.surest {
+        replayed(&shop, panel, alert).await?;
+    }
     next_steps(&shop, panel);
     Ok(shop)
 }
 
-fn simulated(args: &Demo, panel: &Panel, customers: usize, attack: u32) -> anyhow::Result<Dataset> {
+fn simulated(args: &Demo, panel: &Panel, customers: usize, days: u32) -> anyhow::Result<Dataset> {
     let file = args.state.join("payments.parquet");
     let simulation = Simulation {
         customers,
         terminals: 2 * customers,
-        days: attack + REST,
+        days,
         seed: args.seed,
-        drifts: vec![Drift { kind: DriftKind::NewPattern, day: attack }],
+        drifts: vec![Drift { kind: DriftKind::NewPattern, day: args.days + QUIET }],
         ..Simulation::default()
     };
     let rows = simulate::write(&simulation, &file)?;
@@ -132,18 +139,19 @@ fn simulated(args: &Demo, panel: &Panel, customers: usize, attack: u32) -> anyho
     panel.chapter(format_args!(
         "Simulated {rows} payments of {customers} customers: {} days of history, and {} days to come (seed {}).",
         args.days,
-        QUIET + REST,
+        days - args.days,
         args.seed
     ));
     Ok(payments)
 }
 
 /// A week of payments, one a request.
-async fn traffic(shop: &mut Shop, panel: &Panel, opened: u32) -> anyhow::Result<()> {
-    let mut seen = shop.live(opened).await?;
-    for _ in 1..7 {
+async fn traffic(shop: &mut Shop, panel: &Panel) -> anyhow::Result<()> {
+    let mut seen = Seen::default();
+    for _ in 0..7 {
         panel.now(format!("day {}: live traffic", shop.day));
-        seen.add(shop.live(opened).await?);
+        seen.add(shop.live().await?);
+        shop.looked(panel).await?;
     }
     let (p50, p99) = (seen.quantile_ms(0.5), seen.quantile_ms(0.99));
     panel.chapter(format_args!(
@@ -157,91 +165,64 @@ async fn traffic(shop: &mut Shop, panel: &Panel, opened: u32) -> anyhow::Result<
     Ok(())
 }
 
-/// How a rollout ended.
-struct Ended {
-    /// The version it was about in the end: a newer candidate takes the place of one that is still on trial.
-    version: i64,
-    phase: String,
-    message: String,
-    shadow: u64,
-    exposed: u64,
-    /// Alerts of the candidate beside those of the stable version in the shadow, and the share on which they differ.
-    ratio: f64,
-    disagreement: f64,
-    asked: usize,
-    seconds: f64,
-}
-
-impl Ended {
-    fn told(&self) -> String {
-        format!(
-            "{} after {:.1} s, {} payments in the shadow and {} of its own ({:.2} times the alerts, {:.0} % of them one version's alone)",
-            if self.phase == "Succeeded" { "promoted" } else { "STOPPED" },
-            self.seconds,
-            self.shadow,
-            self.exposed,
-            self.ratio,
-            100.0 * self.disagreement
-        )
-    }
-}
-
-/// Lets days pass until the rollout of a version, or of a newer one, has ended.
-async fn released(shop: &mut Shop, panel: &Panel, opened: u32, version: i64) -> anyhow::Result<Ended> {
-    let (begin, mut asked, mut on_trial) = (panel.seconds(), 0, None);
-    loop {
-        let shown = shop.rollout().await?;
-        let candidate = shown["candidate_version"].as_str().and_then(|text| text.parse::<i64>().ok());
-        on_trial = candidate.filter(|candidate| *candidate >= version).or(on_trial);
-        let phase = shown["phase"].as_str().unwrap_or_default().to_owned();
-        if let Some(version) = on_trial
-            && matches!(phase.as_str(), "Succeeded" | "Failed")
-        {
-            let history = shown["history"].as_array();
-            let message = history.and_then(|all| all.last()).map_or(&Value::Null, |entry| &entry["message"]);
-            return Ok(Ended {
-                version,
-                message: message.as_str().unwrap_or_default().to_owned(),
-                shadow: shown["shadow"]["requests"].as_u64().unwrap_or(0),
-                exposed: shown["exposed_requests"].as_u64().unwrap_or(0),
-                ratio: shown["shadow"]["alert_ratio"].as_f64().unwrap_or(f64::NAN),
-                disagreement: shown["shadow"]["disagreement"].as_f64().unwrap_or(f64::NAN),
-                seconds: panel.seconds() - begin,
-                phase,
-                asked,
-            });
+/// One more day: its payments, the monitor's looks at it, and the rollout of a version that a retraining has proven better.
+async fn day(shop: &mut Shop, panel: &Panel, doing: &str) -> anyhow::Result<(Seen, Option<Ended>)> {
+    panel.now(format!("day {}: {doing}", shop.day));
+    let seen = shop.live().await?;
+    let all = shop.looked(panel).await?;
+    let mut accepted = None;
+    for one in all.iter().rev().skip(shop.told_retrainings) {
+        let text = |name: &str| one[name].as_str().unwrap_or_default();
+        let day = (one["started_at"].as_i64().unwrap_or(0) - shop.at(0)) / DAY_MS;
+        panel.chapter(format_args!("Day {day}: {}.", text("reason")));
+        match one["version"].as_i64() {
+            Some(version) => {
+                panel.line(format_args!("Retrained: version {version} {}: {}.", text("outcome"), text("verdict")));
+            }
+            None => panel.line(format_args!("Retrained: {}: {}.", text("outcome"), text("verdict"))),
         }
-        let weight = shown["candidate_weight"].as_f64().unwrap_or(0.0) * 100.0;
-        panel.now(format!(
-            "day {}: version {version} {}, {weight:.0} % of the traffic, evidence for harm {:.2e}",
-            shop.day,
-            if weight > 0.0 { "on trial" } else { "in the shadow" },
-            shown["evidence"]["e"].as_f64().unwrap_or(0.0)
-        ));
-        let seen = shop.live(opened).await?;
-        asked += seen.requests();
+        accepted = one["version"].as_i64().filter(|_| text("outcome") == "accepted").or(accepted);
     }
+    shop.told_retrainings = all.len();
+    let Some(version) = accepted else { return Ok((seen, None)) };
+    let ended = released(shop, panel, version).await?;
+    if let Some(ended) = &ended {
+        panel.chapter(format_args!("Version {}: {}.", ended.version, ended.told()));
+        if !ended.promoted {
+            panel.line(format_args!("Why: {}", ended.message));
+        }
+    }
+    Ok((seen, ended))
+}
+
+/// A version trained on all that is known today, on its way to be released.
+async fn challenger(
+    shop: &mut Shop,
+    panel: &Panel,
+    change: impl Fn(&mut Dataset),
+) -> anyhow::Result<(super::train::Outcome, Ended)> {
+    let rows = shop.rows(0..shop.day - LABEL_DAYS);
+    let trained = trained(&shop.state, &shop.payments, rows, change, &DESCRIPTIONS).await?;
+    let version = trained.version.context("the version was not registered")?;
+    shop.point("challenger", version).await?;
+    let ended = released(shop, panel, version).await?;
+    Ok((trained, ended.with_context(|| format!("version {version} was live before it was released"))?))
 }
 
 /// Version 2: more history, nothing wrong.
-async fn honest(shop: &mut Shop, panel: &Panel, opened: u32) -> anyhow::Result<()> {
+async fn honest(shop: &mut Shop, panel: &Panel) -> anyhow::Result<()> {
     panel.now("training version 2");
-    let rows = shop.rows(0..shop.day - LABEL_DAYS);
-    let v2 = trained(&shop.state, &shop.payments, rows, |_| {}, &DESCRIPTIONS).await?;
-    let version = v2.version.context("version 2 was not registered")?;
-    shop.point("challenger", version).await?;
-    let ended = released(shop, panel, opened, version).await?;
-    panel.chapter(format_args!("Version {version}, an honest retrain a week later: {}.", ended.told()));
-    if ended.phase != "Succeeded" {
-        bail!("the honest retrain was stopped: {}", ended.message);
+    let (_, ended) = challenger(shop, panel, |_| {}).await?;
+    panel.chapter(format_args!("Version {}, an honest retrain a week later: {}.", ended.version, ended.told()));
+    if !ended.promoted {
+        panel.line(format_args!("Why: {}", ended.message));
     }
     Ok(())
 }
 
 /// Version 3: its amounts are in cents.
-async fn cents(shop: &mut Shop, panel: &Panel, opened: u32) -> anyhow::Result<()> {
+async fn cents(shop: &mut Shop, panel: &Panel) -> anyhow::Result<()> {
     panel.now("training version 3 on amounts in cents");
-    let rows = shop.rows(0..shop.day - LABEL_DAYS);
     let in_cents = |part: &mut Dataset| {
         let width = part.width();
         let money: Vec<usize> =
@@ -250,99 +231,122 @@ async fn cents(shop: &mut Shop, panel: &Panel, opened: u32) -> anyhow::Result<()
             money.iter().for_each(|place| row[*place] *= 100.0);
         }
     };
-    let v3 = trained(&shop.state, &shop.payments, rows, in_cents, &DESCRIPTIONS).await?;
-    let version = v3.version.context("version 3 was not registered")?;
-    shop.point("challenger", version).await?;
-    let ended = released(shop, panel, opened, version).await?;
+    let (v3, ended) = challenger(shop, panel, in_cents).await?;
     let share = 100.0 * ended.exposed as f64 / ended.asked.max(1) as f64;
     let precision = v3.metrics.get("average_precision").copied().unwrap_or(f64::NAN);
-    panel.chapter(format_args!("Version {version}, trained on amounts in cents, by mistake: {}.", ended.told()));
+    panel.chapter(format_args!(
+        "Version {}, trained on amounts in cents, by mistake: {}.",
+        ended.version,
+        ended.told()
+    ));
     panel.line(format_args!(
         "Its own test had seen nothing (average precision {precision:.3}). Payments decided by it: {} of {}, {share:.1} % of the traffic.",
         ended.exposed, ended.asked
     ));
-    panel.line(format_args!("Why: {}", ended.message));
-    if ended.phase != "Failed" {
-        bail!("the version in cents was not stopped");
+    if ended.promoted {
+        panel.line("Nothing stopped it: this seed's payments hide the mistake. Its rollout has what was found.");
+    } else {
+        panel.line(format_args!("Why: {}", ended.message));
     }
     Ok(())
 }
 
-/// The days until the new fraud, and what version 2 was worth in them.
-async fn money(shop: &mut Shop, panel: &Panel, opened: u32, attack: u32) -> anyhow::Result<()> {
+/// The days until the new fraud, and what the version that is live was worth in them.
+async fn money(shop: &mut Shop, panel: &Panel, attack: u32) -> anyhow::Result<()> {
     while shop.day < attack {
-        panel.now(format!("day {}: live traffic, labels a week later", shop.day));
-        shop.live(opened).await?;
+        day(shop, panel, "live traffic, labels a week later").await?;
     }
-    let found = shop.ask(&format!("/v1/guard?name={MODEL}&as_of={}", shop.at(shop.day))).await?;
+    match shop.ask(&format!("/v1/guard?name={MODEL}&as_of={}", shop.at(shop.day))).await {
+        Ok(found) => panel.chapter(worth(&found)),
+        Err(error) => panel.chapter(format_args!("Labels matured: {:#}.", error.root_cause())),
+    }
+    Ok(())
+}
+
+/// What a promoted version was worth on matured labels, as `/v1/guard` has it: a gain or a loss only where its interval has one sign.
+fn worth(found: &Value) -> String {
     let (cost, recall) = (&found["at_own_thresholds"]["cost"], &found["at_own_thresholds"]["recall"]);
     // From +0.0: nothing saved is not less than nothing.
     let figure = |value: &Value| value.as_f64().unwrap_or(f64::NAN) + 0.0;
-    panel.chapter(format_args!(
-        "Labels matured: on {} payments with {} frauds version 2 saved {:+.0} against version 1 (95 % interval {:+.0} to {:+.0}); recall {:.3}, it was {:.3}.",
+    let [gain, low, high] = [&cost["gain"], &cost["interval"][0], &cost["interval"][1]].map(figure);
+    let (promoted, previous) = (&found["version"], &found["previous"]);
+    let lesson = if low > 0.0 {
+        format!("version {promoted} saved {gain:+.0} against version {previous}")
+    } else if high < 0.0 {
+        format!("version {promoted} cost {:.0} more than version {previous}", -gain)
+    } else {
+        format!("no difference in cost between versions {promoted} and {previous} is proven: {gain:+.0}")
+    };
+    format!(
+        "Labels matured: on {} payments with {} frauds {lesson} (95 % interval {low:+.0} to {high:+.0}); recall {:.3}, it was {:.3}.",
         found["matured"],
         found["frauds"],
-        figure(&cost["gain"]),
-        figure(&cost["interval"][0]),
-        figure(&cost["interval"][1]),
         figure(&recall["promoted"]),
         figure(&recall["previous"])
-    ));
-    Ok(())
+    )
 }
 
-/// Lets days pass until a retrained version is promoted; the version, and the day from which on it decides everything.
-async fn relearnt(shop: &mut Shop, panel: &Panel, opened: u32, told: &mut usize) -> anyhow::Result<(i64, u32)> {
-    loop {
-        panel.now(format!("day {}: live traffic, labels a week later", shop.day));
-        shop.live(opened).await?;
-        let all = shop.caught_up(panel).await?;
-        let mut accepted = None;
-        for one in all.iter().rev().skip(*told) {
-            let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
-            let day = (one["started_at"].as_i64().unwrap_or(0) - shop.at(0)) / DAY_MS;
-            panel.chapter(format_args!("Day {day}: {}.", text("reason")));
-            panel.line(format_args!("Retrained: version {} {}: {}.", one["version"], text("outcome"), text("verdict")));
-            accepted = one["version"].as_i64().filter(|_| text("outcome") == "accepted").or(accepted);
-        }
-        *told = all.len();
-        let Some(version) = accepted else { continue };
-        let ended = released(shop, panel, opened, version).await?;
-        panel.chapter(format_args!("Version {}: {}.", ended.version, ended.told()));
-        if ended.phase == "Succeeded" {
-            return Ok((ended.version, shop.day));
-        }
-        panel.line(format_args!("Why: {}", ended.message));
-    }
+/// What is known of the new fraud so far.
+#[derive(Default)]
+struct Lesson {
+    /// The first day on which a version that was trained on it decides.
+    first: Option<u32>,
+    /// Score and id of the surest alert of the days after the last promotion.
+    surest: Option<(f64, String)>,
 }
 
-/// A fraud that nobody has seen: missed, noticed, learnt, released; again, where the first lesson was too short. The id of the
-/// surest alert of the last days.
-async fn new_fraud(shop: &mut Shop, panel: &Panel, opened: u32, attack: u32) -> anyhow::Result<String> {
+/// A fraud that nobody has seen: missed, noticed, learnt, released; again, where the first lesson was too short.
+async fn new_fraud(shop: &mut Shop, panel: &Panel, attack: u32, lesson: &mut Lesson) -> anyhow::Result<()> {
     panel
         .chapter(format_args!("Day {attack}: a new fraud begins: ten small payments from a drained card before dawn."));
-    let (mut told, mut first) = (0, None);
+    // The version that has learnt, and the first day that it decides.
+    let mut live: Option<(i64, u32)> = None;
     loop {
-        let (version, since) = relearnt(shop, panel, opened, &mut told).await?;
-        let first = *first.get_or_insert(since);
-        let mut surest = None;
-        for _ in 0..AFTER {
-            panel.now(format!("day {}: version {version} decides", shop.day));
-            surest = surer(surest, shop.live(opened).await?.surest);
+        let doing = match live {
+            Some((version, _)) => format!("version {version} decides"),
+            None => "live traffic, labels a week later".to_owned(),
+        };
+        let (seen, ended) = day(shop, panel, &doing).await?;
+        lesson.surest = surer(lesson.surest.take(), seen.surest);
+        if let Some(ended) = ended.filter(|ended| ended.promoted) {
+            live = Some((ended.version, shop.day));
+            lesson.first.get_or_insert(shop.day);
+            lesson.surest = None;
         }
-        // What comes to light later is told now, with the day on which it will be known.
-        shop.label(opened..shop.day).await?;
-        let before = recall(shop, opened..attack).await?;
-        let missed = recall(shop, attack..first).await?;
+        let Some((version, since)) = live.filter(|(_, since)| shop.day - since >= AFTER) else { continue };
+        let (before, missed) = recalls(shop, attack, lesson.first.unwrap_or(since)).await?;
         let after = recall(shop, since..shop.day).await?;
         panel.chapter(format_args!(
             "Recall: {before:.2} before the new fraud, {missed:.2} while it was missed, {after:.2} since version {version}."
         ));
         if after > f64::midpoint(before, missed) {
-            return surest.map(|(_, id)| id).context("no alert was ever raised");
+            return Ok(());
         }
         panel.line("It has seen too little of the new fraud: the monitor goes on.");
+        live = None;
     }
+}
+
+/// What is known where the simulation ends before the lesson does.
+async fn unfinished(shop: &Shop, panel: &Panel, attack: u32, lesson: &Lesson) -> anyhow::Result<()> {
+    panel.chapter(format_args!(
+        "The simulated days end here, on day {}, before the lesson does; a longer story: --fraud-days.",
+        shop.day
+    ));
+    let (before, missed) = recalls(shop, attack, lesson.first.unwrap_or(shop.day)).await?;
+    panel.line(format_args!("Recall so far: {before:.2} before the new fraud, {missed:.2} while it was missed."));
+    if let Some(first) = lesson.first.filter(|first| *first < shop.day) {
+        let after = recall(shop, first..shop.day).await?;
+        panel.line(format_args!("Since day {first}, when a version that has seen some of it decides: {after:.2}."));
+    }
+    Ok(())
+}
+
+/// Recall before the new fraud, and from its beginning until a version that has learnt it decides. What comes to light later is told now,
+/// with the day on which it will be known.
+async fn recalls(shop: &Shop, attack: u32, first: u32) -> anyhow::Result<(f64, f64)> {
+    shop.label(shop.opened..shop.day).await?;
+    Ok((recall(shop, shop.opened..attack).await?, recall(shop, attack..first).await?))
 }
 
 /// Recall of the payments of some days, with all that is known of them.
@@ -387,4 +391,36 @@ fn next_steps(shop: &Shop, panel: &Panel) {
          serin up -- --model models:/{MODEL}@champion        # with --canary canary.yaml it releases step by step: docs/rollouts.md\nYou already use MLflow: set this variable and change nothing else:\n  export MLFLOW_TRACKING_URI={}",
         shop.dashboard()
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_loss_is_no_gain_and_chance_is_neither() {
+        let told = |gain: f64, low: f64, high: f64| {
+            let cost = json!({ "gain": gain, "interval": [low, high] });
+            let recall = json!({ "promoted": 0.8, "previous": 0.7 });
+            worth(&json!({
+                "version": 2, "previous": 1, "matured": 100, "frauds": 9,
+                "at_own_thresholds": { "cost": cost, "recall": recall },
+            }))
+        };
+        let chance = told(-101.0, -938.0, 687.0);
+        assert!(
+            chance.contains(
+                "no difference in cost between versions 2 and 1 is proven: -101 (95 % interval -938 to +687)"
+            ),
+            "{chance}"
+        );
+        assert!(!chance.contains("saved"), "{chance}");
+        assert!(told(435.0, -2.0, 870.0).contains("no difference"));
+        let gain = told(435.0, 12.0, 870.0);
+        assert!(gain.contains("version 2 saved +435 against version 1 (95 % interval +12 to +870)"), "{gain}");
+        let loss = told(-435.0, -870.0, -12.0);
+        assert!(loss.contains("version 2 cost 435 more than version 1") && !loss.contains("saved"), "{loss}");
+        assert!(told(-0.0, -0.0, 0.0).contains("is proven: +0 ("));
+    }
 }

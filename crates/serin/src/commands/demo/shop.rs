@@ -1,4 +1,8 @@
 //! A shop on virtual days: payments that reach the scoring server one by one, labels a week later, and the servers themselves.
+//!
+//! What the story tells must not depend on how fast the machine is, so nothing here waits for a time: a day is over when the monitor
+//! says that it has looked at its hours ([`Shop::looked`]), and what a rollout needs beyond one day is that day's eve again
+//! ([`Shop::again`]), which no figure counts.
 
 use super::panel::Panel;
 use crate::cli::{Cli, Command};
@@ -14,13 +18,18 @@ use serin_scorer::serve;
 use std::fmt::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) const MODEL: &str = "fraud_detection";
 pub(super) const DAY_MS: i64 = 86_400_000;
 /// Days after which a label comes.
 pub(super) const LABEL_DAYS: u32 = 7;
 const CONNECTIONS: usize = 4;
+const HOUR_MS: i64 = 3_600_000;
+/// Pause between two questions whether something has happened.
+const ASK: Duration = Duration::from_millis(20);
+/// So long without any progress means that a server is stuck, on the slowest machine.
+const STUCK: Duration = Duration::from_secs(600);
 
 /// How versions are released: Flagger's file, at the pace of a demo.
 const CANARY: &str = r#"apiVersion: flagger.app/v1beta1
@@ -29,6 +38,7 @@ metadata:
   name: fraud-detection
   annotations:
     serin.dev/min-shadow: 300ms
+    serin.dev/min-shadow-requests: "SHADOW"
     serin.dev/tolerance: "TOLERANCE"
     serin.dev/max-disagreement: "DISAGREEMENT"
 spec:
@@ -40,7 +50,8 @@ spec:
     metrics: [{name: request-success-rate, thresholdRange: {min: 99}}]
 "#;
 
-/// How it is watched and retrained.
+/// How it is watched and retrained. The days of the gate and of the test are one week together: they are the new version's reference, and
+/// weekends must be in it as often as in the traffic.
 const CONFIG: &str = r#"[monitoring]
 clock = "events"            # the payments' own time: days pass in seconds here
 every_seconds = 0.1
@@ -53,14 +64,30 @@ min_frauds = 30
 enabled = true
 cool_down_days = 2
 most_a_week = 3
-options = ["--gate-days", "5", "--test-days", "5", "--train-days", "60", "--", "--cost", "2"]
+options = ["--gate-days", "4", "--test-days", "3", "--train-days", "60", "--", "--cost", "2"]
 "#;
+
+/// The simulation has no payments of this day.
+#[derive(Debug, thiserror::Error)]
+#[error("the simulation has no day {0}")]
+pub(super) struct DaysEnded(pub(super) u32);
 
 /// Payments, and who decides on them.
 pub(super) struct Shop {
     pub(super) state: PathBuf,
     pub(super) payments: Dataset,
     first_ms: i64,
+    /// The first day whose payments are decided.
+    pub(super) opened: u32,
+    /// Payments that a candidate scores in the shadow before it answers one: more than any two days have, so that a candidate which is
+    /// registered in the middle of a day still has the whole next day in the shadow.
+    pub(super) shadow: u64,
+    /// `began_at_ms` of the last rollout that was told.
+    pub(super) told_rollout_ms: i64,
+    /// Retrainings that were told.
+    pub(super) told_retrainings: usize,
+    /// Payments that were sent again.
+    again: usize,
     tracking: server::Listening,
     pub(super) scoring: serve::Serving,
     serving: crate::cli::Serve,
@@ -70,9 +97,16 @@ pub(super) struct Shop {
 }
 
 /// Writes what releases may change.
-fn allow(state: &Path, tolerance: &str, disagreement: &str) -> std::io::Result<()> {
-    let text = CANARY.replace("TOLERANCE", tolerance).replace("DISAGREEMENT", disagreement);
+fn allow(state: &Path, shadow: u64, tolerance: &str, disagreement: &str) -> std::io::Result<()> {
+    let text = CANARY.replace("SHADOW", &shadow.to_string());
+    let text = text.replace("TOLERANCE", tolerance).replace("DISAGREEMENT", disagreement);
     std::fs::write(state.join("canary.yaml"), text)
+}
+
+/// Most payments of a day from `opened` on.
+fn busiest(payments: &Dataset, first_ms: i64, opened: u32) -> usize {
+    let days = |day: &u32| payments.times.last().is_some_and(|last| *last >= first_ms + i64::from(*day) * DAY_MS);
+    (opened..).take_while(days).map(|day| rows_of(payments, first_ms, day..day + 1).len()).max().unwrap_or(0)
 }
 
 /// A command line of this program, parsed.
@@ -142,12 +176,13 @@ impl Shop {
         state: &Path,
         payments: Dataset,
         first_ms: i64,
-        day: u32,
+        opened: u32,
         ports: [u16; 2],
     ) -> anyhow::Result<Self> {
         let (config, canary) = (state.join("serin.toml"), state.join("canary.yaml"));
         std::fs::write(&config, CONFIG)?;
-        allow(state, "1.5", "0.3")?;
+        let shadow = 2 * busiest(&payments, first_ms, opened) as u64 + 1;
+        allow(state, shadow, "1.5", "0.3")?;
         let (folder, config, canary) =
             (state.display().to_string(), config.display().to_string(), canary.display().to_string());
         let ports = ports.map(|port| port.to_string());
@@ -178,12 +213,26 @@ impl Shop {
         serving.port = scoring.address.port();
         tracking.show(scoring.to_string());
         let client = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { state: state.to_owned(), payments, first_ms, tracking, scoring, serving, client, day })
+        Ok(Self {
+            state: state.to_owned(),
+            payments,
+            first_ms,
+            opened,
+            shadow,
+            told_rollout_ms: 0,
+            told_retrainings: 0,
+            again: 0,
+            tracking,
+            scoring,
+            serving,
+            client,
+            day: opened,
+        })
     }
 
     /// Starts the scoring server again, with other limits of what a release may change.
     pub(super) async fn restarted(self, tolerance: &str, disagreement: &str) -> anyhow::Result<Self> {
-        allow(&self.state, tolerance, disagreement)?;
+        allow(&self.state, self.shadow, tolerance, disagreement)?;
         self.scoring.stop().await;
         let scoring = serve::start(&self.serving, &Full).await?;
         Ok(Self { scoring, ..self })
@@ -228,6 +277,12 @@ impl Shop {
         self.asked(self.client.get(format!("{}/v1/rollout", self.scoring))).await
     }
 
+    /// Tells the rollout to do something, such as `abort`.
+    pub(super) async fn control(&self, action: &str) -> anyhow::Result<()> {
+        let url = format!("{}/v1/rollout/{action}", self.scoring);
+        self.asked(self.client.post(url).header("serin-actor", "serin%20demo")).await.map(drop)
+    }
+
     /// Points an alias at a version: `challenger` starts a rollout.
     pub(super) async fn point(&self, alias: &str, version: i64) -> anyhow::Result<()> {
         let url = format!("{}/api/2.0/mlflow/registered-models/alias", self.dashboard());
@@ -255,26 +310,43 @@ impl Shop {
         Ok(())
     }
 
-    /// One more day: its payments, one a request, and the labels of a week ago.
-    pub(super) async fn live(&mut self, opened: u32) -> anyhow::Result<Seen> {
+    /// One more day: its payments, one a request. The labels that come on this day, of the payments of a week ago, are sent before: each
+    /// says when it is known, and counts from then on.
+    ///
+    /// # Errors
+    /// [`DaysEnded`] when the simulation has no such day.
+    pub(super) async fn live(&mut self) -> anyhow::Result<Seen> {
         let day = self.day;
-        self.day += 1;
         let rows = self.rows(day..day + 1);
         if rows.is_empty() {
-            bail!("the simulation has no day {day}: the story took longer than it was given; try another --seed");
+            return Err(DaysEnded(day).into());
         }
-        let bodies = rows.map(|row| self.body(row)).collect();
-        let seen = send(self.scoring.address, bodies, CONNECTIONS).await?;
-        if day >= opened + LABEL_DAYS {
+        if day >= self.opened + LABEL_DAYS {
             self.label(day - LABEL_DAYS..day - LABEL_DAYS + 1).await?;
         }
-        Ok(seen)
+        let bodies = rows.map(|row| self.body(row, &format!("tx-{row}"))).collect();
+        self.day += 1;
+        send(self.scoring.address, bodies, CONNECTIONS).await
     }
 
-    fn body(&self, row: usize) -> Bytes {
+    /// Payments of the eve of the last day once more, under ids of their own and never labelled: traffic for a rollout that asks for more.
+    /// They are in no figure: performance, guard and retraining count labelled payments, and the monitor has closed that day's hours.
+    pub(super) async fn again(&mut self, payments: u64) -> anyhow::Result<Seen> {
+        let rows = self.rows(self.day - 2..self.day - 1);
+        let numbers = self.again..self.again + payments as usize;
+        let bodies = numbers.clone().map(|number| {
+            let row = rows.start + number % rows.len().max(1);
+            self.body(row, &format!("again-{number}"))
+        });
+        let bodies = bodies.collect();
+        self.again = numbers.end;
+        send(self.scoring.address, bodies, CONNECTIONS).await
+    }
+
+    fn body(&self, row: usize, id: &str) -> Bytes {
         let payments = &self.payments;
         let mut body = format!(
-            "{{\"transactions\":[{{\"transaction_id\":\"tx-{row}\",\"entity\":\"card-{}\",\"timestamp\":{},\"features\":{{",
+            "{{\"transactions\":[{{\"transaction_id\":\"{id}\",\"entity\":\"card-{}\",\"timestamp\":{},\"features\":{{",
             payments.entities.get(row).copied().unwrap_or(0),
             payments.times[row]
         );
@@ -291,15 +363,38 @@ impl Shop {
         body.into()
     }
 
-    /// Waits until the monitor has looked at what came, and no retraining runs.
-    pub(super) async fn caught_up(&self, panel: &Panel) -> anyhow::Result<Vec<Value>> {
-        tokio::time::sleep(Duration::from_millis(350)).await;
+    /// Waits until the monitor has looked at every hour before that of the last day's last payment, and no retraining runs that it has
+    /// set off; the retrainings so far, the newest first.
+    pub(super) async fn looked(&self, panel: &Panel) -> anyhow::Result<Vec<Value>> {
+        let day = self.day - 1;
+        let last_ms = self.payments.times[self.rows(day..day + 1)].iter().max().copied();
+        let hour_ms = last_ms.with_context(|| format!("day {day} has no payment"))?.div_euclid(HOUR_MS) * HOUR_MS;
+        let mut since = (Instant::now(), 0);
         loop {
             let found = self.ask(&format!("/v1/retrainings?name={MODEL}")).await?;
-            let all = found["retrainings"].as_array().cloned().unwrap_or_default();
-            let Some(runs) = all.iter().find(|one| one["ended_at"].is_null()) else { return Ok(all) };
-            panel.now(format!("day {}: retraining ({})", self.day, runs["reason"].as_str().unwrap_or_default()));
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            let until_ms = found["looked_until"].as_i64().unwrap_or(0);
+            let runs = found["running"] == true;
+            let all = || found["retrainings"].as_array().cloned().unwrap_or_default();
+            if until_ms >= hour_ms && !runs {
+                return Ok(all());
+            }
+            if runs {
+                since.0 = Instant::now();
+                let reason = all().first().map_or_else(String::new, |one| format!(" ({})", one["reason"]));
+                panel.now(format!("day {day}: retraining{reason}"));
+            } else if until_ms != since.1 {
+                since = (Instant::now(), until_ms);
+            } else if since.0.elapsed() > STUCK {
+                bail!(
+                    "the monitor looks at nothing any more: it stands at {until_ms}, day {day} ends at {hour_ms} (epoch ms)"
+                );
+            }
+            pause().await;
         }
     }
+}
+
+/// Between two questions whether something has happened.
+pub(super) async fn pause() {
+    tokio::time::sleep(ASK).await;
 }

@@ -10,6 +10,7 @@ use serin_models::LoadedModel;
 use serin_scoring::{Signature, Translation};
 use serin_store::Store;
 use serin_tracking::ModelUri;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 const DAY_MS: i64 = 86_400_000;
@@ -90,15 +91,22 @@ pub(super) async fn gather(
         None => of_log(args, store, registry, signature, (from_ms, matured_ms), as_of_ms).await?,
     };
     let within = |from: i64, until: i64| -> Vec<usize> {
-        // The same rows in the same order, whatever order the log has them in.
         let mut rows: Vec<usize> = (0..all.rows()).filter(|row| (from..until).contains(&all.times[*row])).collect();
-        rows.sort_by_key(|row| (all.times[*row], *row));
+        rows.sort_by(|a, b| by_content(&all, *a, *b));
         rows
     };
     let (train, gate) = (within(from_ms, gate_ms), within(gate_ms, matured_ms));
     let labelled = train.len() + gate.len();
     tracing::info!("{} transactions to train on, {} of {} days to judge by", train.len(), gate.len(), args.gate_days);
     Ok(Rows { train: all.take(&train), gate: all.take(&gate), matured: matured.unwrap_or(labelled), labelled })
+}
+
+/// The order of two rows by what stands in them, their time first: the same rows come in the same order, whatever order the threads of
+/// a scoring server have logged them in.
+fn by_content(all: &Dataset, a: usize, b: usize) -> Ordering {
+    let key = |row: usize| (all.times[row], all.entities.get(row).copied());
+    let features = |row: usize| all.features[row * all.width()..][..all.width()].iter().map(|value| value.to_bits());
+    key(a).cmp(&key(b)).then_with(|| features(a).cmp(features(b)))
 }
 
 fn of_file(args: &Retrain, data: &str, signature: Signature) -> anyhow::Result<(Dataset, Option<usize>)> {

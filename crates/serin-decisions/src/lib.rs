@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod durable;
 mod error;
 mod ids;
 mod reader;
@@ -7,6 +8,7 @@ mod record;
 mod segment;
 mod writer;
 
+pub use durable::{DurableFile, rename_durably, replace_durably, sync_folder};
 pub use error::LogError;
 pub use ids::DecisionIds;
 pub use reader::{DecisionFiles, DecisionSegment, Erased};

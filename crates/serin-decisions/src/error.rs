@@ -13,13 +13,21 @@ pub enum LogError {
         /// The operating system's answer.
         source: std::io::Error,
     },
-    /// A sealed segment holds bytes that are no record. What stands before them can be read.
-    #[error("{}: damaged at byte {at}; what stands before it can be read", file.display())]
+    /// A segment holds bytes that are no record. What stands before and behind them can be read.
+    #[error("{}: damaged at byte {at}; the records around the damage can be read", file.display())]
     Damaged {
         /// Segment with the damage.
         file: PathBuf,
         /// Offset of the first byte that is no record, counted from the start of the file.
         at: u64,
+    },
+    /// A decision has another number of features than its model reads; it would be unreadable.
+    #[error("a decision of {found} features was given to the log for a model of {expected}")]
+    Width {
+        /// Number of features that the model reads.
+        expected: usize,
+        /// Number of features of the decision.
+        found: usize,
     },
     /// One segment would hold more than 65,536 models.
     #[error("a segment holds at most 65,536 models")]

@@ -1,9 +1,13 @@
 //! Reading a decision log, also while it is written.
 
+use crate::damage::{Damage, DamageKind, ReadReport};
 use crate::error::LogError;
-use crate::record::{Frames, LoggedDecision, LoggedModel, MAGIC, Record, time_of};
-use crate::segment::{self, CLOCK_STEP_MS, is_written};
-use std::io::Write;
+use crate::frames::{Frames, Item};
+use crate::record::{LoggedDecision, LoggedModel, Record, time_of};
+use crate::segment::{self, CLOCK_STEP_MS, SEALED};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -22,10 +26,30 @@ pub struct DecisionSegment {
 }
 
 impl DecisionSegment {
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { created_ms: segment::created_ms(path).unwrap_or_default(), path: path.to_owned() }
+    }
+
+    /// Opens it for reading, by its last name where it was sealed in the meantime; none where it is gone.
+    pub(crate) fn open(&self) -> io::Result<Option<(File, PathBuf)>> {
+        for path in [self.path.clone(), self.path.with_extension(SEALED)] {
+            match File::open(&path) {
+                Ok(file) => return Ok(Some((file, path))),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether nothing more is written to it.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
-        self.path.extension().is_some_and(|kind| kind == "seg")
+        self.path.extension().is_some_and(|kind| kind == SEALED)
     }
 
     /// Name of the file without its ending: it stays when the segment is sealed.
@@ -44,7 +68,19 @@ impl DecisionSegment {
                 .is_ok_and(|written| from.is_some_and(|from| written.checked_add(SLACK).is_some_and(|w| w < from)))
     }
 
-    /// When it was begun and what it holds, as far as the file system tells: both change when it is rewritten.
+    /// Whether it was begun so long after a point in time that it holds nothing from before. A segment whose clock is
+    /// set back is ended; smaller steps are allowed for.
+    fn begins_after(&self, until_ms: i64) -> bool {
+        self.created_ms >= until_ms.saturating_add(2 * CLOCK_STEP_MS)
+    }
+
+    /// Whether searches by time may pass the record over, because the segment claims to be younger. What candidates said
+    /// stands in whatever segment was open then, and is never younger than the decision.
+    pub(crate) fn is_begun_after(&self, record: &Record<'_>) -> bool {
+        matches!(record, Record::Decision(decision) if self.begins_after(decision.at_ms().saturating_add(1)))
+    }
+
+    /// `LENGTH-MTIME_NS` of the file. Equal while the file is untouched; an erasure changes it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let found = std::fs::metadata(&self.path);
@@ -54,15 +90,6 @@ impl DecisionSegment {
     }
 }
 
-/// What [`DecisionFiles::erase`] did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Erased {
-    /// Decisions removed.
-    pub decisions: usize,
-    /// Segments that a live process writes, and that were left alone.
-    pub open_segments: usize,
-}
-
 impl DecisionFiles {
     /// Of a folder.
     #[must_use]
@@ -70,18 +97,21 @@ impl DecisionFiles {
         Self { folder: folder.to_owned() }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Every decision made from `from_ms` and before `until_ms`, in the order of each segment. `each` says whether to
-    /// go on.
+    /// go on. Damage is passed over and reported; what is torn at the end of an open segment is not yet there.
     ///
     /// # Errors
-    /// When a file cannot be read, or a sealed one is damaged; what is torn at the end of an open one is not yet
-    /// there.
+    /// When the folder cannot be read. A file that cannot be read is in the report.
     pub fn read(
         &self,
         from_ms: i64,
         until_ms: i64,
         mut each: impl FnMut(&LoggedDecision<'_>) -> bool,
-    ) -> Result<(), LogError> {
+    ) -> Result<ReadReport, LogError> {
         self.records(from_ms, until_ms, |record| match record {
             Record::Decision(decision) => each(decision),
             Record::Shadow(_) => true,
@@ -92,15 +122,15 @@ impl DecisionFiles {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn models(&self, from_ms: i64, until_ms: i64) -> Result<Vec<Arc<LoggedModel>>, LogError> {
+    pub fn models(&self, from_ms: i64, until_ms: i64) -> Result<(Vec<Arc<LoggedModel>>, ReadReport), LogError> {
         let mut models: Vec<Arc<LoggedModel>> = Vec::new();
-        self.read(from_ms, until_ms, |decision| {
+        let report = self.read(from_ms, until_ms, |decision| {
             if !models.iter().any(|known| known.sha256 == decision.model.sha256) {
                 models.push(Arc::clone(decision.model));
             }
             true
         })?;
-        Ok(models)
+        Ok((models, report))
     }
 
     /// Every record about a decision made from `from_ms` and before `until_ms`.
@@ -112,20 +142,21 @@ impl DecisionFiles {
         from_ms: i64,
         until_ms: i64,
         mut each: impl FnMut(&Record<'_>) -> bool,
-    ) -> Result<(), LogError> {
+    ) -> Result<ReadReport, LogError> {
+        let mut report = ReadReport::default();
         for segment in self.segments()? {
             if segment.is_older_than(from_ms) {
                 continue;
             }
-            // A segment whose clock is set back is ended; smaller steps are allowed for.
-            if segment.created_ms >= until_ms.saturating_add(2 * CLOCK_STEP_MS) {
+            if segment.begins_after(until_ms) {
                 break;
             }
-            if !self.read_segment(&segment, from_ms, until_ms, &mut each)? {
+            walk(&segment, from_ms, until_ms, &mut report, &mut each);
+            if !report.complete {
                 break;
             }
         }
-        Ok(())
+        Ok(report)
     }
 
     /// Every segment, in the order in which they were begun.
@@ -137,41 +168,23 @@ impl DecisionFiles {
         Ok(found.into_iter().map(|(created_ms, path)| DecisionSegment { created_ms, path }).collect())
     }
 
-    /// Every record of one segment about a decision made from `from_ms` and before `until_ms`; whether `each` said to
+    /// Every record of one segment about a decision made from `from_ms` and before `until_ms`, until `each` says not to
     /// go on. A segment that is gone holds none.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
     pub fn read_segment(
         &self,
         segment: &DecisionSegment,
         from_ms: i64,
         until_ms: i64,
         mut each: impl FnMut(&Record<'_>) -> bool,
-    ) -> Result<bool, LogError> {
-        let path = &segment.path;
-        let bytes = match std::fs::read(path).or_else(|_| std::fs::read(path.with_extension("seg"))) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
-            Err(source) => return Err(LogError::at(path)(source)),
-        };
-        let Some(mut frames) = Frames::of(&bytes) else {
-            return Err(damaged(path, 0));
-        };
-        while let Some((record, _)) = frames.next_record() {
-            if (from_ms..until_ms).contains(&time_of(record.id())) && !each(&record) {
-                return Ok(false);
-            }
-        }
-        if frames.whole() < bytes.len() && segment.is_sealed() {
-            return Err(damaged(path, frames.whole()));
-        }
-        Ok(true)
+    ) -> ReadReport {
+        let mut report = ReadReport::default();
+        walk(segment, from_ms, until_ms, &mut report, &mut each);
+        report
     }
 
     /// Every record about a decision made from `from_ms` and before `until_ms`, the segment begun last first and each
-    /// segment in its own order, until `each` says not to go on or `most_bytes` were read; whether everything was seen.
-    /// `each` is told with `None` that a segment is over.
+    /// segment in its own order, until `each` says not to go on or `most_bytes` were read; the report is complete if
+    /// everything was seen. `each` is told with `None` that a segment is over.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -181,91 +194,151 @@ impl DecisionFiles {
         until_ms: i64,
         most_bytes: u64,
         mut each: impl FnMut(Option<&Record<'_>>) -> bool,
-    ) -> Result<bool, LogError> {
+    ) -> Result<ReadReport, LogError> {
         let mut left = most_bytes;
+        let mut report = ReadReport::default();
         for segment in self.segments()?.iter().rev() {
-            let is_newer = segment.created_ms >= until_ms.saturating_add(2 * CLOCK_STEP_MS);
-            if is_newer || segment.is_older_than(from_ms) {
+            if segment.begins_after(until_ms) || segment.is_older_than(from_ms) {
                 continue;
             }
             let size = std::fs::metadata(&segment.path).map_or(0, |found| found.len());
-            if size > left {
-                return Ok(false);
+            if size <= left {
+                left -= size;
+                walk(segment, from_ms, until_ms, &mut report, &mut |record| each(Some(record)));
+                report.complete = report.complete && each(None);
+            } else {
+                report.complete = false;
             }
-            left -= size;
-            let goes_on = self.read_segment(segment, from_ms, until_ms, |record| each(Some(record)))?;
-            if !goes_on || !each(None) {
-                return Ok(false);
+            if !report.complete {
+                break;
             }
         }
-        Ok(true)
+        Ok(report)
     }
 
     /// Every record about one decision, in whatever segment it stands, until `each` says not to go on.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn about(&self, id: &[u8; 16], mut each: impl FnMut(&Record<'_>) -> bool) -> Result<(), LogError> {
+    pub fn about(&self, id: &[u8; 16], mut each: impl FnMut(&Record<'_>) -> bool) -> Result<ReadReport, LogError> {
         let at_ms = time_of(id);
         self.records(at_ms, at_ms.saturating_add(1), |record| record.id() != id || each(record))
     }
 
-    /// Looks a decision up by its id; `found` is called once with it.
+    /// Looks a decision up by its id; `found` is called once with it. A decision that is not found may stand in what the
+    /// report names.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn find<T>(&self, id: &[u8; 16], found: impl FnOnce(&LoggedDecision<'_>) -> T) -> Result<Option<T>, LogError> {
+    pub fn find<T>(
+        &self,
+        id: &[u8; 16],
+        found: impl FnOnce(&LoggedDecision<'_>) -> T,
+    ) -> Result<(Option<T>, ReadReport), LogError> {
         let (mut found, mut answer) = (Some(found), None);
-        self.about(id, |record| {
+        let report = self.about(id, |record| {
             if let Record::Decision(decision) = record {
                 answer = found.take().map(|found| found(decision));
             }
             found.is_some()
         })?;
-        Ok(answer)
-    }
-
-    /// Removes every decision about an entity from the segments that no process writes.
-    ///
-    /// # Errors
-    /// When a segment is damaged or cannot be written; each one is either as it was or without the entity.
-    pub fn erase(&self, entity: &str) -> Result<Erased, LogError> {
-        let mut erased = Erased::default();
-        for (_, path) in segment::list(&self.folder, true)? {
-            if is_written(&path) {
-                erased.open_segments += 1;
-                continue;
-            }
-            let failed = LogError::at(&path);
-            let bytes = std::fs::read(&path).map_err(failed)?;
-            let mut frames = Frames::of(&bytes).ok_or_else(|| damaged(&path, 0))?;
-            let (mut kept, mut copied, mut removed) = (MAGIC.to_vec(), MAGIC.len(), 0);
-            while let Some((record, frame)) = frames.next_record() {
-                // What candidates said of it holds nothing of the entity's.
-                let gone = matches!(&record, Record::Decision(decision) if decision.entity == entity);
-                let end = frames.whole();
-                // Models stand between decisions, and stay.
-                kept.extend_from_slice(&bytes[copied..end - frame.len()]);
-                if gone {
-                    removed += 1;
-                } else {
-                    kept.extend_from_slice(frame);
-                }
-                copied = end;
-            }
-            if removed == 0 {
-                continue;
-            }
-            let partial = path.with_extension("partial");
-            let mut file = std::fs::File::create(&partial).map_err(failed)?;
-            file.write_all(&kept).and_then(|()| file.sync_all()).map_err(failed)?;
-            std::fs::rename(&partial, &path).map_err(failed)?;
-            erased.decisions += removed;
-        }
-        Ok(erased)
+        Ok((answer, report))
     }
 }
 
-fn damaged(file: &Path, at: usize) -> LogError {
-    LogError::Damaged { file: file.to_owned(), at: at as u64 }
+/// Reads one segment into `each` and the report, which is complete unless `each` said not to go on.
+fn walk(
+    segment: &DecisionSegment,
+    from_ms: i64,
+    until_ms: i64,
+    report: &mut ReadReport,
+    each: &mut impl FnMut(&Record<'_>) -> bool,
+) {
+    let (file, path) = match segment.open() {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return,
+        Err(error) => return report.refuse(&segment.path, &error),
+    };
+    let mut losses = Losses::of(&path);
+    let read = walk_file(&file, &path, &mut losses, &mut |record| {
+        !(from_ms..until_ms).contains(&time_of(record.id())) || each(record)
+    });
+    losses.report(report);
+    match read {
+        Ok(goes_on) => report.complete &= goes_on,
+        Err(error) => report.refuse(&path, &error),
+    }
+}
+
+/// Every record of an open file; whether `each` always said to go on.
+fn walk_file(
+    file: &File,
+    path: &Path,
+    losses: &mut Losses,
+    each: &mut impl FnMut(&Record<'_>) -> bool,
+) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    let is_sealed = path.extension().is_some_and(|kind| kind == SEALED);
+    let mut frames = Frames::of(file.take(length));
+    while let Some(item) = frames.next()? {
+        match item {
+            Item::Record { record, .. } => {
+                if !each(&record) {
+                    return Ok(false);
+                }
+            }
+            Item::Orphan { at, frame, number } => losses.orphan(at, frame, number),
+            // What ends an open segment is being written.
+            Item::Gap { at, bytes, .. } if !is_sealed && at + bytes == length => {}
+            Item::Gap { at, bytes, .. } => losses.gap(at, bytes),
+        }
+    }
+    Ok(true)
+}
+
+/// What one segment lost.
+#[derive(Debug)]
+pub(crate) struct Losses {
+    file: PathBuf,
+    gaps: Vec<(u64, u64)>,
+    /// By number of the model: offset of the first record, bytes and number of records.
+    orphans: BTreeMap<u16, (u64, u64, u64)>,
+}
+
+impl Losses {
+    pub(crate) fn of(file: &Path) -> Self {
+        Self { file: file.to_owned(), gaps: Vec::new(), orphans: BTreeMap::new() }
+    }
+
+    pub(crate) fn gap(&mut self, at: u64, bytes: u64) {
+        match self.gaps.last_mut() {
+            Some((start, length)) if *start + *length == at => *length += bytes,
+            _ => self.gaps.push((at, bytes)),
+        }
+    }
+
+    pub(crate) fn orphan(&mut self, at: u64, frame: &[u8], number: u16) {
+        let (_, bytes, records) = self.orphans.entry(number).or_insert((at, 0, 0));
+        *bytes += frame.len() as u64;
+        *records += 1;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.gaps.is_empty() && self.orphans.is_empty()
+    }
+
+    pub(crate) fn gaps(&self) -> impl Iterator<Item = Damage> + '_ {
+        self.gaps.iter().map(|&(at, bytes)| self.damage(at, bytes, DamageKind::NoRecord))
+    }
+
+    pub(crate) fn report(&self, report: &mut ReadReport) {
+        self.gaps().for_each(|damage| report.add(damage));
+        for &(at, bytes, records) in self.orphans.values() {
+            report.add(self.damage(at, bytes, DamageKind::ModelLost { records }));
+        }
+    }
+
+    fn damage(&self, at: u64, bytes: u64, kind: DamageKind) -> Damage {
+        Damage { file: self.file.clone(), at, bytes, kind }
+    }
 }

@@ -10,15 +10,25 @@
 //! - 3, a candidate's score of a decision made elsewhere in the log: `flags u8 · model u16 · id 16 · score u32`.
 //!
 //! The time of a decision is in its id, a UUID of version 7.
+//!
+//! A later format may append fields to a payload and may add kinds; readers skip both. A format that must not be read as
+//! this one changes [`MAGIC`] and uses none of the kinds 1 to 3: a reader that meets unknown first bytes cannot tell
+//! them from damage, looks for whole records of these kinds behind them, and reports the rest.
 
 use std::sync::Arc;
 
 pub(super) const MAGIC: &[u8; 8] = b"SERINDL1";
-/// Longest payload that is believed; a decision of 65,535 features is shorter.
-const MAX_PAYLOAD: usize = 1 << 20;
-const DECISION: u8 = 1;
-const MODEL: u8 = 2;
-const SHADOW: u8 = 3;
+/// Longest payload that is believed, bytes; a decision of 65,535 features is shorter.
+pub(super) const MAX_PAYLOAD: usize = 1 << 20;
+/// Longest payload of the kinds below, with [`LATER_FIELDS`]: a decision of 65,535 features and two texts of 255 bytes.
+pub(super) const MAX_KNOWN_PAYLOAD: usize = 44 + 2 * 255 + 4 * 65_535 + LATER_FIELDS;
+/// Bytes that fields of a later format may take at the end of a payload.
+pub(super) const LATER_FIELDS: usize = 64;
+/// Longest text of a decision, bytes.
+const MAX_TEXT: usize = 255;
+pub(super) const DECISION: u8 = 1;
+pub(super) const MODEL: u8 = 2;
+pub(super) const SHADOW: u8 = 3;
 const ALERT: u8 = 1;
 const EVENT_TIME: u8 = 2;
 /// Two bits above it hold the position of the fallback in [`Fallback::ALL`].
@@ -96,9 +106,9 @@ pub struct LoggedModel {
 pub struct NewDecision<'a> {
     /// UUID of version 7: unique, and when it was decided.
     pub id: [u8; 16],
-    /// The caller's name of the transaction, or empty; at most 255 bytes.
+    /// The caller's name of the transaction, or empty; cut to 255 bytes.
     pub transaction_id: &'a str,
-    /// Card, customer or terminal, or empty; at most 255 bytes.
+    /// Card, customer or terminal, or empty; cut to 255 bytes.
     pub entity: &'a str,
     /// When the transaction happened, epoch milliseconds.
     pub event_time_ms: Option<i64>,
@@ -249,7 +259,7 @@ pub(super) fn put_model(out: &mut Vec<u8>, number: u16, model: &LoggedModel) {
         out.extend_from_slice(&(model.width as u16).to_le_bytes());
         out.extend_from_slice(&model.sha256);
         for text in [&model.name, &model.version] {
-            let bytes = &text.as_bytes()[..text.len().min(usize::from(u16::MAX))];
+            let bytes = &text.as_bytes()[..text.floor_char_boundary(usize::from(u16::MAX))];
             out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
             out.extend_from_slice(bytes);
         }
@@ -276,7 +286,8 @@ pub(super) fn put_decision(out: &mut Vec<u8>, model: u16, decision: &NewDecision
             out.extend_from_slice(&time.to_le_bytes());
         }
         for text in [decision.transaction_id, decision.entity] {
-            debug_assert!(text.len() <= 255, "the caller limits ids");
+            // A longer text would make the record unreadable.
+            let text = &text[..text.floor_char_boundary(MAX_TEXT)];
             out.push(text.len() as u8);
             out.extend_from_slice(text.as_bytes());
         }
@@ -318,122 +329,128 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Walks the frames of one segment.
-#[derive(Debug)]
-pub(super) struct Frames<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    models: Vec<Arc<LoggedModel>>,
+/// The models of one segment by their numbers; none where the model's record was lost.
+pub(super) type Models = Vec<Option<Arc<LoggedModel>>>;
+
+/// How long a payload ought to be, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The bytes end before they tell.
+    Short,
+    /// Length in bytes, without fields of later formats.
+    Exactly(usize),
+    /// At least this many bytes, and whole features of a model that is not known.
+    AtLeast(usize),
+    /// No kind of this format.
+    Unknown,
 }
 
-impl<'a> Frames<'a> {
-    /// Of a whole segment; none when it is not one.
-    #[must_use]
-    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
-        bytes.starts_with(MAGIC).then_some(Self { bytes, at: MAGIC.len(), models: Vec::new() })
-    }
+/// The shape of the payload that begins with `bytes`.
+pub(super) fn shape(bytes: &[u8], models: &Models) -> Shape {
+    let found = match bytes.first() {
+        None => None,
+        Some(&DECISION) => decision_shape(bytes, models),
+        Some(&MODEL) => model_shape(bytes),
+        Some(&SHADOW) => Some(Shape::Exactly(24)),
+        Some(_) => Some(Shape::Unknown),
+    };
+    found.unwrap_or(Shape::Short)
+}
 
-    /// Bytes that are whole so far; what is behind them at the end is torn.
-    #[must_use]
-    pub(super) fn whole(&self) -> usize {
-        self.at
+fn decision_shape(bytes: &[u8], models: &Models) -> Option<Shape> {
+    let flags = *bytes.get(1)?;
+    let model = models.get(usize::from(number_of(bytes)?)).and_then(Option::as_ref);
+    let mut length = 28;
+    length += if flags & ASSIGNED == 0 { 0 } else { 2 };
+    length += if flags & EVENT_TIME == 0 { 0 } else { 8 };
+    for _ in 0..2 {
+        length += 1 + usize::from(*bytes.get(length)?);
     }
+    length += if flags & EXPLORED == 0 { 0 } else { 4 };
+    Some(model.map_or(Shape::AtLeast(length), |model| Shape::Exactly(length + 4 * model.width)))
+}
 
-    /// The next record with its frame's bytes; none at the end, or where the segment is torn.
-    pub(super) fn next_record(&mut self) -> Option<(Record<'_>, &'a [u8])> {
-        loop {
-            let mut rest = Cursor(&self.bytes[self.at..]);
-            let length = u32::from_le_bytes(rest.array()?) as usize;
-            let crc = u32::from_le_bytes(rest.array()?);
-            if length > MAX_PAYLOAD {
-                return None;
-            }
-            let payload = rest.take(length)?;
-            if crc32fast::hash(payload) != crc {
-                return None;
-            }
-            match payload.first() {
-                Some(&kind @ (DECISION | SHADOW)) => {
-                    self.model_of(payload)?;
-                    let start = self.at;
-                    self.at += 8 + length;
-                    let frame = &self.bytes[start..self.at];
-                    let record = match kind {
-                        DECISION => Record::Decision(self.decision(payload)?),
-                        _ => Record::Shadow(self.shadow(payload)?),
-                    };
-                    return Some((record, frame));
-                }
-                Some(&MODEL) => {
-                    let (number, model) = model(payload)?;
-                    if number != self.models.len() {
-                        return None;
-                    }
-                    self.models.push(Arc::new(model));
-                }
-                // A kind of a later serin.
-                _ => {}
-            }
-            self.at += 8 + length;
-        }
+fn model_shape(bytes: &[u8]) -> Option<Shape> {
+    let mut length = 41;
+    for _ in 0..2 {
+        length += 2 + usize::from(u16::from_le_bytes(bytes.get(length..length + 2)?.try_into().ok()?));
     }
+    Some(Shape::Exactly(length))
+}
 
-    fn model_of(&self, payload: &[u8]) -> Option<&Arc<LoggedModel>> {
-        self.models.get(usize::from(u16::from_le_bytes(payload.get(2..4)?.try_into().ok()?)))
-    }
+/// Number of the model that a decision's or a candidate's payload names.
+pub(super) fn number_of(payload: &[u8]) -> Option<u16> {
+    Some(u16::from_le_bytes(payload.get(2..4)?.try_into().ok()?))
+}
 
-    fn decision(&self, payload: &'a [u8]) -> Option<LoggedDecision<'_>> {
-        let model = self.model_of(payload)?;
-        let flags = *payload.get(1)?;
-        let mut rest = Cursor(payload.get(4..)?);
-        let id = rest.array()?;
-        let score = f32::from_bits(u32::from_le_bytes(rest.array()?));
-        let latency_ns = u32::from_le_bytes(rest.array()?);
-        let assigned = match flags & ASSIGNED {
-            0 => None,
-            _ => Some(Assigned { weight: u16::from_le_bytes(rest.array()?), candidate: flags & CANDIDATE != 0 }),
-        };
-        let event_time_ms = if flags & EVENT_TIME == 0 { None } else { Some(i64::from_le_bytes(rest.array()?)) };
-        let [length] = rest.array()?;
-        let transaction_id = rest.text(usize::from(length))?;
-        let [length] = rest.array()?;
-        let entity = rest.text(usize::from(length))?;
-        let alert = flags & ALERT != 0;
-        let fallback = (flags & BY_FALLBACK != 0).then(|| Fallback::ALL[usize::from(flags >> FALLBACK_SHIFT) & 3]);
-        let features = rest.take(model.width * 4)?;
-        let propensity =
-            if flags & EXPLORED == 0 { None } else { Some(f32::from_bits(u32::from_le_bytes(rest.array()?))) };
-        Some(LoggedDecision {
-            id,
-            model,
-            transaction_id,
-            entity,
-            event_time_ms,
-            score,
-            alert,
-            propensity,
-            fallback,
-            assigned,
-            latency_ns,
-            features,
-        })
+/// Entity in a decision's payload, which is read without knowing the model; none of other kinds.
+pub(super) fn entity_of(payload: &[u8]) -> Option<&[u8]> {
+    let flags = *payload.get(1).filter(|_| payload[0] == DECISION)?;
+    let mut rest = Cursor(payload.get(28..)?);
+    rest.take(if flags & ASSIGNED == 0 { 0 } else { 2 })?;
+    rest.take(if flags & EVENT_TIME == 0 { 0 } else { 8 })?;
+    let [length] = rest.array()?;
+    rest.take(usize::from(length))?;
+    let [length] = rest.array()?;
+    rest.take(usize::from(length))
+}
+
+/// The record in a payload of kind [`DECISION`] or [`SHADOW`]; none where it does not have the format.
+pub(super) fn decode<'a>(payload: &'a [u8], model: &'a Arc<LoggedModel>) -> Option<Record<'a>> {
+    match *payload.first()? {
+        DECISION => decision(payload, model).map(Record::Decision),
+        SHADOW => shadow(payload, model).map(Record::Shadow),
+        _ => None,
     }
 }
 
-impl Frames<'_> {
-    fn shadow(&self, payload: &[u8]) -> Option<LoggedShadow<'_>> {
-        let model = self.model_of(payload)?;
-        let alert = payload.get(1)? & ALERT != 0;
-        let mut rest = Cursor(payload.get(4..)?);
-        let id = rest.array()?;
-        let score = f32::from_bits(u32::from_le_bytes(rest.array()?));
-        Some(LoggedShadow { id, model, score, alert })
-    }
+fn decision<'a>(payload: &'a [u8], model: &'a Arc<LoggedModel>) -> Option<LoggedDecision<'a>> {
+    let flags = *payload.get(1)?;
+    let mut rest = Cursor(payload.get(4..)?);
+    let id = rest.array()?;
+    let score = f32::from_bits(u32::from_le_bytes(rest.array()?));
+    let latency_ns = u32::from_le_bytes(rest.array()?);
+    let assigned = match flags & ASSIGNED {
+        0 => None,
+        _ => Some(Assigned { weight: u16::from_le_bytes(rest.array()?), candidate: flags & CANDIDATE != 0 }),
+    };
+    let event_time_ms = if flags & EVENT_TIME == 0 { None } else { Some(i64::from_le_bytes(rest.array()?)) };
+    let [length] = rest.array()?;
+    let transaction_id = rest.text(usize::from(length))?;
+    let [length] = rest.array()?;
+    let entity = rest.text(usize::from(length))?;
+    let alert = flags & ALERT != 0;
+    let fallback = (flags & BY_FALLBACK != 0).then(|| Fallback::ALL[usize::from(flags >> FALLBACK_SHIFT) & 3]);
+    let features = rest.take(model.width * 4)?;
+    let propensity = if flags & EXPLORED == 0 { None } else { Some(f32::from_bits(u32::from_le_bytes(rest.array()?))) };
+    Some(LoggedDecision {
+        id,
+        model,
+        transaction_id,
+        entity,
+        event_time_ms,
+        score,
+        alert,
+        propensity,
+        fallback,
+        assigned,
+        latency_ns,
+        features,
+    })
 }
 
-fn model(payload: &[u8]) -> Option<(usize, LoggedModel)> {
+fn shadow<'a>(payload: &[u8], model: &'a Arc<LoggedModel>) -> Option<LoggedShadow<'a>> {
+    let alert = payload.get(1)? & ALERT != 0;
+    let mut rest = Cursor(payload.get(4..)?);
+    let id = rest.array()?;
+    let score = f32::from_bits(u32::from_le_bytes(rest.array()?));
+    Some(LoggedShadow { id, model, score, alert })
+}
+
+/// The model in a payload of kind [`MODEL`] with its number in the segment.
+pub(super) fn model(payload: &[u8]) -> Option<(u16, LoggedModel)> {
     let mut rest = Cursor(payload.get(1..)?);
-    let number = usize::from(u16::from_le_bytes(rest.array()?));
+    let number = u16::from_le_bytes(rest.array()?);
     let threshold = f32::from_bits(u32::from_le_bytes(rest.array()?));
     let width = usize::from(u16::from_le_bytes(rest.array()?));
     let sha256 = rest.array()?;

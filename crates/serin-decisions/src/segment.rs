@@ -1,7 +1,8 @@
-//! One segment: written, sealed, recovered, removed.
+//! One segment: made, written, sealed.
 
+use crate::durable::{folder_of, sync_folder};
 use crate::error::LogError;
-use crate::record::{self, Frames, LoggedModel as DecidingModel, MAGIC, NewDecision, NewShadow};
+use crate::record::{self, LoggedModel as DecidingModel, MAGIC, NewDecision, NewShadow};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -10,8 +11,12 @@ use std::sync::Arc;
 /// Steps of the clock that are too small to matter, milliseconds; readers allow for more.
 pub(crate) const CLOCK_STEP_MS: i64 = 60_000;
 
-const OPEN: &str = "open";
-const SEALED: &str = "seg";
+/// Ending of a segment that is written, or that a dead process left.
+pub(crate) const OPEN: &str = "open";
+/// Ending of a segment to which nothing more is written.
+pub(crate) const SEALED: &str = "seg";
+/// Ending of a segment that is being made.
+pub(crate) const FRESH: &str = "fresh";
 
 /// When segments are sealed, and when they go.
 #[derive(Debug, Clone, Copy)]
@@ -33,19 +38,11 @@ impl Default for LogLimits {
     }
 }
 
-/// What an earlier process left behind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// Segments that were sealed.
-    pub segments: usize,
-    /// Bytes of torn records that were cut.
-    pub torn_bytes: u64,
-}
-
-/// What is written.
-pub(crate) enum Entry<'a> {
-    Decision(&'a NewDecision<'a>),
-    Shadow(&'a NewShadow),
+/// Records of one model that are written together.
+#[derive(Clone, Copy)]
+pub(crate) enum Entries<'a> {
+    Decisions(&'a [NewDecision<'a>]),
+    Shadows(&'a [NewShadow]),
 }
 
 /// A segment that is being written. Dropped unsealed, it is sealed by the next process.
@@ -57,20 +54,32 @@ pub(crate) struct Segment {
     created_ms: i64,
     models: Vec<Arc<DecidingModel>>,
     buffer: Vec<u8>,
+    /// A write failed, and what got there of it could not be cut: nothing may be written behind it.
+    is_torn: bool,
 }
 
 impl Segment {
+    /// Makes a segment. It takes its name only when it is locked, so that no recovery takes it for a dead process's.
     pub(crate) fn create(folder: &Path, now_ms: i64, process: u32, number: usize) -> Result<Self, LogError> {
         let path = folder.join(format!("{now_ms:013}-{process:08x}-{number}.{OPEN}"));
+        let fresh = path.with_extension(FRESH);
         let failed = LogError::at(&path);
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&fresh).map_err(failed)?;
         // Tells others that its writer lives.
-        file.lock().map_err(failed)?;
-        if let Err(source) = file.write_all(MAGIC) {
-            drop(std::fs::remove_file(&path));
-            return Err(LogError::at(&path)(source));
+        let begun = file.lock().and_then(|()| file.write_all(MAGIC)).and_then(|()| std::fs::rename(&fresh, &path));
+        if let Err(source) = begun {
+            drop(std::fs::remove_file(&fresh));
+            return Err(failed(source));
         }
-        Ok(Self { path, file, length: MAGIC.len() as u64, created_ms: now_ms, models: Vec::new(), buffer: Vec::new() })
+        Ok(Self {
+            path,
+            file,
+            length: MAGIC.len() as u64,
+            created_ms: now_ms,
+            models: Vec::new(),
+            buffer: Vec::new(),
+            is_torn: false,
+        })
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -85,35 +94,65 @@ impl Segment {
         self.created_ms
     }
 
+    /// Whether it ends with a torn record that could not be cut.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.is_torn
+    }
+
+    /// Writes the records of one request, all of them or none.
     pub(crate) fn append<'a>(
         &mut self,
-        model: &Arc<DecidingModel>,
-        entries: impl Iterator<Item = Entry<'a>>,
+        groups: impl Iterator<Item = (&'a Arc<DecidingModel>, Entries<'a>)>,
+    ) -> Result<(), LogError> {
+        let known = self.models.len();
+        let written = self.encode(groups).and_then(|()| self.write());
+        if written.is_err() {
+            self.models.truncate(known);
+        }
+        written
+    }
+
+    fn encode<'a>(
+        &mut self,
+        groups: impl Iterator<Item = (&'a Arc<DecidingModel>, Entries<'a>)>,
     ) -> Result<(), LogError> {
         self.buffer.clear();
+        for (model, entries) in groups {
+            let number = self.number_of(model)?;
+            match entries {
+                Entries::Decisions(decisions) => {
+                    for decision in decisions {
+                        if decision.features.len() != model.width {
+                            return Err(LogError::Width { expected: model.width, found: decision.features.len() });
+                        }
+                        record::put_decision(&mut self.buffer, number, decision);
+                    }
+                }
+                Entries::Shadows(shadows) => {
+                    shadows.iter().for_each(|shadow| record::put_shadow(&mut self.buffer, number, shadow));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The model's number in this segment; its record is written before its first decision.
+    fn number_of(&mut self, model: &Arc<DecidingModel>) -> Result<u16, LogError> {
         let known = self.models.iter().position(|known| Arc::ptr_eq(known, model));
-        let number = known.unwrap_or(self.models.len());
-        let number = u16::try_from(number).map_err(|_| LogError::TooManyModels)?;
+        let number = u16::try_from(known.unwrap_or(self.models.len())).map_err(|_| LogError::TooManyModels)?;
         if known.is_none() {
             record::put_model(&mut self.buffer, number, model);
-        }
-        for entry in entries {
-            match entry {
-                Entry::Decision(decision) => record::put_decision(&mut self.buffer, number, decision),
-                Entry::Shadow(shadow) => record::put_shadow(&mut self.buffer, number, shadow),
-            }
-        }
-        // One call: a process that is killed leaves all of a request, or a tail that recovery cuts.
-        if let Err(source) = self.file.write_all(&self.buffer) {
-            // What got there of it must not stand before the next record.
-            let cut = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
-            if let Err(error) = cut {
-                tracing::error!("{}: a torn record cannot be cut: {error}", self.path.display());
-            }
-            return Err(LogError::at(&self.path)(source));
-        }
-        if known.is_none() {
             self.models.push(Arc::clone(model));
+        }
+        Ok(number)
+    }
+
+    /// Hands the buffer to the kernel. One call: a process that is killed leaves all of a request, or a tail that
+    /// recovery cuts.
+    fn write(&mut self) -> Result<(), LogError> {
+        if let Err(source) = self.file.write_all(&self.buffer) {
+            self.is_torn = self.cut().is_err();
+            return Err(LogError::at(&self.path)(source));
         }
         self.length += self.buffer.len() as u64;
         // One huge request must not hold its memory for ever.
@@ -123,14 +162,27 @@ impl Segment {
         Ok(())
     }
 
-    /// Syncs it and gives it its last name; removes it when nothing was decided.
-    pub(crate) fn seal(self) -> Result<(), LogError> {
+    /// Cuts what got into the file of a failed write.
+    fn cut(&mut self) -> std::io::Result<()> {
+        self.file.set_len(self.length)?;
+        self.file.seek(SeekFrom::Start(self.length)).map(drop)
+    }
+
+    /// Syncs it, gives it its last name and syncs the folder; removes it when nothing was decided. Where a torn record
+    /// can still not be cut, the segment stays for the next recovery, and readers read it as it is.
+    pub(crate) fn seal(mut self) -> Result<PathBuf, LogError> {
+        if self.is_torn {
+            self.cut().map_err(LogError::at(&self.path))?;
+        }
         let failed = LogError::at(&self.path);
+        let sealed = self.path.with_extension(SEALED);
         if !self.has_records() {
-            return std::fs::remove_file(&self.path).map_err(failed);
+            std::fs::remove_file(&self.path).map_err(failed)?;
+            return Ok(sealed);
         }
         self.file.sync_all().map_err(failed)?;
-        std::fs::rename(&self.path, self.path.with_extension(SEALED)).map_err(failed)
+        std::fs::rename(&self.path, &sealed).and_then(|()| sync_folder(folder_of(&sealed))).map_err(failed)?;
+        Ok(sealed)
     }
 }
 
@@ -144,13 +196,17 @@ pub(crate) fn list(folder: &Path, open: bool) -> Result<Vec<(i64, PathBuf)>, Log
         if kind != SEALED && !(open && kind == OPEN) {
             continue;
         }
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if let Some(created_ms) = name.split('-').next().and_then(|time| time.parse().ok()) {
+        if let Some(created_ms) = created_ms(&path) {
             found.push((created_ms, path));
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// When the segment of that name was begun, epoch milliseconds; none where a file is called otherwise.
+pub(crate) fn created_ms(path: &Path) -> Option<i64> {
+    path.file_name()?.to_str()?.split_once('-')?.0.parse().ok()
 }
 
 /// Whether a live process writes it.
@@ -159,62 +215,35 @@ pub(crate) fn is_written(path: &Path) -> bool {
         && File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Seals what dead processes left behind.
-pub(crate) fn recover(folder: &Path) -> Result<Recovered, LogError> {
-    let mut recovered = Recovered::default();
-    for (_, path) in list(folder, true)? {
-        if path.extension().is_none_or(|kind| kind != OPEN) {
-            continue;
-        }
-        let failed = LogError::at(&path);
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => file,
-            // Another process has just sealed it.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(failed(source)),
-        };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => continue,
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-        let bytes = std::fs::read(&path).map_err(failed)?;
-        let (mut records, mut whole) = (0_u64, 0);
-        if let Some(mut frames) = Frames::of(&bytes) {
-            while frames.next_record().is_some() {
-                records += 1;
-            }
-            whole = frames.whole();
-        }
-        recovered.torn_bytes += (bytes.len() - whole) as u64;
-        if records == 0 {
-            std::fs::remove_file(&path).map_err(failed)?;
-            continue;
-        }
-        file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(failed)?;
-        std::fs::rename(&path, path.with_extension(SEALED)).map_err(failed)?;
-        recovered.segments += 1;
-    }
-    Ok(recovered)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Removes sealed segments that are kept no longer.
-pub(crate) fn expire(folder: &Path, limits: &LogLimits, now_ms: i64) -> Result<(), LogError> {
-    if limits.keep_ms.is_none() && limits.keep_bytes.is_none() {
-        return Ok(());
+    /// A segment on a device that takes no byte and cannot be cut.
+    fn on_a_full_device(folder: &Path) -> Segment {
+        let mut segment = Segment::create(folder, 1, 1, 1).unwrap();
+        segment.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        segment
     }
-    let segments = list(folder, false)?;
-    let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-    let mut total: u64 = segments.iter().map(|(_, path)| size(path)).sum();
-    for (created_ms, path) in segments {
-        // Its last decision is at most a segment's age younger than its first.
-        let last_ms = created_ms.saturating_add(limits.segment_age_ms);
-        let old = limits.keep_ms.is_some_and(|keep| now_ms.saturating_sub(last_ms) > keep);
-        if !old && limits.keep_bytes.is_none_or(|keep| total <= keep) {
-            break;
-        }
-        total -= size(&path);
-        std::fs::remove_file(&path).map_err(LogError::at(&path))?;
+
+    // R22
+    #[test]
+    fn a_segment_whose_torn_record_cannot_be_cut_says_so_and_is_not_sealed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segment = on_a_full_device(folder.path());
+        let model = Arc::new(DecidingModel {
+            name: "m".into(),
+            version: "1".into(),
+            sha256: [0; 32],
+            threshold: 0.5,
+            width: 0,
+        });
+        let shadows = [NewShadow { id: [0; 16], score: 0.5, alert: false }];
+        assert!(!segment.is_torn());
+        let failed = segment.append(std::iter::once((&model, Entries::Shadows(&shadows))));
+        assert!(matches!(failed, Err(LogError::Io { .. })), "{failed:?}");
+        assert!(segment.is_torn() && segment.models.is_empty());
+        segment.seal().unwrap_err();
+        assert!(list(folder.path(), false).unwrap().is_empty());
     }
-    Ok(())
 }

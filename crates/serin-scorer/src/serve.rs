@@ -345,6 +345,7 @@ fn open_log(args: &Serve, folder: &Path) -> anyhow::Result<DecisionKeeping> {
         LogLimits { keep_ms: options.keep_decisions, keep_bytes: options.keep_decision_bytes, ..LogLimits::default() };
     let (log, recovered) = DecisionLog::open(folder, limits, now_ms)
         .with_context(|| format!("cannot write the decision log {}", folder.display()))?;
+    recovered.report.warn();
     if recovered.segments > 0 || recovered.torn_bytes > 0 {
         tracing::warn!(
             "the decision log was not closed: {} segments sealed, {} bytes of unfinished records cut",

@@ -40,7 +40,7 @@ async fn decision(visit: &Visit, id: &str) -> Result<Found, Failure> {
     let files = visit.state.monitoring.log().ok_or_else(missing)?;
     let read = move || {
         let (mut one, mut shadows): (Option<Found>, Vec<(String, f32, bool)>) = (None, Vec::new());
-        files.about(&key, |record| {
+        let report = files.about(&key, |record| {
             match record {
                 Record::Decision(decision) => one = Some(found(decision)),
                 // The log is read while it is written: twice is once.
@@ -51,6 +51,7 @@ async fn decision(visit: &Visit, id: &str) -> Result<Found, Failure> {
             }
             true
         })?;
+        report.warn();
         let one = one.map(|one| Found { shadows, ..one });
         Ok(one)
     };

@@ -84,7 +84,7 @@ impl Asked {
 fn searched(files: &DecisionFiles, asked: &Asked) -> Result<(Vec<Found>, bool), LogError> {
     let mut all: Vec<Found> = Vec::new();
     let mut of_segment = std::collections::VecDeque::new();
-    let complete = files.newest(asked.since_ms, asked.until_ms, SEARCHED_BYTES, |record| {
+    let report = files.newest(asked.since_ms, asked.until_ms, SEARCHED_BYTES, |record| {
         match record {
             Some(Record::Decision(decision)) if asked.fits(decision) => {
                 // Of a segment the last ones are the newest.
@@ -101,7 +101,9 @@ fn searched(files: &DecisionFiles, asked: &Asked) -> Result<(Vec<Found>, bool), 
         }
         true
     })?;
-    let complete = complete || all.len() >= MOST;
+    report.warn();
+    // Damage may hold one that was searched for.
+    let complete = (report.complete && report.is_clean()) || all.len() >= MOST;
     all.sort_by_key(|decision| std::cmp::Reverse(decision.at_ms));
     all.truncate(MOST);
     Ok((all, complete))

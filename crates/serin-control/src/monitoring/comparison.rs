@@ -104,7 +104,7 @@ fn said(
     wanted: impl Fn(&[u8; 16]) -> bool,
 ) -> Result<HashMap<[u8; 16], Said>, MonitoringError> {
     let mut found: HashMap<[u8; 16], Said> = HashMap::new();
-    files.newest(0, i64::MAX, RECENT_BYTES, |record| {
+    let report = files.newest(0, i64::MAX, RECENT_BYTES, |record| {
         let Some(Record::Shadow(shadow)) = record else { return true };
         let version = shadow.model.version.parse().unwrap_or(0);
         if wanted(&shadow.id) && found.get(&shadow.id).is_none_or(|known| known.version < version) {
@@ -112,6 +112,7 @@ fn said(
         }
         found.len() < most
     })?;
+    report.warn();
     Ok(found)
 }
 
@@ -121,7 +122,7 @@ fn read(files: &DecisionFiles, name: &str, most: usize) -> Result<Disagreements,
     if said.is_empty() {
         return Ok(found);
     }
-    files.newest(0, i64::MAX, RECENT_BYTES, |record| {
+    let report = files.newest(0, i64::MAX, RECENT_BYTES, |record| {
         let Some(Record::Decision(decision)) = record else { return found.looked_at < said.len() as u64 };
         if decision.model.name != name {
             return true;
@@ -148,6 +149,7 @@ fn read(files: &DecisionFiles, name: &str, most: usize) -> Result<Disagreements,
         }
         true
     })?;
+    report.warn();
     found.rows.sort_by_key(|row| std::cmp::Reverse(row.at_ms));
     found.rows.truncate(most);
     Ok(found)
@@ -185,7 +187,7 @@ pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared
     let columns = columns(sources, name).await?;
     let read = tokio::task::spawn_blocking(move || {
         let mut decided = HashMap::new();
-        files.newest(since_ms, i64::MAX, RECENT_BYTES, |record| {
+        let report = files.newest(since_ms, i64::MAX, RECENT_BYTES, |record| {
             let Some(Record::Decision(decision)) = record else { return decided.len() < COMPARED };
             if decision.model.name != wanted || !Fallback::is_of_a_model(decision.fallback) {
                 return true;
@@ -206,6 +208,7 @@ pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared
             decided.insert(decision.id, (at_ms, decision.model.version.clone(), row));
             true
         })?;
+        report.warn();
         let said = said(&files, usize::MAX, |id| decided.contains_key(id))?;
         let mut pairs: HashMap<[String; 2], Vec<(i64, Paired)>> = HashMap::new();
         for (id, candidate) in said {

@@ -152,7 +152,7 @@ pub(crate) fn rows(
         });
         true
     });
-    read?;
+    read?.warn();
     Ok(Matured { rows, features, before, threshold: promoted.package.threshold })
 }
 

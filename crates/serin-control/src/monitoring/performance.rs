@@ -134,7 +134,8 @@ async fn signatures(
 ) -> Result<HashMap<[u8; 32], Signature>, MonitoringError> {
     let files = DecisionFiles::of(folder);
     let models = tokio::task::spawn_blocking(move || files.models(0, i64::MAX)).await;
-    let models = models.map_err(|_| MonitoringError::Interrupted("reading the decision log"))??;
+    let (models, report) = models.map_err(|_| MonitoringError::Interrupted("reading the decision log"))??;
+    report.warn();
     let mut found = HashMap::new();
     for model in models.iter().filter(|model| model.name == name) {
         if model.version.parse::<i64>().is_err() {
@@ -173,7 +174,7 @@ fn count(
 ) -> Result<Vec<(String, Performance)>, MonitoringError> {
     let mut rows = Vec::new();
     let mut unknown = None;
-    DecisionFiles::of(folder).read(query.since_ms.max(0), i64::MAX, |decision| {
+    let report = DecisionFiles::of(folder).read(query.since_ms.max(0), i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
         let by_model = Fallback::is_of_a_model(decision.fallback);
         if decision.model.name != query.name || !by_model || !(query.since_ms..query.until_ms).contains(&at_ms) {
@@ -185,6 +186,7 @@ fn count(
         }
         unknown.is_none()
     })?;
+    report.warn();
     if let Some(column) = unknown {
         return Err(MonitoringError::InvalidInput(format!("model {} has no column {column:?}", query.name)));
     }

@@ -241,7 +241,7 @@ fn record(
     };
     let Some(Released { step, columns }) = &decided.released else {
         let made: Vec<NewDecision<'_>> = rows.map(|(i, row)| new(i, row, None)).collect();
-        return append(state, keeping, &model.deciding, &made);
+        return append(state, keeping, &[(&model.deciding, &made)]);
     };
     // Each version's decisions under its own name, and its own columns.
     let (mut mine, mut others) = (Vec::new(), Vec::new());
@@ -253,22 +253,18 @@ fn record(
             None => others.push(new(i, row, assigned(false))),
         }
     }
-    for (model, made) in [(&step.candidate.deciding, mine), (&model.deciding, others)] {
-        if !made.is_empty() {
-            append(state, keeping, model, &made)?;
-        }
-    }
-    Ok(())
+    append(state, keeping, &[(&step.candidate.deciding, &mine), (&model.deciding, &others)])
 }
 
+/// Writes the decisions of one request, all of them or none, whichever models made them.
 fn append(
     state: &DataPlane,
     keeping: &DecisionKeeping,
-    model: &Arc<DecidingModel>,
-    made: &[NewDecision<'_>],
+    made: &[(&Arc<DecidingModel>, &[NewDecision<'_>])],
 ) -> Result<(), ApiError> {
-    if let Err(error) = keeping.log.append(model, made) {
-        state.metrics.record_unlogged(made.len() as u64, keeping.when_full);
+    if let Err(error) = keeping.log.append_groups(made) {
+        let rows: usize = made.iter().map(|(_, decisions)| decisions.len()).sum();
+        state.metrics.record_unlogged(rows as u64, keeping.when_full);
         if keeping.when_full == WhenFull::Refuse {
             tracing::error!("decisions cannot be logged, so none is given: {error}");
             return Err(ApiError::Unavailable("the decision log cannot be written; the server's log says why"));

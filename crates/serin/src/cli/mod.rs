@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Server(Server),
     /// Back up, check, migrate the database; empty the trash
     Db(Db),
+    /// Check the decision log: every record of it, and name what is damaged
+    Log(Log),
     /// Users of a server that runs with --auth, their tokens and permissions
     User(User),
     /// Answer POST /predict with a registered model
@@ -91,6 +93,26 @@ pub(crate) struct Up {
     /// Options of `serin serve`
     #[arg(last = true, value_name = "SERVE OPTIONS")]
     pub(crate) serving: Vec<String>,
+}
+
+/// The decision log as files.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Log {
+    #[command(subcommand)]
+    pub(crate) command: LogCommand,
+}
+
+#[derive(Debug, Subcommand, Clone)]
+pub(crate) enum LogCommand {
+    /// Read every byte and say which are no records; ends with an error when there are any. Changes nothing
+    Verify {
+        /// Folder of the decision log [default: decisions/ in the state folder]
+        #[arg(long, value_name = "DIR", env = "SERIN_DECISION_LOG")]
+        decision_log: Option<PathBuf>,
+        /// State folder
+        #[arg(long, env = "SERIN_STATE", default_value = "serin-state")]
+        state: PathBuf,
+    },
 }
 
 /// The database and the artifact store.

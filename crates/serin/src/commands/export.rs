@@ -9,7 +9,9 @@ use crate::cli::{Export, Reasons, State};
 use anyhow::{Context, bail};
 use serin_artifacts::{ArtifactPath, Artifacts};
 use serin_dataset::{DatasetError, DecisionRow, DecisionWriter};
-use serin_decisions::{DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, Record};
+use serin_decisions::{
+    DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, Record, replace_durably,
+};
 use serin_models::LoadedModel;
 use serin_scorer::environment::s3_settings;
 use std::collections::{HashMap, HashSet};
@@ -91,9 +93,7 @@ async fn export_sealed(log: &Path, out: &str, reasons: Reasons, state: &State) -
 }
 
 fn save(list: &Path, exported: &HashMap<String, (String, Vec<String>)>) -> anyhow::Result<()> {
-    let fresh = list.with_extension("partial");
-    std::fs::write(&fresh, serde_json::to_vec(exported)?)?;
-    Ok(std::fs::rename(&fresh, list)?)
+    Ok(replace_durably(list, &serde_json::to_vec(exported)?)?)
 }
 
 /// What became of a segment.
@@ -153,25 +153,27 @@ impl Exporter {
         (since, until): (i64, i64),
     ) -> anyhow::Result<Exported> {
         let mut models: Vec<Arc<DecidingModel>> = Vec::new();
-        files.read_segment(segment, since, until, |record| {
+        let report = files.read_segment(segment, since, until, |record| {
             if let Record::Decision(decision) = record
                 && !models.iter().any(|known| known.sha256 == decision.model.sha256)
             {
                 models.push(Arc::clone(decision.model));
             }
             true
-        })?;
+        });
+        report.warn();
         for model in &models {
             self.meet(model).await;
         }
         let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
         let mut writers: HashMap<String, DecisionWriter> = HashMap::new();
         let mut failure = None;
-        files.read_segment(segment, since, until, |record| {
+        let _same_damage = files.read_segment(segment, since, until, |record| {
             let Record::Decision(decision) = record else { return true };
             let file = file_of(decision, &segment.name());
             let path = scratch.path().join(&file);
-            let decider = &self.models[&decision.model.sha256];
+            // A segment that is still written may have grown since its models were met: it is exported again when it is sealed.
+            let Some(decider) = self.models.get(&decision.model.sha256) else { return true };
             let written = match writers.get_mut(&file) {
                 Some(writer) => decider.push(writer, decision, self.reasons),
                 None => DecisionWriter::create(&path, &decider.names)
@@ -179,7 +181,7 @@ impl Exporter {
             };
             failure = written.err();
             failure.is_none()
-        })?;
+        });
         if let Some(error) = failure {
             return Err(error.into());
         }

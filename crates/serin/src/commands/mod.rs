@@ -8,6 +8,7 @@ mod export;
 mod labelled;
 mod labels;
 mod load;
+mod log;
 mod monitor;
 mod performance;
 mod progress;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => runtime()?.block_on(up::run(&args)),
         Command::Server(args) => runtime()?.block_on(server::run(&args)),
         Command::Db(args) => runtime()?.block_on(db::run(&args)),
+        Command::Log(args) => log::run(&args),
         Command::User(args) => runtime()?.block_on(user::run(&args)),
         Command::Performance(args) => runtime()?.block_on(performance::run(&args)),
         Command::Monitor(args) => runtime()?.block_on(monitor::run(&args)),

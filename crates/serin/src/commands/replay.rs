@@ -58,7 +58,7 @@ struct Found {
 
 async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<()> {
     let parsed = uuid::Uuid::parse_str(id).with_context(|| format!("--id {id:?} is not the id of a decision"))?;
-    let found = files.find(parsed.as_bytes(), |decision| Found {
+    let (found, report) = files.find(parsed.as_bytes(), |decision| Found {
         shown: shown(decision),
         model: Arc::clone(decision.model),
         features: decision.features().collect(),
@@ -66,9 +66,13 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
         alert: decision.asked_for_alert(),
         fallback: decision.fallback,
     })?;
-    let Some(mut found) = found else { bail!("the log has no decision {id}") };
+    report.warn();
+    let Some(mut found) = found else {
+        report.into_result().with_context(|| format!("decision {id} is not in what can be read of the log"))?;
+        bail!("the log has no decision {id}")
+    };
     let mut shadows = Vec::new();
-    files.about(parsed.as_bytes(), |record| {
+    let report = files.about(parsed.as_bytes(), |record| {
         if let Record::Shadow(shadow) = record {
             shadows.push(json!({
                 "model": { "name": shadow.model.name, "version": shadow.model.version },
@@ -77,6 +81,7 @@ async fn one(args: &Replay, files: &DecisionFiles, id: &str) -> anyhow::Result<(
         }
         true
     })?;
+    report.warn();
     found.shown["shadow"] = json!(shadows);
     let model = load_logged(&args.logged.state, &found.model).await?;
     let package = &model.package;
@@ -226,7 +231,7 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
     let (since, until) = range(&args.logged);
     // What the columns of a row mean is in the model that decided; one that is gone is taken to have had the same.
     let mut columns = HashMap::new();
-    for logged in &files.models(since, until)? {
+    for logged in &files.models(since, until)?.0 {
         columns.insert(logged.sha256, translation(args, logged, &model).await?);
     }
     let labels = args.labels.as_deref().map(Labels::read).transpose()?.unwrap_or_default();
@@ -248,7 +253,7 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
     };
     let mut row = Vec::new();
     let mut by_fallback = 0;
-    files.read(since, until, |decision| {
+    let read = files.read(since, until, |decision| {
         if !Fallback::is_of_a_model(decision.fallback) {
             by_fallback += 1;
             return true;
@@ -267,6 +272,7 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
         }
         true
     })?;
+    read.warn();
     score(&mut rows, &mut logged);
     paired.by_fallback = by_fallback;
     report(args, uri, &paired, start.elapsed().as_secs_f64())
@@ -351,6 +357,18 @@ fn erase(files: &DecisionFiles, entity: &str) -> anyhow::Result<()> {
             "{} segments are being written by a running server and were left alone; they are sealed after an hour, or when it stops: run this again then",
             erased.open_segments
         );
+    }
+    for damage in &erased.suspect {
+        say(format_args!("not removed, damaged, and {entity:?} stands in it: {damage}"));
+    }
+    for damage in &erased.unread.damages {
+        say(format_args!("could not be read: {damage}"));
+    }
+    for file in &erased.unread.unreadable {
+        say(format_args!("could not be read or written: {file}"));
+    }
+    if !erased.is_complete() {
+        bail!("the log may still hold decisions about {entity:?}, in the places named above");
     }
     Ok(())
 }

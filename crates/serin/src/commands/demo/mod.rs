@@ -360,9 +360,10 @@ async fn recall(shop: &Shop, days: Range<u32>) -> anyhow::Result<f64> {
 async fn replayed(shop: &Shop, panel: &Panel, id: &str) -> anyhow::Result<()> {
     let files = DecisionFiles::of(&shop.state.join(serin_scorer::serve::DECISIONS));
     let key = uuid::Uuid::parse_str(id)?;
-    let found = files.find(key.as_bytes(), |decision| {
+    let (found, report) = files.find(key.as_bytes(), |decision| {
         (std::sync::Arc::clone(decision.model), decision.features().collect::<Vec<f32>>(), decision.score)
     })?;
+    report.into_result()?;
     let (logged, features, score) = found.with_context(|| format!("the log has no decision {id}"))?;
     let state = State { state: shop.state.clone(), tracking_uri: None };
     let model = replay::load_logged(&state, &logged).await?;

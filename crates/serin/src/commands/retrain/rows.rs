@@ -67,12 +67,13 @@ fn log_of(args: &Retrain) -> anyhow::Result<DecisionFiles> {
 /// When the newest transaction of the log happened.
 pub(super) fn newest(args: &Retrain) -> anyhow::Result<i64> {
     let mut newest = 0;
-    log_of(args)?.read(0, i64::MAX, |decision| {
+    let report = log_of(args)?.read(0, i64::MAX, |decision| {
         if decision.model.name == args.model {
             newest = newest.max(decision.happened_at_ms());
         }
         true
     })?;
+    report.warn();
     Ok(newest)
 }
 
@@ -142,7 +143,7 @@ async fn of_log(
     let labels = store.labels_known(from_ms.saturating_sub(DAY_MS), as_of_ms).await?;
     // Each version's rows become rows of the champion, by the model file's SHA-256.
     let mut translations: HashMap<[u8; 32], Translation> = HashMap::new();
-    for model in files.models(0, i64::MAX)?.iter().filter(|model| model.name == args.model) {
+    for model in files.models(0, i64::MAX)?.0.iter().filter(|model| model.name == args.model) {
         let Ok(version) = model.version.parse() else { continue };
         let Ok(found) = registry.resolve(&ModelUri::Version(args.model.clone(), version)).await else { continue };
         let own = LoadedModel::load(&found, crate::commands::now_ms())?.package.signature;
@@ -166,7 +167,7 @@ async fn of_log(
         weights: Vec::new(),
     };
     let (mut matured, mut explored) = (0, false);
-    files.read(0, i64::MAX, |decision| {
+    let report = files.read(0, i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
         let Some(translation) = translations.get(&decision.model.sha256) else { return true };
         if !(from_ms..until_ms).contains(&at_ms) {
@@ -192,6 +193,7 @@ async fn of_log(
         explored |= decision.propensity.is_some();
         true
     })?;
+    report.warn();
     if !explored {
         rows.weights.clear();
     }

@@ -58,6 +58,16 @@ impl<R: Read> Frames<R> {
         Self { source, window: Vec::new(), base: 0, at: 0, is_at_end: false, is_new: true, models: Vec::new() }
     }
 
+    /// Walks a part of a segment that begins with a frame at `base`, where these models are known.
+    pub(crate) fn from(source: R, base: u64, models: Models) -> Self {
+        Self { source, window: Vec::new(), base, at: 0, is_at_end: false, is_new: false, models }
+    }
+
+    /// Models that were met so far, by number.
+    pub(crate) fn models(&self) -> &Models {
+        &self.models
+    }
+
     /// The next piece; none at the end.
     pub(crate) fn next(&mut self) -> io::Result<Option<Item<'_>>> {
         let length = match self.step()? {

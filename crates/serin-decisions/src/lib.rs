@@ -7,6 +7,8 @@ mod error;
 mod exports;
 mod frames;
 mod ids;
+mod index;
+mod indexed;
 mod reader;
 mod record;
 mod recovery;
@@ -20,6 +22,7 @@ pub use durable::{DurableFile, rename_durably, replace_durably, sync_folder};
 pub use erase::Erased;
 pub use error::LogError;
 pub use ids::DecisionIds;
+pub use indexed::HourlyCount;
 pub use reader::{DecisionFiles, DecisionSegment};
 pub use record::{
     Assigned, Fallback, LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record,

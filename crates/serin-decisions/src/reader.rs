@@ -144,19 +144,20 @@ impl DecisionFiles {
         mut each: impl FnMut(&Record<'_>) -> bool,
     ) -> Result<ReadReport, LogError> {
         let mut report = ReadReport::default();
-        for segment in self.segments()? {
-            if segment.is_older_than(from_ms) {
-                continue;
-            }
-            if segment.begins_after(until_ms) {
-                break;
-            }
+        for segment in self.segments_between(from_ms, until_ms)? {
             walk(&segment, from_ms, until_ms, &mut report, &mut each);
             if !report.complete {
                 break;
             }
         }
         Ok(report)
+    }
+
+    /// Segments that may hold decisions made from `from_ms` and before `until_ms`, in the order in which they were begun.
+    pub(crate) fn segments_between(&self, from_ms: i64, until_ms: i64) -> Result<Vec<DecisionSegment>, LogError> {
+        let mut found = self.segments()?;
+        found.retain(|segment| !segment.is_older_than(from_ms) && !segment.begins_after(until_ms));
+        Ok(found)
     }
 
     /// Every segment, in the order in which they were begun.
@@ -247,7 +248,7 @@ impl DecisionFiles {
 }
 
 /// Reads one segment into `each` and the report, which is complete unless `each` said not to go on.
-fn walk(
+pub(crate) fn walk(
     segment: &DecisionSegment,
     from_ms: i64,
     until_ms: i64,
@@ -329,6 +330,11 @@ impl Losses {
 
     pub(crate) fn gaps(&self) -> impl Iterator<Item = Damage> + '_ {
         self.gaps.iter().map(|&(at, bytes)| self.damage(at, bytes, DamageKind::NoRecord))
+    }
+
+    /// Offset, bytes, and number of records whose model was lost; 0 of these where the bytes are no record.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
+        self.gaps.iter().map(|&(at, bytes)| (at, bytes, 0)).chain(self.orphans.values().copied())
     }
 
     pub(crate) fn report(&self, report: &mut ReadReport) {

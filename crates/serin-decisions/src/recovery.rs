@@ -10,6 +10,7 @@ use crate::damage::ReadReport;
 use crate::durable::{folder_of, remove_partials, remove_unlocked, sync_folder};
 use crate::error::LogError;
 use crate::frames::{Frames, Item};
+use crate::index::INDEX;
 use crate::reader::Losses;
 use crate::segment::{self, FRESH, OPEN, SEALED};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -51,7 +52,9 @@ pub(crate) fn remove_leftovers(folder: &Path) -> io::Result<()> {
     remove_partials(folder, |path| segment::created_ms(path).is_some())?;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|kind| kind == FRESH) && segment::created_ms(&path).is_some() {
+        let is = |ending: &str| path.extension().is_some_and(|kind| kind == ending);
+        let is_left = is(FRESH) || is(INDEX) && !path.with_extension(SEALED).exists();
+        if is_left && segment::created_ms(&path).is_some() {
             remove_unlocked(&path)?;
         }
     }

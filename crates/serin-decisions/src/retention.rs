@@ -3,6 +3,7 @@
 use crate::durable::{replace_durably, sync_folder};
 use crate::error::LogError;
 use crate::exports;
+use crate::index::INDEX;
 use crate::segment::{self, LogLimits};
 use std::path::Path;
 use std::time::Duration;
@@ -106,6 +107,8 @@ impl Retention {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(LogError::at(&path)(error)),
                 _ => is_changed = true,
             }
+            // It can be made again, and goes with the leftovers at the next start otherwise.
+            drop(std::fs::remove_file(path.with_extension(INDEX)));
         }
         if is_changed {
             sync_folder(folder).map_err(LogError::at(folder))?;

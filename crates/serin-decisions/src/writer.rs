@@ -1,6 +1,7 @@
 //! Appends decisions to segments, one segment for each of a few groups of threads, and seals what is full or old.
 
 use crate::error::LogError;
+use crate::index::Index;
 use crate::record::{self, LoggedModel as DecidingModel, NewDecision, NewShadow};
 use crate::recovery::{self, Recovered};
 use crate::retention::Retention;
@@ -189,7 +190,9 @@ impl DecisionLog {
             let taken = self.shard(number).take_if(|segment| {
                 segment.has_records() && now_ms.saturating_sub(segment.created_ms()) >= self.limits.segment_age_ms
             });
-            taken.map_or(Ok(()), |segment| segment.seal().map(drop))?;
+            if let Some(old) = taken {
+                Index::make(&old.seal()?);
+            }
         }
         Ok(())
     }
@@ -211,11 +214,10 @@ fn keep(log: &Weak<DecisionLog>, tasks: &mpsc::Receiver<Task>) {
         match tasks.recv_timeout(TICK.saturating_sub(tended.elapsed())) {
             // Whoever asked may have gone.
             Ok(Task::Answer(done)) => done.send(()).unwrap_or_default(),
-            Ok(Task::Seal(segment)) => {
-                if let Err(error) = segment.seal() {
-                    tracing::error!("a segment of the decision log stays unsealed: {error}");
-                }
-            }
+            Ok(Task::Seal(segment)) => match segment.seal() {
+                Ok(sealed) => Index::make(&sealed),
+                Err(error) => tracing::error!("a segment of the decision log stays unsealed: {error}"),
+            },
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let Some(log) = log.upgrade() else { return };
                 let passed = tended.elapsed();

@@ -2,6 +2,7 @@
 //! store are gone at the next start.
 
 use anyhow::Context;
+use serin_decisions::rename_durably;
 use serin_tracking::ResolvedModel;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,8 @@ impl LastGood {
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;
         }
-        std::fs::rename(&fresh, &folder)?;
+        // Synced with all that is in it: the copy is there for the day after a power cut.
+        rename_durably(&fresh, &folder)?;
         Ok(())
     }
 

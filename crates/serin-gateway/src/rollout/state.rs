@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use serin_analysis::evidence::{Counts, Verdict};
 use serin_analysis::rollout::canary::Severity;
 use serin_analysis::rollout::{Judgement, Phase, Rollout};
+use serin_decisions::replace_durably;
 use serin_models::LoadedModel;
 use std::path::Path;
 use std::sync::Arc;
@@ -137,13 +138,11 @@ impl Saved {
 
     /// Whole or not at all. A disk that is full must not stop the rollout: it is said in the log.
     pub(crate) fn write(&self, file: &Path) {
-        let fresh = file.with_extension("partial");
         let written = serde_json::to_vec_pretty(self).map_err(std::io::Error::other).and_then(|bytes| {
             if let Some(folder) = file.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            std::fs::write(&fresh, bytes)?;
-            std::fs::rename(&fresh, file)
+            replace_durably(file, &bytes)
         });
         if let Err(error) = written {
             tracing::error!("{}: the state of the rollout cannot be kept: {error}", file.display());

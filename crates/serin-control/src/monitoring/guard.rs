@@ -127,10 +127,9 @@ pub(crate) fn rows(
     let (mut rows, mut features) = (Vec::new(), Vec::new());
     // A transaction that was sent again counts once, as it was decided first.
     let mut seen: HashSet<String> = HashSet::new();
-    let read = files.read(since_ms.max(0), i64::MAX, |decision| {
+    let read = files.read_of(name, &[version], since_ms.max(0), i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
-        let its = decision.model.name == name && decision.model.version == version;
-        if !its || at_ms < since_ms || !Fallback::is_of_a_model(decision.fallback) {
+        if at_ms < since_ms || !Fallback::is_of_a_model(decision.fallback) {
             return true;
         }
         let Some(weight) = decision.stands_for() else { return true };

@@ -133,12 +133,12 @@ async fn signatures(
     name: &str,
 ) -> Result<HashMap<[u8; 32], Signature>, MonitoringError> {
     let files = DecisionFiles::of(folder);
-    let models = tokio::task::spawn_blocking(move || files.models(0, i64::MAX)).await;
-    let (models, report) = models.map_err(|_| MonitoringError::Interrupted("reading the decision log"))??;
+    let counts = tokio::task::spawn_blocking(move || files.counts(0, i64::MAX)).await;
+    let (counts, report) = counts.map_err(|_| MonitoringError::Interrupted("reading the decision log"))??;
     report.warn();
     let mut found = HashMap::new();
-    for model in models.iter().filter(|model| model.name == name) {
-        if model.version.parse::<i64>().is_err() {
+    for model in counts.iter().map(|count| &count.model).filter(|model| model.name == name) {
+        if found.contains_key(&model.sha256) || model.version.parse::<i64>().is_err() {
             continue;
         }
         let package = package(store, monitoring, name, &model.version).await?;
@@ -174,10 +174,10 @@ fn count(
 ) -> Result<Vec<(String, Performance)>, MonitoringError> {
     let mut rows = Vec::new();
     let mut unknown = None;
-    let report = DecisionFiles::of(folder).read(query.since_ms.max(0), i64::MAX, |decision| {
+    let report = DecisionFiles::of(folder).read_of(&query.name, &[], query.since_ms.max(0), i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
         let by_model = Fallback::is_of_a_model(decision.fallback);
-        if decision.model.name != query.name || !by_model || !(query.since_ms..query.until_ms).contains(&at_ms) {
+        if !by_model || !(query.since_ms..query.until_ms).contains(&at_ms) {
             return true;
         }
         match row(decision, at_ms, query, labels, signatures) {

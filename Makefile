@@ -14,7 +14,10 @@ setup: ## check for what is missing and install it (Rust, C++ compiler, cmake, n
 demo: setup ## the whole loop in a few minutes, with the dashboard beside it; stays open until Ctrl-C
 	cargo run --release --locked -p serin -- demo
 
-test: setup lint unit slim conformance ## everything CI runs
+test: setup ## everything CI runs; what does not share a build folder is built side by side
+	$(MAKE) --no-print-directory -j2 lint slim
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory conformance
 
 lint: ## formatting and lints, warnings denied
 	cargo fmt --all --check

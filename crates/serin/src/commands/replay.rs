@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use serin_decisions::{DecidingModel, DecisionFiles, Fallback, LoggedDecision, Record};
 use serin_models::LoadedModel;
 use serin_scorer::serve::DECISIONS;
-use serin_scoring::{Decision, Translation};
+use serin_scoring::{Decision, Translation, TranslationError};
 use serin_tracking::{ModelUri, ResolvedModel};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -286,7 +286,12 @@ async fn translation(args: &Replay, logged: &DecidingModel, model: &LoadedModel)
     }
     let decided = || format!("{} {} decided, and this model cannot score its rows", logged.name, logged.version);
     if let Ok(before) = load_logged(&args.logged.state, logged).await {
-        return Translation::between(&before.package.signature, wanted).with_context(decided);
+        return match Translation::between(&before.package.signature, wanted) {
+            Err(TranslationError::Missing(column)) => {
+                bail!("{} {} decided without a column {column:?}, which this model needs", logged.name, logged.version)
+            }
+            made => made.with_context(decided),
+        };
     }
     if wanted.columns.len() != logged.width {
         bail!(

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod architecture;
+mod categories;
 mod decisions;
 mod fallback;
 mod limits;

@@ -310,7 +310,9 @@ to = "fraud team <team@example.org>"
         wait(lambda: len(listener.mails) >= 2)
         # Nothing is looked at any more, and what was found is told at every address.
         wait(lambda: looked_until(shop) >= milliseconds(shop.between(56, 58).TX_DATETIME).max() // 3_600_000 * 3_600_000)
-        changes = sum(1 + (alert["resolved_at"] is not None) for alert in alerts(shop))
+        muted = ("drift", "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW")
+        heard = [alert for alert in alerts(shop) if (alert["rule"], alert["subject"]) != muted]
+        changes = sum(1 + (alert["resolved_at"] is not None) for alert in heard)
         posted = lambda to: [body for path, body in listener.posted if path == to]
         wait(lambda: len(posted("/hook")) >= changes and len(posted("/slack")) >= changes)
         told = [(body["rule"], body["subject"], body["state"]) for path, body in listener.posted if path == "/hook"]

@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 
-/// How a clause compares.
+/// Comparator of a clause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Comparator {
     Equal,
@@ -61,10 +61,10 @@ impl Literal {
     }
 }
 
-/// `entity.key comparator value`.
+/// One clause of a filter, `entity.key comparator value`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Clause {
-    /// Before the first dot, where there is one outside quotes.
+    /// Text before the first dot, where there is one outside quotes.
     pub(crate) entity: Option<String>,
     pub(crate) key: String,
     pub(crate) comparator: Comparator,
@@ -288,7 +288,7 @@ impl Clause {
         }
     }
 
-    /// Refuses other comparators.
+    /// Refuses a comparator that is not among `allowed`, with MLflow's message.
     pub(crate) fn only(&self, allowed: &[Comparator]) -> Result<(), StoreError> {
         if allowed.contains(&self.comparator) {
             return Ok(());

@@ -12,11 +12,11 @@ const AT_ONCE: i64 = 100;
 /// Numbers of things that a collection removed, or, with `dry_run`, would remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Number of runs.
+    /// Number of runs removed.
     pub runs: u64,
-    /// Number of logged models.
+    /// Number of logged models removed.
     pub logged_models: u64,
-    /// Number of experiments.
+    /// Number of experiments removed.
     pub experiments: u64,
 }
 

@@ -125,13 +125,13 @@ impl TrackingServer {
         self.json(self.send(path, || self.request(Method::GET, &url).query(query)).await?).await
     }
 
-    /// serin's own routes, which MLflow's server does not have.
+    /// Posts JSON to a route of serin's own, `/v1/{path}`, which MLflow's server does not have.
     pub(crate) async fn post_own(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         let url = format!("{}/v1/{path}", self.base);
         self.json(self.send(path, || self.request(Method::POST, &url).json(body)).await?).await
     }
 
-    /// As [`Self::post_own`].
+    /// Gets the JSON of a route of serin's own, `/v1/{path}`.
     pub(crate) async fn get_own(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ClientError> {
         let url = format!("{}/v1/{path}", self.base);
         self.json(self.send(path, || self.request(Method::GET, &url).query(query)).await?).await

@@ -52,27 +52,27 @@ impl Parameters {
     }
 }
 
-/// Told after every round.
+/// Progress of a training, told after every round.
 #[derive(Debug)]
 pub struct Round<'a> {
-    /// From 0.
+    /// Number of the round, from 0.
     pub round: usize,
-    /// (set, metric, value); empty without evaluation rows.
+    /// Metrics of the round, each as (set, metric, value); empty without evaluation rows.
     pub metrics: &'a [(String, String, f64)],
 }
 
-/// A trained booster.
+/// Result of a training: the model and its history.
 #[derive(Debug)]
 pub struct Fitted {
     /// The model as UBJSON, cut after the best round when training stopped early.
     pub model: Vec<u8>,
-    /// Rounds in the model.
+    /// Number of rounds in the model.
     pub rounds: usize,
-    /// Best round (from 0) and its metric value, with early stopping.
+    /// Best round (from 0) and its metric value, with early stopping; else `None`.
     pub best: Option<(usize, f64)>,
-    /// Total gain by feature name, largest first.
+    /// Total gain of each feature by name, largest first.
     pub importances: Vec<(String, f64)>,
-    /// (round, set, metric, value) of every evaluation.
+    /// Every evaluation as (round, set, metric, value).
     pub history: Vec<(usize, String, String, f64)>,
 }
 

@@ -41,7 +41,7 @@ impl Default for Simulation {
 /// Change of the data from one day on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drift {
-    /// Kind of change.
+    /// Kind of change that begins on that day.
     pub kind: DriftKind,
     /// Day on which it begins; 0 is the first day of the simulation.
     pub day: u32,

@@ -76,7 +76,7 @@ impl ArtifactPath {
         }
     }
 
-    /// As text; empty for the root.
+    /// Path as text; empty for the root.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -187,7 +187,7 @@ impl Artifacts {
         self
     }
 
-    /// Whether clients go through the server.
+    /// True if clients read and write artifacts through the server.
     #[must_use]
     pub fn is_proxied(&self) -> bool {
         self.locations == PROXIED
@@ -448,7 +448,7 @@ impl Artifacts {
     }
 }
 
-/// Whether a path or URI has a `..`, after any number of decodings.
+/// True if a path or URI has a `..`, after any number of decodings.
 #[must_use]
 pub fn leaves_its_folder(source: &str) -> bool {
     let mut decoded = source.to_owned();

@@ -42,7 +42,7 @@ pub struct ClientConfig {
 }
 
 impl fmt::Debug for ClientConfig {
-    /// Without secrets: of S3's settings the names alone.
+    /// Writes the settings without secrets: of S3's settings the names alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.s3.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("ClientConfig")

@@ -75,7 +75,7 @@ impl ClientError {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
-    /// Whether the server refused with this code, whatever it was found missing for.
+    /// True if the server refused with this code, also where that is the reason of a `NotFound`.
     #[must_use]
     pub fn is(&self, wanted: &str) -> bool {
         match self {

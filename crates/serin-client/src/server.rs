@@ -104,8 +104,7 @@ impl TrackingServer {
         }
     }
 
-    /// As [`Self::post`], for a change of the registry: serin's server writes who and why into its ledger, MLflow's does not
-    /// look at it.
+    /// Posts a change of the registry. serin's server writes who and why into its ledger; MLflow's ignores both.
     pub(crate) async fn change(&self, path: &str, body: Value, change: &Change) -> Result<(), ClientError> {
         let url = format!("{}{API}/{path}", self.base);
         let [actor, reason] = [&change.actor, &change.reason].map(|text| encoded(text));

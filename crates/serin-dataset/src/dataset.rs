@@ -127,9 +127,9 @@ pub(crate) struct Wanted {
 pub(crate) trait Collect {
     /// Columns to deliver, in this order.
     fn wanted(&self) -> &[Wanted];
-    /// Whether their types are those of a model.
+    /// True if the column types are those of a model, false if they are those of the first file.
     fn is_for_a_model(&self) -> bool;
-    /// So many rows will come.
+    /// Announces the number of rows that will come.
     fn reserve(&mut self, rows: usize);
     /// A chunk; `line_of` names a row of the chunk in the file.
     fn push(&mut self, columns: &[Cells], path: &Path, line_of: &dyn Fn(usize) -> u64) -> Result<(), DatasetError>;

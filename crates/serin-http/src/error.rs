@@ -178,7 +178,7 @@ impl ApiError {
         self.plain().1
     }
 
-    /// As MLflow's scoring server answers.
+    /// Response in the form of MLflow's scoring server.
     pub fn into_mlflow_scoring(self) -> Response {
         // What does not fit the signature has another code there than what is no request at all.
         let misfit = matches!(self, Self::Validation(_));
@@ -206,7 +206,7 @@ impl ApiError {
         (status, code, message)
     }
 
-    /// As the Open Inference protocol answers.
+    /// Response in the form of the Open Inference protocol.
     pub fn into_inference(self) -> Response {
         let (status, error) = self.plain();
         retry_later(status, (status, Json(InferenceError { error })).into_response())

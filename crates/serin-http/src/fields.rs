@@ -20,7 +20,7 @@ pub struct Fields {
     camel: BTreeSet<String>,
     /// `metrics[3].` within a list, for messages.
     at: String,
-    /// From a query: everything is text.
+    /// True if the fields come from a query, where every value is text.
     query: bool,
 }
 

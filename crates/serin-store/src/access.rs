@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::str::FromStr;
 
-/// What a user may do with a resource; each includes those before it.
+/// Permission of a user on a resource; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Permission {
     /// No access: the user may not even read the resource.
@@ -151,7 +151,7 @@ async fn password_hash(password: &str) -> Result<String, StoreError> {
 }
 
 impl Store {
-    /// Whether there is a user at all.
+    /// True if the store has any user.
     ///
     /// # Errors
     /// When the database fails.
@@ -286,7 +286,7 @@ impl Store {
         Ok(token)
     }
 
-    /// Who the credentials belong to; none when they are wrong or expired.
+    /// User whom the credentials belong to; `None` when they are wrong or expired.
     ///
     /// # Errors
     /// When the database fails.

@@ -115,7 +115,7 @@ impl Store {
         self.reader().execute("VACUUM INTO $1", args![target]).await.map(drop)
     }
 
-    /// What is wrong with the database file; empty when nothing is.
+    /// Faults of the database file, one text each; empty when there is none.
     ///
     /// # Errors
     /// When it cannot be read.

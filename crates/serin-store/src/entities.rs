@@ -1,6 +1,6 @@
 //! Words that several tables share: lifecycle stages and the views of them.
 
-/// Whether something is in use or in the trash.
+/// Lifecycle stage of a run, an experiment or a logged model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LifecycleStage {
     /// In use, not deleted.

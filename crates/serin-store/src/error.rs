@@ -19,7 +19,7 @@ pub enum StoreError {
     Damaged {
         /// Table and row, or file.
         what: String,
-        /// What is wrong with it.
+        /// Message that says what is wrong with it.
         reason: String,
     },
     /// The artifact store behind this server cannot do that.

@@ -195,8 +195,8 @@ impl Store {
         self.reader().rows(sql, args![subject.key()]).await?.iter().map(label).collect()
     }
 
-    /// What counts of all that was known at `as_of_ms` and not before `from_ms`; nothing is known of a transaction
-    /// before it happens.
+    /// Labels that take precedence among all that were known at `as_of_ms` and not before `from_ms`, epoch
+    /// milliseconds. Nothing is known of a transaction before it happens.
     ///
     /// # Errors
     /// When the database fails.
@@ -206,7 +206,7 @@ impl Store {
         Ok(Labels::of(rows.iter().map(label).collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// How many labels are known since `from_ms`, and not later than `until_ms`.
+    /// Number of labels that are known since `from_ms`, and not later than `until_ms`, epoch milliseconds.
     ///
     /// # Errors
     /// When the database fails.

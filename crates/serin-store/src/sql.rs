@@ -105,7 +105,7 @@ impl Row {
     }
 }
 
-/// Where statements go: a pool for reading, or the transaction of one write.
+/// Connection that statements go to: a pool for reading, or the transaction of one write.
 #[derive(Debug)]
 pub(crate) enum Connection {
     SqlitePool(SqlitePool),

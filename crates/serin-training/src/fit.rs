@@ -20,14 +20,15 @@ pub const DEFAULTS: [(&str, &str); 7] = [
 const ALIASES: [(&str, &str); 4] =
     [("learning_rate", "eta"), ("min_split_loss", "gamma"), ("reg_lambda", "lambda"), ("reg_alpha", "alpha")];
 
-/// What to train with.
+/// Parameters of a training.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
-    /// XGBoost parameters that replace or add to [`DEFAULTS`], in the order given.
+    /// XGBoost parameters that replace or add to [`DEFAULTS`], as (name, value), in the order given.
     pub set: Vec<(String, String)>,
-    /// Boosting rounds (at most, with early stopping).
+    /// Number of boosting rounds; with early stopping, the most.
     pub rounds: usize,
-    /// Stop when the last metric on the evaluation rows has not improved for this many rounds.
+    /// Number of rounds without a better last metric on the evaluation rows after which training stops; `None` never
+    /// stops early.
     pub early_stopping: Option<usize>,
 }
 

@@ -116,7 +116,7 @@ fn scores(forest: &Forest, rows: &Dataset) -> Vec<f32> {
     scores
 }
 
-/// As [`REFERENCE_ROWS`] holds them.
+/// Bytes of the package's [`REFERENCE_ROWS`] file: `most` rows at most, spread evenly, each with its score.
 fn reference_rows(rows: &Dataset, scores: &[f32], most: usize) -> Vec<u8> {
     let count = rows.rows().min(most);
     let width = rows.width();

@@ -83,7 +83,7 @@ impl Visit {
         }
     }
 
-    /// Whether the visitor may do everything.
+    /// True if the visitor may do everything.
     pub(crate) fn is_admin(&self) -> bool {
         self.caller.user.as_ref().is_none_or(|user| user.is_admin)
     }

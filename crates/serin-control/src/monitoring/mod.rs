@@ -1,4 +1,5 @@
-//! What becomes of decisions: performance by labels, drift, the guard of promotions, alerts, retraining.
+//! Monitoring of what becomes of decisions: performance by labels, drift, the guard of promotions, alerts,
+//! retraining.
 
 pub(crate) mod comparison;
 mod error;

@@ -416,7 +416,7 @@ fn worse(found: &Performance, baseline: &BTreeMap<String, f64>, min_frauds: u64)
 }
 
 impl Latest {
-    /// As `/metrics` shows it.
+    /// Appends the gauges of a model, as `/metrics` shows them.
     pub(crate) fn gauges(&self, model: &str, out: &mut Vec<Gauge>) {
         let labels = |more: &[(&'static str, &str)]| {
             let mut all = vec![("model", model.to_owned()), ("version", self.version.clone())];

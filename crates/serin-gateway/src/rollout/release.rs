@@ -382,7 +382,7 @@ impl Task {
         }
     }
 
-    /// What follows from a change of phase.
+    /// Acts on a change of phase: notes the time of a hold, and tells the registry how the rollout ended.
     fn settle(&mut self, saved: &mut Saved, before: &Rollout, runtime: &tokio::runtime::Handle) {
         self.begin(saved, before);
         let now_ms = (self.releasing.clock)();

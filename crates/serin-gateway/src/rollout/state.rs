@@ -178,7 +178,7 @@ impl Saved {
 }
 
 impl Task {
-    /// As `GET /v1/rollout` answers it.
+    /// State of the rollout as the JSON that `GET /v1/rollout` answers with.
     pub(crate) fn shown(&self, saved: &Saved, verdict: &Verdict) -> Value {
         let loaded = |model: Option<Arc<LoadedModel>>| model.map(|model| model.version.clone());
         let (judgement, reason) = match &verdict.judgement {

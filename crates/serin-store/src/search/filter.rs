@@ -20,7 +20,7 @@ pub(crate) enum Comparator {
 }
 
 impl Comparator {
-    /// As it is written in filters and SQL alike, `Ilike` apart.
+    /// Comparator as it is written in filters and SQL alike, `Ilike` apart.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Equal => "=",
@@ -42,11 +42,11 @@ impl Comparator {
 /// The right side of a clause.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Literal {
-    /// As written, and its value.
+    /// Number as it was written, and its value.
     Number(String, f64),
     Text(String),
     List(Vec<String>),
-    /// `IS NULL` has none.
+    /// No right side, as with `IS NULL`.
     None,
 }
 

@@ -77,7 +77,7 @@ fn query(fields: &Fields, now_ms: i64) -> Result<PerformanceQuery, ControlError>
     Ok(query)
 }
 
-/// As JSON; a figure that is not defined is left out.
+/// Figures by group as JSON; a figure that is not defined is left out.
 pub(crate) fn shown(query: &PerformanceQuery, groups: &[(String, Performance)]) -> Value {
     let group = |(name, found): &(String, Performance)| {
         let metrics: Map<String, Value> =

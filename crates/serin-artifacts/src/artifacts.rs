@@ -28,9 +28,9 @@ pub struct Artifacts {
     pub(crate) s3: Option<Arc<AmazonS3>>,
     local: Option<PathBuf>,
     prefix: String,
-    /// What the root is called in URIs of the store itself: a path or `s3://bucket/prefix`.
+    /// Root in URIs of the store itself: a path or `s3://bucket/prefix`.
     root: String,
-    /// What new locations start with.
+    /// Prefix of new locations.
     locations: String,
 }
 
@@ -76,27 +76,27 @@ impl ArtifactPath {
         }
     }
 
-    /// As text; empty for the root.
+    /// Path as text; empty for the root.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What a folder holds.
+/// Entry of a folder: a file or a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactEntry {
-    /// Name in its folder.
+    /// Name of the entry in its folder.
     pub name: String,
-    /// Bytes; none for a folder.
+    /// Size of a file in bytes; `None` for a folder.
     pub size: Option<u64>,
 }
 
-/// A file being read.
+/// File that is being read, as a stream.
 pub struct ArtifactFile {
-    /// Bytes.
+    /// Size of the file, bytes.
     pub size: u64,
-    /// Content.
+    /// Content of the file as a stream of chunks; a chunk is an error if the read failed.
     pub content: futures_util::stream::BoxStream<'static, Result<Bytes, ArtifactError>>,
 }
 
@@ -187,7 +187,7 @@ impl Artifacts {
         self
     }
 
-    /// Whether clients go through the server.
+    /// True if clients read and write artifacts through the server.
     #[must_use]
     pub fn is_proxied(&self) -> bool {
         self.locations == PROXIED
@@ -352,7 +352,7 @@ impl Artifacts {
         Ok(all)
     }
 
-    /// What a folder holds, by name; nothing when there is no such folder.
+    /// Entries of a folder, ordered by name; empty when there is no such folder.
     ///
     /// # Errors
     /// When the store fails.
@@ -448,7 +448,7 @@ impl Artifacts {
     }
 }
 
-/// Whether a path or URI has a `..`, after any number of decodings.
+/// True if a path or URI has a `..`, after any number of decodings.
 #[must_use]
 pub fn leaves_its_folder(source: &str) -> bool {
     let mut decoded = source.to_owned();

@@ -19,7 +19,7 @@ const MOST_PARTS: i64 = 10_000;
 const PART_TTL_S: u64 = 3600;
 
 impl Artifacts {
-    /// Whether URLs can be signed: in S3, not in a folder.
+    /// True if the store can sign URLs: S3 can, a folder cannot.
     #[must_use]
     pub fn signs(&self) -> bool {
         self.s3.is_some()

@@ -1,24 +1,24 @@
-//! How a tracking server is reached.
+//! Settings for reaching a tracking server.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Who the client is.
+/// Credentials that the client sends.
 #[derive(Clone)]
 pub enum Credentials {
-    /// HTTP Basic.
+    /// User name and password, sent as HTTP Basic.
     Password {
-        /// User name.
+        /// User name of the account.
         user: String,
-        /// Password; none sends an empty one.
+        /// Password of the account; `None` sends an empty one.
         password: Option<String>,
     },
-    /// A bearer token.
+    /// Token of the account, sent as `Authorization: Bearer`.
     Token(String),
 }
 
 impl fmt::Debug for Credentials {
-    /// Without the secret.
+    /// Writes the user name or the kind, never the password or token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Password { user, .. } => write!(f, "Password({user})"),
@@ -42,7 +42,7 @@ pub struct ClientConfig {
 }
 
 impl fmt::Debug for ClientConfig {
-    /// Without secrets: of S3's settings the names alone.
+    /// Writes the settings without secrets: of S3's settings the names alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.s3.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("ClientConfig")

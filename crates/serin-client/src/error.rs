@@ -6,40 +6,40 @@ use std::path::{Path, PathBuf};
 /// A request that did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server said no; asking the same again gives the same.
+    /// The server refused the request; the same request is refused again.
     #[error("{what} at {server}: {code}: {message}")]
     Refused {
-        /// Route, or what was being done.
+        /// Route of the request, or what was being done.
         what: String,
         /// Address of the server.
         server: String,
         /// MLflow's error code, or the HTTP status.
         code: String,
-        /// The server's words.
+        /// Message of the server for people.
         message: String,
     },
-    /// No answer, after several tries.
+    /// The server did not answer, after several tries.
     #[error("cannot reach the tracking server {server}")]
     Unreachable {
         /// Address of the server.
         server: String,
-        /// Cause.
+        /// Error of the last try.
         source: reqwest::Error,
     },
-    /// The client cannot be made: certificates that are none.
+    /// The client cannot be made because its certificates cannot be read.
     #[error("cannot set up the client of {server}")]
     Setup {
         /// Address of the server.
         server: String,
-        /// Cause.
+        /// Error of the HTTP library.
         source: reqwest::Error,
     },
     /// The registry has nothing of that name.
     #[error("{what} not found{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
     NotFound {
-        /// Model URI, or artifact.
+        /// Model URI or artifact that was looked for.
         what: String,
-        /// The server's words, where it gave any.
+        /// Refusal of the server, where it gave one.
         reason: Option<Box<ClientError>>,
     },
     /// The caller asks for something that cannot be asked for.
@@ -51,9 +51,9 @@ pub enum ClientError {
     /// The artifact store failed.
     #[error("cannot copy the model from {location}")]
     Copy {
-        /// Artifact URI.
+        /// Artifact URI that the model was copied from.
         location: String,
-        /// Cause.
+        /// Error that ended the copy.
         source: Box<ClientError>,
     },
     /// An artifact could not be read or written.
@@ -62,9 +62,9 @@ pub enum ClientError {
     /// A file of this machine could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// File or folder.
+        /// File or folder that the operating system failed at.
         path: PathBuf,
-        /// Cause.
+        /// Error of the operating system.
         source: std::io::Error,
     },
 }
@@ -75,7 +75,7 @@ impl ClientError {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
-    /// Whether the server refused with this code, whatever it was found missing for.
+    /// True if the server refused with this code, also where that is the reason of a `NotFound`.
     #[must_use]
     pub fn is(&self, wanted: &str) -> bool {
         match self {

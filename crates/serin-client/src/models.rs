@@ -9,7 +9,7 @@ use serin_tracking::{ModelUri, ResolvedModel};
 use std::path::{Path, PathBuf};
 
 impl TrackingServer {
-    /// Where an artifact URI is reached from here.
+    /// Place at which an artifact URI is reached from this machine.
     pub(crate) fn place(&self, uri: &str) -> Result<Place, ClientError> {
         let proxied = |host: &str, path: &str| {
             let parts: Vec<String> = path.trim_matches('/').split('/').map(encoded).collect();
@@ -178,10 +178,10 @@ impl TrackingServer {
     }
 }
 
-/// How artifacts are reached.
+/// Place that artifacts are read from and written to.
 pub(crate) enum Place {
-    /// Through a tracking server: the URL of the folder.
+    /// Folder behind a tracking server, by its URL.
     Proxied(String),
-    /// The store itself.
+    /// Store of the artifacts itself, and the folder in it.
     Direct(Artifacts, ArtifactPath),
 }

@@ -38,7 +38,7 @@ impl TrackingServer {
         self.get_own("labels", &query).await
     }
 
-    /// How decisions turned out, as the server's JSON.
+    /// Performance of a model's decisions on matured labels, as the server's JSON.
     ///
     /// # Errors
     /// When the server refuses or does not answer.
@@ -46,7 +46,7 @@ impl TrackingServer {
         self.get_own("performance", query).await
     }
 
-    /// Says what this server counted of a rollout, and hears what the other ones counted.
+    /// Sends what this server counted for a rollout, and returns what the other ones counted.
     ///
     /// # Errors
     /// When the server refuses, does not answer, or answers something else.

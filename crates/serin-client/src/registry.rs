@@ -1,4 +1,4 @@
-//! What a rollout changes in a registry elsewhere: who is live, and what was said of a version.
+//! Changes that a rollout makes in a registry elsewhere: the version that is live, and notes on a version.
 
 use crate::error::ClientError;
 use crate::server::TrackingServer;

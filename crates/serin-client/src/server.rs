@@ -104,8 +104,7 @@ impl TrackingServer {
         }
     }
 
-    /// As [`Self::post`], for a change of the registry: serin's server writes who and why into its ledger, MLflow's does not
-    /// look at it.
+    /// Posts a change of the registry. serin's server writes who and why into its ledger; MLflow's ignores both.
     pub(crate) async fn change(&self, path: &str, body: Value, change: &Change) -> Result<(), ClientError> {
         let url = format!("{}{API}/{path}", self.base);
         let [actor, reason] = [&change.actor, &change.reason].map(|text| encoded(text));
@@ -125,13 +124,13 @@ impl TrackingServer {
         self.json(self.send(path, || self.request(Method::GET, &url).query(query)).await?).await
     }
 
-    /// serin's own routes, which MLflow's server does not have.
+    /// Posts JSON to a route of serin's own, `/v1/{path}`, which MLflow's server does not have.
     pub(crate) async fn post_own(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         let url = format!("{}/v1/{path}", self.base);
         self.json(self.send(path, || self.request(Method::POST, &url).json(body)).await?).await
     }
 
-    /// As [`Self::post_own`].
+    /// Gets the JSON of a route of serin's own, `/v1/{path}`.
     pub(crate) async fn get_own(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ClientError> {
         let url = format!("{}/v1/{path}", self.base);
         self.json(self.send(path, || self.request(Method::GET, &url).query(query)).await?).await

@@ -1,4 +1,4 @@
-//! Who sent a request.
+//! Caller of a request: the user, and what the request says of itself.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -7,12 +7,12 @@ use serin_store::{Permission, Resource, User};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// Who sent the request; nobody knows without authentication.
+/// Sender of a request; unknown without authentication.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Caller {
-    /// The user, where the server knows its users.
+    /// User who sent the request, where the server authenticates users.
     pub(crate) user: Option<Arc<User>>,
-    /// What the caller says of itself: for the ledger.
+    /// Actor and reason that the request states, for the ledger.
     pub(crate) statement: Statement,
 }
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A server that does not answer must not keep a page from being shown.
+/// Longest wait for a server, so that one that does not answer does not keep a page from being shown.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Rates are over about this long, as far as somebody has looked.
+/// Time that rates are taken over, about, as far as somebody has looked.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Addresses of scoring servers, such as `http://127.0.0.1:8000`.
@@ -32,11 +32,11 @@ pub(crate) struct Traffic {
     pub(crate) errors: f64,
     pub(crate) alerts: f64,
     pub(crate) decisions: f64,
-    /// Upper bound in seconds and requests that took no longer.
+    /// Histogram of latency: upper bound in seconds, and number of requests that took no longer.
     pub(crate) buckets: Vec<(f64, f64)>,
 }
 
-/// A model that answers somewhere.
+/// Model version that some server has loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loaded {
     pub(crate) name: String,
@@ -44,28 +44,28 @@ pub(crate) struct Loaded {
     pub(crate) sha256: String,
 }
 
-/// What the servers did lately.
+/// Counters of the servers over the last minute or so.
 #[derive(Debug, Clone)]
 pub(crate) struct Lately {
     pub(crate) traffic: Traffic,
-    /// The time it is over; none since their start.
+    /// Time that the counters are over, seconds; `None` if they run from the servers' start.
     pub(crate) seconds: Option<f64>,
 }
 
 impl DataPlanes {
-    /// With the key that they ask for.
+    /// Servers at these addresses, with the API key that they ask for.
     #[must_use]
     pub fn new(addresses: Vec<String>, key: Option<String>) -> Self {
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap_or_default();
         Self(Arc::new(Known { addresses: Mutex::new(addresses), key, client, ..Known::default() }))
     }
 
-    /// One more.
+    /// Adds the address of one more server.
     pub fn add(&self, address: String) {
         self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner).push(address);
     }
 
-    /// Ends what watches them, so that a server that stops need not wait for who looks on.
+    /// Ends the streams that watch the servers, so that a server that stops need not wait for their readers.
     pub fn close(&self) {
         self.0.closing.store(true, Ordering::Relaxed);
     }
@@ -91,7 +91,7 @@ impl DataPlanes {
         sent.map_err(|error| format!("{url} does not answer: {}", error.without_url()))
     }
 
-    /// What every server says of a path; an error where it does not answer with success.
+    /// Answer of every server to a path, by address; an error where a server does not answer with success.
     async fn all(&self, path: &str) -> Vec<(String, Result<String, String>)> {
         let one = |address: String| async move {
             let read = async {
@@ -106,7 +106,7 @@ impl DataPlanes {
         futures_util::future::join_all(self.addresses().into_iter().map(one)).await
     }
 
-    /// The rollout of a model, as the servers that release it tell it.
+    /// Rollout of a model as JSON, by the address of each server that releases it.
     pub(crate) async fn rollouts(&self, model: &str) -> Vec<(String, Value)> {
         let answers = self.all("/v1/rollout").await.into_iter();
         answers
@@ -140,7 +140,8 @@ impl DataPlanes {
         answers.map(|(address, answer)| (address, answer.map(|text| read(&text)))).collect()
     }
 
-    /// What all servers did since somebody looked about a minute ago, else since their start; none where none answers.
+    /// Counters of all servers since somebody looked about a minute ago, else since their start; `None` where no
+    /// server answers.
     pub(crate) async fn lately(&self) -> Option<Lately> {
         let mut sum: Option<Traffic> = None;
         for (traffic, _) in self.metrics().await.into_iter().filter_map(|(_, found)| found.ok()) {

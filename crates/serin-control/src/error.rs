@@ -1,4 +1,4 @@
-//! Failures of the tracking server as its clients see them.
+//! Errors of the tracking server as its clients see them.
 
 use crate::monitoring::MonitoringError;
 use axum::response::{IntoResponse, Response};
@@ -7,7 +7,7 @@ use serin_decisions::LogError;
 use serin_http::ApiError;
 use serin_store::StoreError;
 
-/// A request that was not answered with success. It carries the wire form ([`ApiError`]); what the database, the disk or the
+/// Error that a request is answered with. It carries the wire form ([`ApiError`]); what the database, the disk or the
 /// log said goes to the server's log, as it may name tables, paths and hosts.
 #[derive(Debug)]
 pub(crate) struct ControlError(ApiError);
@@ -23,7 +23,7 @@ impl ControlError {
         Self(ApiError::invalid(message))
     }
 
-    /// The shape in which MLflow's artifact routes answer some mistakes.
+    /// Error with a body `{"detail": …}`, as MLflow's artifact routes answer some mistakes.
     pub(crate) fn detail(message: impl Into<String>) -> Self {
         Self(ApiError::Detail(message.into()))
     }
@@ -34,12 +34,12 @@ impl ControlError {
         Self::mlflow("INTERNAL_ERROR", "the request failed inside the server; its log says why")
     }
 
-    /// The wire form.
+    /// Error in the form that is sent to clients.
     pub(crate) fn into_api(self) -> ApiError {
         self.0
     }
 
-    /// Text for a person.
+    /// Text of the error for a person.
     pub(crate) fn message(self) -> String {
         self.0.message()
     }

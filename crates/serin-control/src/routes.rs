@@ -13,12 +13,12 @@ use serin_http::guard::{self, Allowed};
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// Who is served.
+/// Rules for which requests are served.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// By host and origin.
+    /// Hosts and origins that are allowed.
     pub allowed: Allowed,
-    /// Everybody says who they are; without it everybody may do everything.
+    /// True if every caller must authenticate; otherwise everybody may do everything.
     pub authenticate: bool,
 }
 

@@ -12,23 +12,23 @@ use std::sync::Arc;
 /// State of the control plane; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
-    /// Database and artifacts.
+    /// Database and artifacts of the server.
     pub store: Store,
-    /// Tells others of changes of the registry.
+    /// Webhooks that are told of changes of the registry.
     pub webhooks: Webhooks,
-    /// Where monitoring finds what it looks at.
+    /// Places where monitoring finds its data.
     pub monitoring: Monitoring,
-    /// What an operator decided about it.
+    /// Settings of monitoring, as the operator decided.
     pub settings: Settings,
-    /// Scoring servers whose rollouts and traffic pages show.
+    /// Scoring servers whose rollouts and traffic the pages show.
     pub data_planes: DataPlanes,
     pub(crate) board: Board,
-    /// Epoch milliseconds now.
+    /// Clock that returns the time now, epoch milliseconds.
     pub clock: fn() -> i64,
 }
 
 impl ControlPlane {
-    /// On a database, with the clock that it goes by.
+    /// State on a database, with the clock that the server goes by.
     #[must_use]
     pub fn new(
         store: Store,
@@ -54,7 +54,7 @@ impl ControlPlane {
         })
     }
 
-    /// What questions about decisions are answered from, now.
+    /// Data that questions about decisions are answered from, now.
     pub(crate) fn sources(&self) -> Sources<'_> {
         Sources { store: &self.store, monitoring: &self.monitoring, settings: &self.settings, now_ms: self.now_ms() }
     }

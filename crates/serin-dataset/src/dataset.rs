@@ -6,22 +6,22 @@ use serin_scoring::{Column, ColumnKind, Signature};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Which column plays which part.
+/// Names of the columns that play a part in training.
 #[derive(Debug, Clone, Default)]
 pub struct Roles {
-    /// 0/1 or true/false: 1 is fraud.
+    /// Column of labels, 0/1 or true/false: 1 is fraud.
     pub label: String,
-    /// Event time.
+    /// Column with the time of the event.
     pub time: Option<String>,
-    /// Card or customer, for card precision.
+    /// Column with the card or customer, for card precision.
     pub entity: Option<String>,
-    /// Money, for cost. Stays a feature.
+    /// Column with the amount of money, for cost. Stays a feature.
     pub amount: Option<String>,
-    /// How many rows each stands for; never a feature.
+    /// Column with the number of rows that each row stands for; never a feature.
     pub weight: Option<String>,
     /// Features in this order, or none at all; None takes every column that is not label, time or entity.
     pub features: Option<Vec<String>>,
-    /// Columns that are never features.
+    /// Names of columns that are never features.
     pub exclude: Vec<String>,
     /// A model's columns: they become the features, in its order and with its encodings, so that the rows mean
     /// what they meant in training. Replaces `features`; a text that the model does not know is missing, as in
@@ -32,36 +32,36 @@ pub struct Roles {
 /// Rows ready for training or evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    /// Columns of `features`.
+    /// Columns of `features`, in their order, with their encodings.
     pub signature: Signature,
-    /// Row-major, `signature.columns.len()` a row; NaN is missing.
+    /// Features, row-major, `signature.columns.len()` in a row; NaN is missing.
     pub features: Vec<f32>,
-    /// 0 or 1 a row.
+    /// Label of each row: 1 for fraud, 0 for genuine.
     pub labels: Vec<f32>,
-    /// Epoch milliseconds; empty without a time column.
+    /// Time of each row's event, epoch milliseconds; empty without a time column.
     pub times: Vec<i64>,
-    /// Entity keys (an integer itself, the hash of a text); empty without an entity column.
+    /// Entity key of each row (an integer itself, the hash of a text); empty without an entity column.
     pub entities: Vec<u64>,
-    /// Money; empty without an amount column.
+    /// Amount of money of each row; empty without an amount column.
     pub amounts: Vec<f64>,
-    /// How many rows each stands for, above 0; empty where each stands for itself.
+    /// Number of rows that each row stands for, above 0; empty where each stands for itself.
     pub weights: Vec<f32>,
 }
 
 impl Dataset {
-    /// Number of rows.
+    /// Number of rows in the dataset.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.labels.len()
     }
 
-    /// Features of a row.
+    /// Number of features in a row.
     #[must_use]
     pub fn width(&self) -> usize {
         self.signature.columns.len()
     }
 
-    /// These rows and then those of another one with the same columns.
+    /// Appends the rows of another dataset with the same columns.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         debug_assert_eq!(self.signature, other.signature);
@@ -79,7 +79,7 @@ impl Dataset {
         self
     }
 
-    /// The given rows, in the given order.
+    /// Copies the given rows, in the given order.
     #[must_use]
     pub fn take(&self, rows: &[usize]) -> Self {
         let width = self.width();
@@ -106,12 +106,12 @@ fn pick<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {
 /// One column of one chunk, as a file format delivers it.
 #[derive(Debug)]
 pub(crate) enum Cells {
-    /// NaN is missing.
+    /// Numbers, one for each row; NaN is missing.
     Numbers(Vec<f64>),
     /// Whole numbers, exact (ids beyond 2^53).
     Integers(Vec<Option<i64>>),
     Booleans(Vec<Option<bool>>),
-    /// Epoch milliseconds.
+    /// Times, epoch milliseconds, one for each row; `None` is missing.
     Times(Vec<Option<i64>>),
     Texts(Vec<Option<String>>),
 }
@@ -127,9 +127,9 @@ pub(crate) struct Wanted {
 pub(crate) trait Collect {
     /// Columns to deliver, in this order.
     fn wanted(&self) -> &[Wanted];
-    /// Whether their types are those of a model.
+    /// True if the column types are those of a model, false if they are those of the first file.
     fn is_for_a_model(&self) -> bool;
-    /// So many rows will come.
+    /// Announces the number of rows that will come.
     fn reserve(&mut self, rows: usize);
     /// A chunk; `line_of` names a row of the chunk in the file.
     fn push(&mut self, columns: &[Cells], path: &Path, line_of: &dyn Fn(usize) -> u64) -> Result<(), DatasetError>;

@@ -12,38 +12,40 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Rows that are gathered before they are encoded.
+/// Number of rows that are gathered before they are encoded.
 const BATCH: usize = 8192;
 const ROW_GROUP: usize = 65_536;
 
-/// One decision; texts that are empty become null.
+/// One logged decision; texts that are empty become null in the file.
 #[derive(Debug, Clone, Copy)]
 pub struct DecisionRow<'a> {
-    /// UUID.
+    /// UUID of the decision, as text.
     pub decision_id: &'a str,
-    /// When it was decided, epoch milliseconds.
+    /// Time of the decision, epoch milliseconds.
     pub at_ms: i64,
-    /// The caller's name of the transaction.
+    /// Id of the transaction, as the caller named it.
     pub transaction_id: &'a str,
-    /// Card, customer or terminal.
+    /// Card, customer or terminal that the transaction is about.
     pub entity: &'a str,
-    /// When the transaction happened, epoch milliseconds.
+    /// Time of the transaction, epoch milliseconds, where the caller gave it.
     pub event_time_ms: Option<i64>,
-    /// Probability of fraud.
+    /// Probability of fraud, 0 to 1.
     pub score: f32,
-    /// Scores from it up are alerts.
+    /// Score from which a decision is an alert, 0 to 1.
     pub threshold: f32,
-    /// What was done.
+    /// True if the payment was alerted on, false if it passed.
     pub alert: bool,
-    /// With which probability exploration lets such an alert through; it did where `alert` is false.
+    /// Probability with which exploration lets such an alert through, where the model alerted; it did where `alert`
+    /// is false.
     pub propensity: Option<f32>,
-    /// What decided in the model's place.
+    /// Name of the fallback that decided in the model's place; `None` where the model decided.
     pub fallback: Option<&'a str>,
-    /// Microseconds.
+    /// Time from the request to the decision, microseconds.
     pub latency_us: f32,
-    /// Columns that moved the score most, with what they added to the margin; none where nobody asked.
+    /// Names of the columns that moved the score most, each with what it added to the margin; empty where nobody
+    /// asked.
     pub reasons: &'a [(&'a str, f32)],
-    /// As many as the file has names; NaN (missing) becomes null.
+    /// Features of the decision, as many as the file has names; NaN (missing) becomes null.
     pub features: &'a [f32],
 }
 

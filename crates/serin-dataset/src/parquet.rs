@@ -32,7 +32,7 @@ pub(crate) fn columns(path: &Path) -> Result<Vec<Wanted>, DatasetError> {
         .collect())
 }
 
-/// None for what no role can use (lists, structs, binary).
+/// Kind of column for an Arrow type; `None` for types that no role can use (lists, structs, binary).
 fn kind_of(data_type: &DataType) -> Option<ColumnKind> {
     match data_type {
         DataType::Boolean => Some(ColumnKind::Boolean),

@@ -10,24 +10,24 @@
 use crate::random::Random;
 use crate::windows::{Windowed, Windows};
 
-/// 2018-04-01, the first day of the published data.
+/// Midnight (UTC) of 2018-04-01, the first day of the published data, epoch milliseconds.
 pub const FIRST_DAY_MS: i64 = 1_522_540_800_000;
 const SECONDS: i64 = 86_400;
 
 /// Size and seed of a simulation.
 #[derive(Debug, Clone)]
 pub struct Simulation {
-    /// Number of customers.
+    /// Number of customers that pay.
     pub customers: usize,
-    /// Number of terminals.
+    /// Number of terminals that are paid at.
     pub terminals: usize,
     /// Number of days from 2018-04-01.
     pub days: u32,
-    /// Seed of every stream.
+    /// Seed from which all random streams are made.
     pub seed: u64,
-    /// Distance up to which a customer reaches terminals.
+    /// Distance up to which a customer reaches terminals, on the map of the published simulator.
     pub radius: f64,
-    /// What goes wrong, and when.
+    /// Drifts to put into the data, each from a day on.
     pub drifts: Vec<Drift>,
 }
 
@@ -38,16 +38,16 @@ impl Default for Simulation {
     }
 }
 
-/// Something that happens to the data from a day on.
+/// Change of the data from one day on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drift {
-    /// What happens.
+    /// Kind of change that begins on that day.
     pub kind: DriftKind,
-    /// First day, 0 is the first of the simulation.
+    /// Day on which it begins; 0 is the first day of the simulation.
     pub day: u32,
 }
 
-/// What the other parts of serin must survive.
+/// Kinds of change that the other parts of serin must survive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DriftKind {
     /// Amounts are written in cents.
@@ -56,14 +56,14 @@ pub enum DriftKind {
     NewPattern,
     /// Half of the customers pay 1.6 times as much.
     ShiftedPopulation,
-    /// A column is empty.
+    /// The named column is empty.
     Null(String),
 }
 
 impl std::str::FromStr for Drift {
     type Err = String;
 
-    /// `cents@60`, `new-pattern@60`, `shifted-population@60`, `null:COLUMN@60`.
+    /// Reads `cents@60`, `new-pattern@60`, `shifted-population@60` or `null:COLUMN@60`; the number is the day.
     fn from_str(text: &str) -> Result<Self, String> {
         let usage =
             || format!("{text:?}: write KIND@DAY with KIND one of cents, new-pattern, shifted-population, null:COLUMN");
@@ -85,7 +85,7 @@ impl std::str::FromStr for Drift {
     }
 }
 
-/// The 15 features of the published models: what is known of a payment when it is made.
+/// Names of the 15 features of the published models: what is known of a payment when it is made.
 pub const FEATURES: [&str; 15] = [
     "TX_AMOUNT",
     "TX_DURING_WEEKEND",
@@ -122,15 +122,15 @@ pub struct Transaction {
     pub id: u32,
     /// Seconds since the first day's midnight.
     pub seconds: i64,
-    /// Who pays.
+    /// Number of the customer who pays, from 0.
     pub customer: u32,
-    /// Where.
+    /// Number of the terminal that is paid at, from 0.
     pub terminal: u32,
-    /// How much, as written in the file.
+    /// Amount of the payment, as written in the file.
     pub amount: f64,
-    /// 0 genuine, 1 to 3 the published fraud scenarios, 4 the injected one.
+    /// Scenario of the payment: 0 genuine, 1 to 3 the published fraud scenarios, 4 the injected one.
     pub scenario: u8,
-    /// Windowed columns.
+    /// Windowed columns of the payment: counts, mean amounts and risks.
     pub windowed: Windowed,
 }
 
@@ -324,19 +324,19 @@ impl Transaction {
         }
     }
 
-    /// Saturday or Sunday. The first day, 2018-04-01, is a Sunday.
+    /// True on Saturday or Sunday. The first day, 2018-04-01, is a Sunday.
     #[must_use]
     pub fn during_weekend(&self) -> bool {
         matches!((self.seconds / SECONDS + 6) % 7, 5 | 6)
     }
 
-    /// Before 07:00, as published (hour <= 6).
+    /// True before 07:00, as published (hour <= 6).
     #[must_use]
     pub fn during_night(&self) -> bool {
         self.seconds % SECONDS / 3_600 <= 6
     }
 
-    /// Epoch milliseconds.
+    /// Time of the payment, epoch milliseconds.
     #[must_use]
     pub fn time_ms(&self) -> i64 {
         FIRST_DAY_MS + self.seconds * 1_000

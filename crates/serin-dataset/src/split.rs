@@ -6,16 +6,16 @@ use std::collections::HashSet;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Rows of a split, ascending.
+/// Row numbers of a split, each list ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// Rows to train on.
+    /// Numbers of the rows to train on.
     pub train: Vec<usize>,
-    /// Rows to evaluate on.
+    /// Numbers of the rows to evaluate on.
     pub test: Vec<usize>,
 }
 
-/// Why a split is impossible.
+/// Error that says why a split is impossible.
 #[derive(Debug, thiserror::Error)]
 pub enum SplitError {
     /// No time column was read.
@@ -31,13 +31,13 @@ pub enum SplitError {
 pub struct TimeSplit {
     /// Start of the training window, epoch milliseconds.
     pub train_from_ms: i64,
-    /// Days of training.
+    /// Length of the training window, days.
     pub train_days: u32,
-    /// Days until labels are known: rows in between belong to neither side.
+    /// Days until labels are known; rows in between belong to neither side.
     pub delay_days: u32,
-    /// Days of testing.
+    /// Length of the test window, days.
     pub test_days: u32,
-    /// Drop test rows of entities whose fraud was already known on that day.
+    /// True to drop test rows of entities whose fraud was already known on that day.
     pub drop_known_entities: bool,
 }
 

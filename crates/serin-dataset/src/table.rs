@@ -7,42 +7,42 @@ use serin_scoring::ColumnKind;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Values of a column, row by row.
+/// Values of a column, one for each row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
     /// Numbers; NaN is missing.
     Numbers {
-        /// Row by row.
+        /// Numbers, one for each row.
         values: Vec<f64>,
-        /// All there, and whole: by type in Parquet, by value in CSV.
+        /// True if all are there and whole: by type in Parquet, by value in CSV.
         whole: bool,
     },
-    /// True or false; none is missing.
+    /// True or false for each row; `None` is missing.
     Booleans(Vec<Option<bool>>),
     /// Texts, as places in `levels`.
     Texts {
-        /// Row by row; none is missing.
+        /// Place of each row's text in `levels`; `None` is missing.
         codes: Vec<Option<u32>>,
-        /// Texts in order of first appearance.
+        /// Different texts, in order of first appearance.
         levels: Vec<String>,
     },
-    /// Points in time, epoch milliseconds; none is missing.
+    /// Points in time, epoch milliseconds, one for each row; `None` is missing.
     Times(Vec<Option<i64>>),
 }
 
-/// A column by its name.
+/// Column of a table, by its name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableColumn {
-    /// Name.
+    /// Name of the column.
     pub name: String,
-    /// Values.
+    /// Values of the column, one for each row.
     pub values: Values,
 }
 
-/// Columns of one length.
+/// Columns of one length, read from a file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Table {
-    /// In the file's order.
+    /// Columns, in the file's order.
     pub columns: Vec<TableColumn>,
 }
 

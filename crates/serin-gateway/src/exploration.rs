@@ -2,10 +2,11 @@
 //! later models would be of the rest only. With what probability is logged beside the decision, and each such payment
 //! later stands for those like it.
 
-/// Of the share at the threshold, what is left of it at a score of 1: frauds that are sure teach little and cost most.
+/// Fraction of the share at the threshold that is still let through at a score of 1: sure frauds teach little and
+/// cost most.
 const AT_ONE: f64 = 0.1;
 
-/// How much is let through.
+/// Share of alerts at the threshold that are let through, above 0 and at most 0.5.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exploration(f64);
 

@@ -1,4 +1,4 @@
-//! What decides where the model cannot: none is loaded, its time is over, or its score is no number.
+//! Fallbacks, which decide where the model cannot: none is loaded, its time is over, or its score is no number.
 
 use crate::models::ModelSlot;
 use axum::http::{HeaderValue, Response};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Header of an answer with decisions that the model did not make: `allow`, or `allow, rules`.
 const HEADER: &str = "serin-fallback";
 
-/// One thing to try.
+/// Step of a fallback policy; each is tried in turn.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// The last model that was loaded and checked, from its copy in the state folder. Only where none is loaded: where
@@ -19,13 +19,13 @@ pub enum Step {
     LastGood,
     /// Rules over the model's columns.
     Rules(Rules),
-    /// Pass.
+    /// Lets the payment pass, with score 0.
     Allow,
-    /// Alert.
+    /// Alerts on the payment, with score 1.
     Decline,
 }
 
-/// What is tried, in this order; without any step such requests are refused.
+/// Steps to try, in this order; without any step such requests are refused.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FallbackPolicy(pub Vec<Step>);
 
@@ -63,18 +63,18 @@ impl FallbackPolicy {
     }
 }
 
-/// What a model that answers is.
+/// Role that the loaded model plays for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The one that is meant.
+    /// The live model of the slot, which decides.
     Live,
-    /// The last good one, in its place.
+    /// The last good model, from its copy: it decides because none is live.
     LastGood,
-    /// Only its columns are used.
+    /// The last good model again, but only its columns are used; the rules or fixed decisions decide.
     ColumnsOnly,
 }
 
-/// Who decides, at the time the request is read.
+/// Model that answers a request, and its role, at the time the request is read.
 #[derive(Debug, Clone)]
 pub(crate) struct Answering {
     pub(crate) model: Arc<LoadedModel>,

@@ -1,22 +1,22 @@
-//! How decisions are kept.
+//! Settings of how decisions are logged.
 
 use serin_decisions::DecisionLog;
 use std::sync::Arc;
 
-/// Where decisions are kept.
+/// Log that decisions are written to, and what happens when it cannot be written.
 #[derive(Debug, Clone)]
 pub struct DecisionKeeping {
-    /// The log.
+    /// Log that every decision is written to.
     pub log: Arc<DecisionLog>,
-    /// What happens to a request whose decisions cannot be written.
+    /// Treatment of a request whose decisions cannot be written.
     pub when_full: WhenFull,
 }
 
-/// What happens to a request whose decisions cannot be written, as on a full disk.
+/// Treatment of a request whose decisions cannot be written, as on a full disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It is refused with 503: no decision without a record.
+    /// The request is refused with 503: no decision without a record.
     Refuse,
-    /// It is answered, and counted in `serin_decisions_unlogged_total`.
+    /// The request is answered, and its decisions are counted in `serin_decisions_unlogged_total`.
     DropAndCount,
 }

@@ -113,7 +113,7 @@ impl Metrics {
         add(counter, count);
     }
 
-    /// Prometheus text format, version 0.0.4.
+    /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn render(&self, models: &Models, shadow: Option<&Shadow>, monitor: Option<&LiveMonitor>) -> String {
         let mut out = Text::default();
         out.head("serin_http_requests_total", "counter", "Requests answered, by route and status.");

@@ -33,7 +33,7 @@ pub(crate) struct Refused {
 }
 
 impl ModelSlot {
-    /// An empty one: `name` in URLs, `uri` where its model comes from.
+    /// An empty slot: `name` in URLs, `uri` where its model comes from.
     #[must_use]
     pub fn new(name: String, uri: String) -> Self {
         Self {
@@ -48,23 +48,23 @@ impl ModelSlot {
         }
     }
 
-    /// As requests name it.
+    /// Name of the model, as requests give it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Why a newer model does not answer, where there is one.
+    /// Error of a newer model that could not be loaded, until another one is.
     pub(crate) fn refused(&self) -> Option<Arc<Refused>> {
         self.refused.load_full()
     }
 
-    /// Where its model comes from.
+    /// URI that the slot's model is loaded from.
     pub(crate) fn uri(&self) -> &str {
         &self.uri
     }
 
-    /// Models loaded and models refused so far.
+    /// Numbers of models loaded and of models refused since the start, in this order.
     pub(crate) fn loads(&self) -> (u64, u64) {
         (self.loads.load(Ordering::Relaxed), self.refusals.load(Ordering::Relaxed))
     }
@@ -90,7 +90,7 @@ impl ModelSlot {
         Ok(model)
     }
 
-    /// Lets its model go: nobody asks it until the next one is loaded.
+    /// Unloads the live model; the slot has none until the next one is loaded.
     pub fn rest(&self) {
         self.resting.store(true, Ordering::Relaxed);
         self.live.store(None);
@@ -139,13 +139,13 @@ impl Models {
         Ok(Self(slots.into()))
     }
 
-    /// The first.
+    /// The first model of the server, which answers where none is named.
     #[must_use]
     pub fn default_slot(&self) -> &Arc<ModelSlot> {
         &self.0[0]
     }
 
-    /// By name.
+    /// The model with this name, if the server has one.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Arc<ModelSlot>> {
         self.0.iter().find(|slot| slot.name == name)
@@ -159,7 +159,7 @@ impl Models {
         self.0.iter().map(|slot| slot.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// What to say of a name that is none.
+    /// Message for a request that names a model the server does not have.
     pub(crate) fn unknown(&self, name: &str) -> String {
         format!("there is no model {name:?} here; there is: {}", self.names())
     }

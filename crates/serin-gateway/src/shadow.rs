@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-/// Rows that wait; more are dropped and counted.
+/// Most rows that wait; more are dropped and counted.
 const WAITING: usize = 65_536;
-/// Rows that go through a candidate at once.
+/// Most rows that go through a candidate at once.
 const BATCH: usize = 512;
 /// Pauses between looks at the queue, while something comes and while nothing does.
 const BUSY: Duration = Duration::from_millis(2);
@@ -34,7 +34,7 @@ struct Seen {
     decisions: Vec<Decision>,
 }
 
-/// What a candidate said beside the live model.
+/// Counts of a candidate's decisions beside those of the live model.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     pub(crate) decisions: AtomicU64,
@@ -42,11 +42,12 @@ pub(crate) struct Compared {
     pub(crate) pass_to_alert: AtomicU64,
     pub(crate) alert_to_pass: AtomicU64,
     pub(crate) not_a_number: AtomicU64,
-    /// Rows it could not score: a column is missing, or no model is loaded.
+    /// Number of rows that the candidate could not score: a column is missing, or no model is loaded.
     pub(crate) unscored: AtomicU64,
     /// Columns of the live model whose values are counted one by one.
     columns: OnceLock<Vec<String>>,
-    /// What was told apart since the last time, by segment, by score and by input; held while a batch is added to the counters above, too.
+    /// Counts by segment, score and input since the last `taken`; locked while a batch is added to the counters
+    /// above, too.
     apart: Mutex<Counts>,
 }
 
@@ -56,7 +57,7 @@ impl Compared {
         let _ = self.columns.set(columns.to_vec());
     }
 
-    /// What was counted so far, and told apart since the last time: both of the same rows.
+    /// Counts since the start, and counts by segment, score and input since the last call: both of the same rows.
     pub(crate) fn taken(&self) -> (Paired, Counts) {
         let mut apart = self.apart();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -168,13 +169,13 @@ impl Shadow {
         &self.candidates
     }
 
-    /// Rows that no candidate saw, for want of room.
+    /// Number of rows that no candidate saw because the queue was full.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 }
 
-/// What a candidate has to do with a live model.
+/// Live model and candidate of the rows that are scored, with what both need.
 struct Pair {
     live: Arc<LoadedModel>,
     candidate: Arc<LoadedModel>,

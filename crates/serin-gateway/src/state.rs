@@ -1,4 +1,4 @@
-//! State of the scoring server.
+//! State of the scoring server that all requests share.
 
 use crate::exploration::Exploration;
 use crate::fallback::{FallbackPolicy, can_answer};
@@ -18,29 +18,29 @@ use std::time::Duration;
 pub struct DataPlane {
     /// The models that answer.
     pub models: Models,
-    /// Where decisions are kept; nowhere without it.
+    /// Log that decisions are written to; `None` keeps none.
     pub decisions: Option<DecisionKeeping>,
-    /// Names decisions.
+    /// Source of the ids of decisions.
     pub ids: Arc<DecisionIds>,
-    /// Candidates that score what was decided.
+    /// Candidates that score beside the live model, without effect on the answer.
     pub shadow: Option<Arc<Shadow>>,
-    /// Who gets the first model's traffic while a version is released, and the task that moves it.
+    /// Release of a version of the first model: the split of its traffic, and the task that moves it.
     pub release: Option<Release>,
-    /// Watches what models see and say.
+    /// Monitor that counts what models are asked and what they answer.
     pub monitor: Option<Arc<LiveMonitor>>,
-    /// Which alerts are let through, to learn what becomes of them.
+    /// Share of alerts that are let through, to learn what becomes of them.
     pub exploration: Option<Exploration>,
-    /// What decides where a model cannot, or not in time.
+    /// Steps that decide where a model cannot, or not in time.
     pub fallback: Arc<FallbackPolicy>,
-    /// Time for a request, from its head to its decisions.
+    /// Most time from a request's head to its decisions; a fallback decides after it.
     pub deadline: Option<Duration>,
     /// Keys that callers must show; anybody may call without them.
     pub keys: Option<ApiKeys>,
-    /// Epoch milliseconds now.
+    /// Clock that returns the time now, epoch milliseconds.
     pub clock: fn() -> i64,
     /// Limits of a request.
     pub limits: Limits,
-    /// What `/metrics` shows.
+    /// Counters that `/metrics` shows.
     pub metrics: Arc<Metrics>,
 }
 

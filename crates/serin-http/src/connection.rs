@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// What a client that speaks HTTP/2 without TLS sends first (RFC 9113, 3.4).
+/// First bytes of a client that speaks HTTP/2 without TLS (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Requests under way on one HTTP/2 connection; more wait at the client.
+/// Most requests under way on one HTTP/2 connection; more wait at the client.
 const STREAMS: u32 = 128;
-/// Between two looks at a first byte that says too little.
+/// Time between two looks at first bytes that are too few to tell.
 const AGAIN: Duration = Duration::from_millis(2);
 
 /// An answer under way. It stays on the thread of its connection.
@@ -66,7 +66,7 @@ pub(crate) async fn converse<S: Answers>(
     }
 }
 
-/// Whether HTTP/2's first bytes are what waits to be read; they stay there.
+/// True if the bytes that wait to be read begin HTTP/2; they stay unread.
 async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     let mut first = [0; PREFACE.len()];
     loop {

@@ -28,18 +28,18 @@ pub enum ApiError {
     NotFound(String),
     /// A body that no route reads.
     UnsupportedMedia(String),
-    /// The request shows no key that is known.
+    /// The request shows no key that the server knows.
     NoKey,
-    /// Not now; the client may come back in a second.
+    /// The server cannot answer now; the client may come back in a second. The text is the reason.
     Unavailable(&'static str),
     /// MLflow's API: its error code and what to do.
     Mlflow {
-        /// Such as `INVALID_PARAMETER_VALUE`; the HTTP status follows from it.
+        /// MLflow's error code, such as `INVALID_PARAMETER_VALUE`; the HTTP status follows from it.
         code: &'static str,
-        /// What is wrong and the way out.
+        /// Message for people: what is wrong, and the way out.
         message: String,
     },
-    /// MLflow's artifact routes answer some mistakes in this shape.
+    /// Mistake that MLflow's artifact routes answer with a body `{"detail": …}`.
     Detail(String),
 }
 
@@ -55,7 +55,7 @@ impl ApiError {
     }
 }
 
-/// Status of MLflow's error codes.
+/// HTTP status of MLflow's error code; 500 for an unknown one.
 fn status(code: &str) -> StatusCode {
     match code {
         "INVALID_PARAMETER_VALUE" | "BAD_REQUEST" | "RESOURCE_ALREADY_EXISTS" => StatusCode::BAD_REQUEST,
@@ -135,7 +135,7 @@ pub struct ErrorMessage {
 }
 
 impl ApiError {
-    /// Status and text, for protocols that have one text.
+    /// HTTP status and one text, for protocols that have no more structure.
     pub fn plain(self) -> (StatusCode, String) {
         match self {
             Self::Validation(details) => {
@@ -173,12 +173,12 @@ impl ApiError {
         }
     }
 
-    /// For a person at a terminal.
+    /// Text of the error for a person at a terminal.
     pub fn message(self) -> String {
         self.plain().1
     }
 
-    /// As MLflow's scoring server answers.
+    /// Response in the form of MLflow's scoring server.
     pub fn into_mlflow_scoring(self) -> Response {
         // What does not fit the signature has another code there than what is no request at all.
         let misfit = matches!(self, Self::Validation(_));
@@ -206,7 +206,7 @@ impl ApiError {
         (status, code, message)
     }
 
-    /// As the Open Inference protocol answers.
+    /// Response in the form of the Open Inference protocol.
     pub fn into_inference(self) -> Response {
         let (status, error) = self.plain();
         retry_later(status, (status, Json(InferenceError { error })).into_response())

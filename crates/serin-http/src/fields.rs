@@ -20,7 +20,7 @@ pub struct Fields {
     camel: BTreeSet<String>,
     /// `metrics[3].` within a list, for messages.
     at: String,
-    /// From a query: everything is text.
+    /// True if the fields come from a query, where every value is text.
     query: bool,
 }
 
@@ -192,7 +192,7 @@ impl Fields {
         number.map(Some).ok_or_else(|| ApiError::invalid(format!("{name}={text}: write a number from 0 up")))
     }
 
-    /// A boolean.
+    /// Optional boolean field: `true` or `false`, also as text.
     pub fn opt_bool(&self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.get(name) {
             None => Ok(None),
@@ -233,7 +233,7 @@ impl Fields {
         }
     }
 
-    /// Texts, or one.
+    /// Field with a list of texts, or with a single text that becomes a list of one; empty if absent.
     pub fn texts_or_text(&self, name: &str) -> Result<Vec<String>, ApiError> {
         match self.values.get(name) {
             Some(Value::String(text)) => Ok(vec![text.clone()]),
@@ -257,12 +257,12 @@ impl Fields {
         }
     }
 
-    /// One object.
+    /// Required object field; its own fields are read as these are.
     pub fn object(&self, name: &str) -> Result<Self, ApiError> {
         self.opt_object(name)?.ok_or_else(|| self.missing(name))
     }
 
-    /// One object, or none.
+    /// Optional object field; an error if it is something else.
     pub fn opt_object(&self, name: &str) -> Result<Option<Self>, ApiError> {
         match self.values.get(name) {
             None => Ok(None),

@@ -1,16 +1,16 @@
 //! Bounds of one request.
 
-/// What one request may ask for.
+/// Limits on the size of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of a body.
+    /// Most bytes of a request's body.
     pub body_bytes: usize,
-    /// Rows of a request.
+    /// Most rows in one request.
     pub rows: usize,
 }
 
 impl Default for Limits {
-    /// 8 MiB, 10,000 rows.
+    /// Default limits: 8 MiB and 10,000 rows.
     fn default() -> Self {
         Self { body_bytes: 8 << 20, rows: 10_000 }
     }

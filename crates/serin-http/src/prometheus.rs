@@ -14,7 +14,7 @@ impl Text {
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    /// The whole text.
+    /// Returns the whole text and ends it.
     #[must_use]
     pub fn finish(self) -> String {
         self.0

@@ -1,4 +1,4 @@
-//! What a caller says of a change.
+//! Statement of a caller about a change: who makes it, and why.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -11,9 +11,9 @@ const LONGEST: usize = 2000;
 /// (percent-encoded UTF-8). A statement proves nothing: where the user is known, the ledger names the user, too.
 #[derive(Debug, Clone, Default)]
 pub struct Statement {
-    /// Program or person.
+    /// Program or person that makes the change, where the header names it.
     pub actor: Option<String>,
-    /// In a sentence.
+    /// Reason for the change, a sentence for people, where the header gives it.
     pub reason: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// What connections are encrypted with.
+/// Certificate and key that connections are encrypted with.
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,

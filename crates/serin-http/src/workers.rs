@@ -20,21 +20,21 @@ use tokio::sync::{mpsc, watch};
 const REFUSALS: usize = 256;
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 66\r\n\r\n{\"detail\":\"too many connections; come back in a second, or reuse\"}";
 
-/// How many may connect, and how long they may take.
+/// Limits on the number of connections and on their time.
 #[derive(Debug, Clone, Copy)]
 pub struct Connections {
-    /// Threads; each has an event loop.
+    /// Number of threads, each with an event loop.
     pub threads: usize,
-    /// Open connections; more are refused.
+    /// Most connections open at once; more are refused.
     pub most: usize,
-    /// For the head of a request, and for the pause before it.
+    /// Most time for the head of a request, and for the pause before it.
     pub head: Duration,
-    /// For a whole request, from its head to its answer.
+    /// Most time for a whole request, from its head to its answer.
     pub request: Duration,
 }
 
 impl Default for Connections {
-    /// A thread a core, 4,096 connections, 30 s and 30 s.
+    /// Default limits: a thread a core, 4,096 connections, 30 s and 30 s.
     fn default() -> Self {
         Self {
             threads: std::thread::available_parallelism().map_or(2, usize::from),
@@ -48,13 +48,13 @@ impl Default for Connections {
 /// A listener that answers; see [`Self::stop`].
 #[derive(Debug)]
 pub struct Workers {
-    /// Where.
+    /// Address that the listener is bound to.
     pub address: SocketAddr,
     stop: watch::Sender<bool>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// What the acceptor knows of a worker.
+/// Channel to one worker, and the number of its open connections.
 struct Worker {
     connections: mpsc::UnboundedSender<std::net::TcpStream>,
     open: Arc<AtomicUsize>,
@@ -198,7 +198,7 @@ async fn answer<S: Answers>(
     local.await;
 }
 
-/// One open connection.
+/// Counts one open connection; dropping it takes it off the count.
 struct Open(Arc<AtomicUsize>);
 
 impl Drop for Open {

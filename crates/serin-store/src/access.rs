@@ -9,23 +9,23 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::str::FromStr;
 
-/// What a user may do with a resource; each includes those before it.
+/// Permission of a user on a resource; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Permission {
-    /// Nothing.
+    /// No access: the user may not even read the resource.
     None,
-    /// See it.
+    /// The user may read the resource.
     Read,
-    /// Change what is in it.
+    /// The user may also change what is in the resource.
     Edit,
-    /// Delete and rename it.
+    /// The user may also delete and rename the resource.
     Manage,
 }
 
 impl Permission {
     const ALL: [Self; 4] = [Self::None, Self::Read, Self::Edit, Self::Manage];
 
-    /// MLflow's spelling.
+    /// MLflow's name of the permission, such as `READ`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,19 +40,19 @@ impl Permission {
 impl FromStr for Permission {
     type Err = String;
 
-    /// Any case.
+    /// Reads MLflow's name of a permission in upper or lower case; the error lists the names.
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|permission| permission.as_str().eq_ignore_ascii_case(text));
         found.ok_or_else(|| format!("no permission {text:?}; choose from READ, EDIT, MANAGE, NO_PERMISSIONS"))
     }
 }
 
-/// What a permission is about.
+/// Resource that a permission is granted on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Resource {
-    /// By id.
+    /// Experiment with this id.
     Experiment(i64),
-    /// By name.
+    /// Registered model with this name.
     RegisteredModel(String),
 }
 
@@ -68,18 +68,18 @@ impl Resource {
 /// A user and all they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Unique name.
+    /// Unique user name, not empty, without `:`.
     pub name: String,
-    /// May do everything.
+    /// True if the user is an administrator, who has `Manage` on every resource.
     pub is_admin: bool,
-    /// What they may do where nothing else is said.
+    /// Permission on every resource that `grants` does not name.
     pub permission: Permission,
-    /// What is said.
+    /// Permissions granted on single resources; each replaces `permission` there.
     pub grants: HashMap<Resource, Permission>,
 }
 
 impl User {
-    /// What the user may do with a resource.
+    /// Permission that the user has on a resource: the grant on it, or else the user's own.
     #[must_use]
     pub fn may(&self, resource: &Resource) -> Permission {
         if self.is_admin {
@@ -89,17 +89,17 @@ impl User {
     }
 }
 
-/// How somebody says who they are.
+/// Credentials that a caller proves its identity with.
 #[derive(Clone)]
 pub enum Credentials {
-    /// Name and password.
+    /// User name and password, in this order.
     Password(String, String),
     /// A token that [`Store::create_token`] gave out.
     Token(String),
 }
 
 impl std::fmt::Debug for Credentials {
-    /// Without the secret.
+    /// Writes the user name or the kind, never the password or token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Password(name, _) => write!(f, "Password({name})"),
@@ -151,7 +151,7 @@ async fn password_hash(password: &str) -> Result<String, StoreError> {
 }
 
 impl Store {
-    /// Whether there is a user at all.
+    /// True if the store has any user.
     ///
     /// # Errors
     /// When the database fails.
@@ -286,7 +286,7 @@ impl Store {
         Ok(token)
     }
 
-    /// Who the credentials belong to; none when they are wrong or expired.
+    /// User whom the credentials belong to; `None` when they are wrong or expired.
     ///
     /// # Errors
     /// When the database fails.

@@ -6,17 +6,17 @@
 use crate::sql::{Value, args, placeholders};
 use crate::{Store, StoreError};
 
-/// Runs or models whose rows go in one transaction.
+/// Most runs, models or experiments whose rows are removed in one transaction.
 const AT_ONCE: i64 = 100;
 
-/// What a collection removed.
+/// Numbers of things that a collection removed, or, with `dry_run`, would remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Runs.
+    /// Number of runs removed.
     pub runs: u64,
-    /// Logged models.
+    /// Number of logged models removed.
     pub logged_models: u64,
-    /// Experiments.
+    /// Number of experiments removed.
     pub experiments: u64,
 }
 
@@ -142,7 +142,7 @@ impl Store {
 
 const RUNS: &str = "SELECT run_uuid, artifact_uri FROM runs WHERE lifecycle_stage = 'deleted' AND COALESCE(deleted_time, 0) < $1 ORDER BY run_uuid LIMIT $2";
 const MODELS: &str = "SELECT model_id, artifact_location FROM logged_models WHERE lifecycle_stage = 'deleted' AND last_updated_timestamp_ms < $1 ORDER BY model_id LIMIT $2";
-/// Only those with nothing left in them; a logged model that is not deleted keeps its experiment.
+/// Selects only experiments with nothing left in them; a logged model that is not deleted keeps its experiment.
 const EXPERIMENTS: &str = "SELECT CAST(e.experiment_id AS VARCHAR(20)), e.artifact_location FROM experiments e WHERE e.lifecycle_stage = 'deleted' \
      AND COALESCE(e.last_update_time, 0) < $1 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.experiment_id = e.experiment_id) \
      AND NOT EXISTS (SELECT 1 FROM logged_models m WHERE m.experiment_id = e.experiment_id) ORDER BY e.experiment_id LIMIT $2";

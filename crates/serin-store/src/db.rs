@@ -23,19 +23,19 @@ enum Db {
     Postgres(PgPool),
 }
 
-/// Where the database is.
+/// Address of the database that a store uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseUri {
-    /// `sqlite:///relative/path` or `sqlite:////absolute/path`.
+    /// SQLite file; written `sqlite:///relative/path` or `sqlite:////absolute/path`.
     Sqlite(PathBuf),
-    /// `postgresql://user:password@host/database`.
+    /// PostgreSQL server, as a URL `postgresql://user:password@host/database`.
     Postgres(String),
 }
 
 impl FromStr for DatabaseUri {
     type Err = String;
 
-    /// MLflow's spellings; a driver (`postgresql+psycopg2://`) is accepted and ignored.
+    /// Reads MLflow's spellings; a driver (`postgresql+psycopg2://`) is accepted and ignored.
     fn from_str(text: &str) -> Result<Self, String> {
         let usage = "write sqlite:///path/to/file.db or postgresql://user:password@host:5432/database";
         let Some((scheme, rest)) = text.split_once("://") else {
@@ -57,7 +57,7 @@ impl FromStr for DatabaseUri {
 }
 
 impl std::fmt::Display for DatabaseUri {
-    /// Without the password.
+    /// Writes the URI with its password replaced by `***`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:///{}", path.display()),
@@ -115,7 +115,7 @@ impl Store {
         self.reader().execute("VACUUM INTO $1", args![target]).await.map(drop)
     }
 
-    /// What is wrong with the database file; empty when nothing is.
+    /// Faults of the database file, one text each; empty when there is none.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -134,7 +134,7 @@ impl Store {
         Ok(faults)
     }
 
-    /// The artifact root.
+    /// Artifact root that the store keeps files in.
     #[must_use]
     pub fn artifacts(&self) -> &Artifacts {
         &self.artifacts
@@ -144,7 +144,7 @@ impl Store {
         matches!(self.db, Db::Postgres(_))
     }
 
-    /// For reading: every statement sees what is committed.
+    /// Connection for reading; every statement sees what is committed.
     pub(crate) fn reader(&self) -> Connection {
         match &self.db {
             Db::Sqlite { readers, .. } => Connection::SqlitePool(readers.clone()),

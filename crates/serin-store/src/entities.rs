@@ -1,9 +1,9 @@
-//! Words that several tables share.
+//! Words that several tables share: lifecycle stages and the views of them.
 
-/// Whether something is in use or in the trash.
+/// Lifecycle stage of a run, an experiment or a logged model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LifecycleStage {
-    /// In use.
+    /// In use, not deleted.
     Active,
     /// In the trash; it can be restored until it is collected.
     Deleted,
@@ -14,7 +14,7 @@ impl LifecycleStage {
         if text == "deleted" { Self::Deleted } else { Self::Active }
     }
 
-    /// MLflow's spelling.
+    /// MLflow's name of the stage: `active` or `deleted`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -24,20 +24,20 @@ impl LifecycleStage {
     }
 }
 
-/// Which of the two a search shows.
+/// Lifecycle stages that a search returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ViewType {
-    /// What is in use.
+    /// Returns only what is in use.
     #[default]
     ActiveOnly,
-    /// The trash.
+    /// Returns only what is in the trash.
     DeletedOnly,
-    /// Both.
+    /// Returns what is in use and what is in the trash.
     All,
 }
 
 impl ViewType {
-    /// The stages shown.
+    /// Names of the stages that the view includes, one or two.
     pub(crate) fn stages(self) -> &'static [&'static str] {
         match self {
             Self::ActiveOnly => &["active"],

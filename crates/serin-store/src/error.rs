@@ -1,4 +1,4 @@
-//! What the caller can do about a failure.
+//! Errors of the store, told apart by what the caller can do about them.
 
 use serin_artifacts::ArtifactError;
 
@@ -8,24 +8,24 @@ pub enum StoreError {
     /// The thing that was named does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// Another one has that name, or has changed it meanwhile.
+    /// Another thing has that name already, or somebody has changed the named thing meanwhile.
     #[error("{0}")]
     Conflict(String),
     /// The caller asks for something that cannot be stored.
     #[error("{0}")]
     InvalidInput(String),
-    /// What the database holds is not what serin wrote: the operator's to mend, not the caller's.
+    /// The database holds something that serin did not write. The operator has to mend it, not the caller.
     #[error("{what}: {reason}")]
     Damaged {
         /// Table and row, or file.
         what: String,
-        /// What is wrong with it.
+        /// Message that says what is wrong with it.
         reason: String,
     },
     /// The artifact store behind this server cannot do that.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// The database failed.
+    /// The database could not be reached, or refused a statement.
     #[error("database: {0}")]
     Database(sqlx::Error),
     /// The database cannot be used by this serin; the message names the way out.
@@ -36,7 +36,7 @@ pub enum StoreError {
     Io {
         /// File, folder or object.
         path: String,
-        /// Cause.
+        /// Error that the file system or the object store reported.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -46,7 +46,7 @@ impl StoreError {
         Self::InvalidInput(message.into())
     }
 
-    /// What stands in a table is not what serin writes there.
+    /// Error for a table that holds something serin does not write there.
     pub fn damaged(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Damaged { what: what.into(), reason: reason.into() }
     }
@@ -58,7 +58,7 @@ impl StoreError {
         Self::Io { path: path.to_string(), source: source.into() }
     }
 
-    /// A row with this key is already there.
+    /// True if the database refused a row because its key is taken.
     pub(crate) fn is_duplicate(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }

@@ -1,39 +1,44 @@
-//! What data planes counted of a release, each by its own name, and which of them moves it.
+//! Evidence that data planes counted for a release, each under its own name, and the lease that says which one moves
+//! it.
 
 use crate::sql::args;
 use crate::{Store, StoreError};
 
-/// Longer than this nobody leads without a word, milliseconds; a clock that is set back must not keep a dead one for years.
+/// Longest lease, milliseconds. A clock that is set back must not keep a dead replica in the lead for years.
 const LONGEST: i64 = 60_000;
 
-/// A data plane's word on who leads.
+/// Request of a data plane for the lead of a release.
 #[derive(Debug, Clone)]
 pub struct LeaseRequest {
-    /// Registered model.
+    /// Name of the registered model that is released.
     pub model: String,
-    /// Who asks.
+    /// Name of the replica that asks.
     pub replica: String,
-    /// Epoch milliseconds now.
+    /// Time of the request, epoch milliseconds.
     pub now_ms: i64,
-    /// Until then it leads without another word, at most a minute from now.
+    /// Length of the lease, milliseconds from `now_ms`; cut to at most one minute. The replica leads that long
+    /// without asking again.
     pub lease_ms: i64,
-    /// A person has told it to act, so that it takes the lead from whoever has it.
+    /// True if a person has told the replica to act: it then takes the lead from whichever replica has it.
     pub claims: bool,
-    /// Where the release stands, if it leads.
+    /// State of the release, JSON, stored if the replica led already or is the first to ask; `None` keeps what is
+    /// stored.
     pub state: Option<String>,
 }
 
-/// Who leads.
+/// Answer to a request for the lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lead {
-    /// It is who asked.
+    /// True if the replica that asked leads now.
     pub leads: bool,
-    /// Where the release stands by the word of another one, who leads or has led before.
+    /// State stored by another replica, which leads or led until now; `None` if this replica led already, or no state
+    /// is stored.
     pub state: Option<String>,
 }
 
 impl Store {
-    /// Gives or keeps the lead of a model's release: one data plane has it at a time, and the next one goes on from its last word.
+    /// Gives or keeps the lead of a model's release. One data plane leads at a time; the next goes on from the state
+    /// it stored last.
     ///
     /// # Errors
     /// When the database fails.
@@ -67,8 +72,8 @@ impl Store {
         .await
     }
 
-    /// Keeps what a replica counted, unless a later word of it is known, and answers what the other ones counted. `release` names
-    /// the versions.
+    /// Keeps the counts of a replica, unless counts with the same or a higher `sequence` are stored, and returns the
+    /// counts of the other replicas, ordered by their names. `release` names the versions.
     ///
     /// # Errors
     /// When the database fails.

@@ -8,22 +8,22 @@ use std::collections::HashMap;
 
 const COLUMNS: &str = "experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time";
 
-/// An experiment.
+/// Experiment: a named folder of runs, logged models and data sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Experiment {
     /// MLflow's id, from 0.
     pub id: i64,
-    /// Unique name.
+    /// Unique name of the experiment.
     pub name: String,
-    /// Where its runs' artifacts lie.
+    /// Artifact location under which its runs keep their files.
     pub artifact_location: String,
-    /// Active or deleted.
+    /// Whether the experiment is in use or in the trash.
     pub lifecycle_stage: LifecycleStage,
-    /// Epoch milliseconds.
+    /// Time at which the experiment was created, epoch milliseconds.
     pub creation_time_ms: i64,
-    /// Epoch milliseconds.
+    /// Time at which the experiment was last changed, epoch milliseconds.
     pub last_update_time_ms: i64,
-    /// Tags.
+    /// Tags of the experiment, keys and values.
     pub tags: Vec<Tag>,
 }
 

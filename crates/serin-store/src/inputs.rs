@@ -1,4 +1,4 @@
-//! What a run used and made: data sets, models in, models out.
+//! Inputs and outputs of a run: data sets it used, models it used, models it made.
 
 use crate::run_rows::active_run;
 use crate::sql::{Connection, Row, Value, args, placeholders};
@@ -8,28 +8,28 @@ use serin_tracking::Tag;
 /// A data set a run used, with tags such as `mlflow.data.context`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DatasetInput {
-    /// Name.
+    /// Name of the data set.
     pub name: String,
-    /// Digest of its content.
+    /// Digest of the data set's content, as the client computed it.
     pub digest: String,
-    /// Kind of source.
+    /// Kind of `source`, such as `local`.
     pub source_type: String,
-    /// Where it came from.
+    /// Source that the data set was read from, as the client describes it.
     pub source: String,
-    /// JSON, or nothing.
+    /// Schema of the data set as JSON, where the client sent one.
     pub schema: Option<String>,
-    /// JSON, or nothing.
+    /// Statistics of the data set as JSON, where the client sent them.
     pub profile: Option<String>,
-    /// Tags of this use.
+    /// Tags of this use of the data set, such as its context.
     pub tags: Vec<Tag>,
 }
 
 /// Inputs of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunInputs {
-    /// Data sets.
+    /// Data sets that the run used.
     pub datasets: Vec<DatasetInput>,
-    /// Ids of logged models.
+    /// Ids of the logged models that the run used.
     pub models: Vec<String>,
 }
 
@@ -38,20 +38,20 @@ pub struct RunInputs {
 pub struct ModelOutput {
     /// Id of the logged model.
     pub model_id: String,
-    /// Step at which it was made.
+    /// Training step at which the run made the model.
     pub step: i64,
 }
 
 /// A data set of an experiment and the context it was used in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetSummary {
-    /// Experiment.
+    /// Id of the experiment.
     pub experiment_id: i64,
-    /// Name.
+    /// Name of the data set.
     pub name: String,
-    /// Digest.
+    /// Digest of the data set's content.
     pub digest: String,
-    /// Value of `mlflow.data.context`, or nothing.
+    /// Value of the tag `mlflow.data.context`, where the use has one.
     pub context: Option<String>,
 }
 
@@ -63,7 +63,7 @@ fn id() -> String {
 }
 
 impl Store {
-    /// Notes what an active run used; twice is once.
+    /// Records what an active run used; the same input twice is recorded once.
     ///
     /// # Errors
     /// When the run is missing or deleted, or a name does not fit.
@@ -198,7 +198,7 @@ async fn put_dataset(
     Ok(())
 }
 
-/// Where the inputs and outputs of one run are collected.
+/// Lists that the inputs and outputs of one run are collected in.
 #[derive(Debug)]
 pub(crate) struct RunLinks<'a> {
     pub(crate) inputs: &'a mut RunInputs,

@@ -1,5 +1,5 @@
-//! Labels: what became known of a transaction, by whom and when. Rows are only ever added, so that any past answer can
-//! be given again; the same statement is kept once, however often and in whatever order it comes.
+//! Labels: verdicts on a transaction, fraud or genuine, by whom and when. Rows are only ever added, so that any past
+//! answer can be given again; the same statement is kept once, however often and in whatever order it comes.
 
 use crate::sql::{Row, Value, args};
 use crate::{Store, StoreError};
@@ -12,29 +12,29 @@ const ROWS: usize = 500;
 /// Longest id of a transaction, as the decision log has it.
 const MAX_ID: usize = 255;
 
-/// A label that is kept.
+/// Label as the store keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Label {
-    /// What it is about.
+    /// Transaction or decision that the label is about.
     pub subject: LabelSubject,
-    /// Fraud, or genuine.
+    /// True for fraud, false for genuine.
     pub fraud: bool,
-    /// Who says so.
+    /// Kind of source that gave the verdict.
     pub source: LabelSource,
-    /// When the transaction happened, epoch milliseconds.
+    /// Time at which the transaction happened, epoch milliseconds; `None` where it was not sent.
     pub occurred_at_ms: Option<i64>,
-    /// Since when it is known, epoch milliseconds.
+    /// Time from which the verdict is known, epoch milliseconds.
     pub known_at_ms: i64,
-    /// When it came, epoch milliseconds.
+    /// Time at which the server received the label, epoch milliseconds.
     pub received_at_ms: i64,
-    /// Money at stake.
+    /// Amount of money at stake, a finite number; `None` where it was not sent.
     pub amount: Option<f64>,
 }
 
 impl Label {
-    /// Whether this one counts where both are about the same transaction. By what they say alone, so that the order in
-    /// which they came changes nothing: anybody before a timeout, then the later knowledge, then the weightier source,
-    /// then fraud.
+    /// Whether this label takes precedence over another one about the same transaction. Only what the labels say
+    /// decides, so that the order in which they came changes nothing: any source beats a timeout, then the later
+    /// knowledge, then the weightier source, then fraud.
     #[must_use]
     pub fn overrules(&self, other: &Self) -> bool {
         let rank = |label: &Self| {
@@ -46,12 +46,12 @@ impl Label {
     }
 }
 
-/// The labels that count, by what they are about.
+/// Labels that take precedence, one for each transaction or decision.
 #[derive(Debug, Clone, Default)]
 pub struct Labels(HashMap<LabelSubject, Label>);
 
 impl Labels {
-    /// Of labels in any order.
+    /// Keeps of all labels, in any order, the one that takes precedence for each subject.
     pub fn of(labels: impl IntoIterator<Item = Label>) -> Self {
         let mut found: HashMap<LabelSubject, Label> = HashMap::new();
         for label in labels {
@@ -66,7 +66,8 @@ impl Labels {
         Self(found)
     }
 
-    /// What is known of a decision, by its own id and by its transaction's.
+    /// Label of a decision, by its own id or its transaction's; of two, the one that takes precedence. An empty
+    /// `transaction_id` is not looked up.
     #[must_use]
     pub fn find(&self, decision: &[u8; 16], transaction_id: &str) -> Option<&Label> {
         let own = self.0.get(&LabelSubject::Decision(*decision));
@@ -79,13 +80,13 @@ impl Labels {
         }
     }
 
-    /// Transactions and decisions that something is known of.
+    /// Number of transactions and decisions with a label.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing is known of anything.
+    /// Whether there is no label at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -194,8 +195,8 @@ impl Store {
         self.reader().rows(sql, args![subject.key()]).await?.iter().map(label).collect()
     }
 
-    /// What counts of all that was known at `as_of_ms` and not before `from_ms`; nothing is known of a transaction
-    /// before it happens.
+    /// Labels that take precedence among all that were known at `as_of_ms` and not before `from_ms`, epoch
+    /// milliseconds. Nothing is known of a transaction before it happens.
     ///
     /// # Errors
     /// When the database fails.
@@ -205,7 +206,7 @@ impl Store {
         Ok(Labels::of(rows.iter().map(label).collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// How many labels are known since `from_ms`, and not later than `until_ms`.
+    /// Number of labels that are known since `from_ms`, and not later than `until_ms`, epoch milliseconds.
     ///
     /// # Errors
     /// When the database fails.

@@ -8,19 +8,19 @@ use serin_tracking::{Change, Tag};
 /// One row of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerEntry {
-    /// Unique, ordered by time.
+    /// Id of the entry, unique and ordered by time.
     pub id: String,
-    /// Epoch milliseconds.
+    /// Time of the change, epoch milliseconds.
     pub at_ms: i64,
-    /// Version, or none where the whole model changed.
+    /// Number of the version that changed; `None` where the whole model changed.
     pub version: Option<i64>,
-    /// `created`, `stage`, `alias`, `alias removed`, `deleted`, `renamed`, …
+    /// Kind of change: `created`, `stage`, `alias`, `alias removed`, `deleted`, `renamed`, `rollout`, …
     pub change: String,
-    /// Stage, alias or name.
+    /// Stage, alias, phase of a rollout, or `OLD -> NEW` of a new name; empty where the change has none.
     pub target: String,
-    /// Person or program.
+    /// Person or program that made the change.
     pub actor: String,
-    /// In a sentence.
+    /// Reason for the change, a sentence for people.
     pub reason: String,
 }
 
@@ -42,7 +42,8 @@ pub(crate) async fn record(
 }
 
 impl Store {
-    /// Writes down how a version fared: `phase` is where its rollout ended. The version's tag `serin.rollout` says so, too.
+    /// Records in the ledger how a version's rollout ended: `phase` is its last. Sets the version's tag
+    /// `serin.rollout` to the same.
     ///
     /// # Errors
     /// When there is no such version, or the database fails.

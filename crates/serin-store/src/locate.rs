@@ -1,4 +1,4 @@
-//! What a model URI names now, and its copy on this machine.
+//! Lookup of the version that a model URI names now, and its copy on this machine.
 
 use crate::{ModelVersion, Store, StoreError};
 use serin_tracking::{Change, ModelUri, ResolvedModel};

@@ -9,21 +9,21 @@ use std::collections::HashMap;
 
 pub(crate) const COLUMNS: &str = "m.model_id, m.experiment_id, m.name, m.artifact_location, m.creation_timestamp_ms, m.last_updated_timestamp_ms, m.status, m.model_type, m.source_run_id, m.status_message";
 
-/// Whether the files of a logged model are there.
+/// Upload status of a logged model's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoggedModelStatus {
-    /// Being uploaded.
+    /// The files are being uploaded.
     Pending,
-    /// Complete.
+    /// All files have been uploaded.
     Ready,
-    /// The upload failed.
+    /// The client reported that the upload failed.
     Failed,
 }
 
 impl LoggedModelStatus {
     const ALL: [Self; 3] = [Self::Pending, Self::Ready, Self::Failed];
 
-    /// MLflow's spelling.
+    /// MLflow's name of the status, such as `LOGGED_MODEL_READY`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl LoggedModelStatus {
         }
     }
 
-    /// By MLflow's spelling, long or short (`READY`).
+    /// Status with MLflow's name, long or short (`READY`); `None` for another text.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         Self::ALL
@@ -41,7 +41,7 @@ impl LoggedModelStatus {
             .find(|status| status.as_str() == text || status.as_str().strip_prefix("LOGGED_MODEL_") == Some(text))
     }
 
-    /// MLflow's number, from 1.
+    /// MLflow's number of the status, 1 to 3.
     #[must_use]
     pub fn number(self) -> i64 {
         match self {
@@ -51,58 +51,58 @@ impl LoggedModelStatus {
         }
     }
 
-    /// By MLflow's number.
+    /// Status with MLflow's number; `None` for a number outside 1 to 3.
     #[must_use]
     pub fn of_number(number: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.number() == number)
     }
 }
 
-/// A logged model.
+/// Logged model: the files of one trained model, not yet registered.
 #[derive(Debug, Clone)]
 pub struct LoggedModel {
-    /// `m-` and 32 hex digits.
+    /// Id of the logged model: `m-` and 32 hex digits.
     pub id: String,
-    /// Its experiment.
+    /// Id of the experiment it belongs to.
     pub experiment_id: i64,
-    /// Name.
+    /// Name of the logged model; need not be unique.
     pub name: String,
-    /// Where its files lie.
+    /// Artifact location of its files.
     pub artifact_location: String,
-    /// Epoch milliseconds.
+    /// Time at which it was created, epoch milliseconds.
     pub creation_time_ms: i64,
-    /// Epoch milliseconds.
+    /// Time at which it was last changed, epoch milliseconds.
     pub last_updated_time_ms: i64,
-    /// Whether its files are there.
+    /// Upload status of its files.
     pub status: LoggedModelStatus,
-    /// Free text of the client.
+    /// Type of model, free text of the client.
     pub model_type: String,
-    /// Run that made it, or empty.
+    /// Id of the run that made it; empty without one.
     pub source_run_id: String,
-    /// What the client said when it failed.
+    /// Message that the client sent with its status, such as why the upload failed.
     pub status_message: Option<String>,
-    /// Parameters.
+    /// Parameters, keys and values.
     pub params: Vec<Tag>,
-    /// Tags.
+    /// Tags, keys and values.
     pub tags: Vec<Tag>,
-    /// Metrics that name it.
+    /// Metric values that runs logged for this model.
     pub metrics: Vec<Metric>,
 }
 
 /// A logged model to be created.
 #[derive(Debug, Clone, Default)]
 pub struct NewLoggedModel {
-    /// Experiment.
+    /// Id of the experiment it belongs to.
     pub experiment_id: i64,
-    /// Name; a random one when there is none.
+    /// Name of the logged model; if it is empty, the store makes one up.
     pub name: String,
-    /// Free text.
+    /// Type of model, free text of at most 500 characters.
     pub model_type: String,
-    /// Run that makes it, or empty.
+    /// Id of the run that makes it; empty without one.
     pub source_run_id: String,
-    /// Parameters.
+    /// Parameters, keys and values.
     pub params: Vec<Tag>,
-    /// Tags.
+    /// Tags, keys and values.
     pub tags: Vec<Tag>,
 }
 

@@ -11,61 +11,61 @@ use std::collections::HashMap;
 pub(crate) const COLUMNS: &str = "v.name, v.version, v.creation_time, v.last_updated_time, v.description, v.user_id, v.current_stage, v.source, v.run_id, v.status, v.status_message, v.run_link, v.storage_location";
 const DELETED: &str = "Deleted_Internal";
 
-/// A registered version.
+/// Version of a registered model, with its tags and aliases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelVersion {
-    /// Registered model.
+    /// Name of the registered model.
     pub name: String,
-    /// From 1.
+    /// Number of the version within the model, from 1.
     pub version: i64,
-    /// Epoch milliseconds.
+    /// Time at which it was registered, epoch milliseconds.
     pub creation_time_ms: i64,
-    /// Epoch milliseconds.
+    /// Time at which it was last changed, epoch milliseconds.
     pub last_updated_time_ms: i64,
-    /// Free text.
+    /// Description, free text for people.
     pub description: Option<String>,
-    /// Who made it.
+    /// Name of the user who registered it, where it is known.
     pub user: Option<String>,
-    /// Stage now.
+    /// Stage that the version is in now.
     pub stage: Stage,
-    /// What the client named as its source.
+    /// Source URI that the client registered the version from.
     pub source: String,
-    /// Run it came from, or empty.
+    /// Id of the run it came from; empty without one.
     pub run_id: String,
-    /// `READY`.
+    /// MLflow's status of the version; serin only writes `READY`.
     pub status: String,
-    /// Why it is not ready.
+    /// Message that goes with the status, where a tool other than serin has written one.
     pub status_message: Option<String>,
-    /// Link of the client.
+    /// Link to the run, as the client sent it; empty without one.
     pub run_link: String,
-    /// Where its files really lie.
+    /// Artifact location of its files; equal to `source` where none was resolved.
     pub storage_location: String,
-    /// Tags.
+    /// Tags, keys and values.
     pub tags: Vec<Tag>,
-    /// Aliases that point at it.
+    /// Aliases of the model that point at this version.
     pub aliases: Vec<String>,
 }
 
-/// A version to be created.
+/// Version to be registered.
 #[derive(Debug, Clone, Default)]
 pub struct NewModelVersion {
-    /// Registered model.
+    /// Name of the registered model.
     pub name: String,
-    /// Create the registered model where it is missing.
+    /// True to create the registered model if it is missing.
     pub create_model: bool,
-    /// Where the model is: `mlflow-artifacts:/…`, `runs:/…`, `models:/…`, `s3://…`.
+    /// URI of the model: `mlflow-artifacts:/…`, `runs:/…`, `models:/…`, `s3://…`.
     pub source: String,
-    /// Run it came from, or empty.
+    /// Id of the run it came from; empty without one.
     pub run_id: String,
-    /// Logged model it is, or empty.
+    /// Id of the logged model that is registered; empty without one.
     pub model_id: String,
-    /// Link to the run.
+    /// Link to the run, at most 500 characters; empty without one.
     pub run_link: String,
-    /// Free text.
+    /// Description, free text of at most 5000 characters.
     pub description: Option<String>,
-    /// Tags.
+    /// Tags, keys and values.
     pub tags: Vec<Tag>,
-    /// Who makes it, where that is known.
+    /// Name of the user who registers it, where it is known.
     pub user: Option<String>,
 }
 

@@ -1,50 +1,50 @@
-//! What monitoring keeps: panes of live traffic, alerts, retrainings.
+//! Records of monitoring: panes of live traffic (one hour of one replica), alerts, retrainings.
 
 use crate::sql::{Row, args};
 use crate::{Store, StoreError};
 use serin_tracking::StoredPane;
 
-/// An alert.
+/// Alert of monitoring: a rule that fired for one column or figure of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
     /// Unique, ordered by time.
     pub id: String,
-    /// Registered model.
+    /// Name of the registered model.
     pub model: String,
-    /// Kind, such as `drift`.
+    /// Kind of rule that fired, such as `drift`.
     pub rule: String,
-    /// Column or figure.
+    /// Column or figure that the rule fired for.
     pub subject: String,
-    /// `warning` or `critical`.
+    /// Severity: `warning` or `critical`.
     pub severity: String,
-    /// Epoch milliseconds.
+    /// Time at which the alert fired, epoch milliseconds.
     pub fired_at_ms: i64,
-    /// Epoch milliseconds; none while it is on.
+    /// Time at which the alert was resolved, epoch milliseconds; `None` while it is on.
     pub resolved_at_ms: Option<i64>,
-    /// In a sentence.
+    /// Text for people, one sentence.
     pub message: String,
 }
 
-/// A retraining.
+/// Retraining of a model: why it began, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retraining {
     /// Unique, ordered by time.
     pub id: String,
-    /// Registered model.
+    /// Name of the registered model.
     pub model: String,
-    /// What set it off: `manual`, `schedule`, `drift`, `performance`, `labels`.
+    /// Cause of the retraining: `manual`, `schedule`, `drift`, `performance`, `labels`.
     pub cause: String,
-    /// In a sentence.
+    /// Reason for the retraining, a sentence for people.
     pub reason: String,
-    /// Epoch milliseconds.
+    /// Time at which it began, epoch milliseconds.
     pub started_at_ms: i64,
-    /// Epoch milliseconds; none while it runs.
+    /// Time at which it ended, epoch milliseconds; `None` while it runs.
     pub ended_at_ms: Option<i64>,
-    /// `accepted`, `discarded` or `failed`.
+    /// Outcome: `accepted`, `discarded` or `failed`; `None` while it runs.
     pub outcome: Option<String>,
-    /// The version it made.
+    /// Number of the version that the retraining registered, if it registered one.
     pub version: Option<i64>,
-    /// Why it was accepted, discarded, or failed.
+    /// Reason why it was accepted or discarded, or failed; `None` while it runs.
     pub verdict: Option<String>,
 }
 
@@ -66,7 +66,8 @@ fn alert(row: &Row) -> Result<Alert, StoreError> {
 }
 
 impl Store {
-    /// Keeps panes, all of them or none.
+    /// Stores panes, all of them or none. A pane with the id of a stored one replaces its body if its `sequence` is
+    /// higher; otherwise it is ignored.
     ///
     /// # Errors
     /// When the database fails.

@@ -11,20 +11,20 @@ use std::collections::HashMap;
 
 pub(crate) const COLUMNS: &str = "m.name, m.creation_time, m.last_updated_time, m.description";
 
-/// A registered model.
+/// Registered model with its tags, aliases and newest versions.
 #[derive(Debug, Clone)]
 pub struct RegisteredModel {
-    /// Unique name.
+    /// Unique name of the model.
     pub name: String,
-    /// Epoch milliseconds.
+    /// Time at which the model was created, epoch milliseconds.
     pub creation_time_ms: i64,
-    /// Epoch milliseconds.
+    /// Time at which the model or one of its versions was last changed, epoch milliseconds.
     pub last_updated_time_ms: i64,
-    /// Free text.
+    /// Description, free text of at most 5000 characters.
     pub description: Option<String>,
-    /// Tags.
+    /// Tags, keys and values.
     pub tags: Vec<Tag>,
-    /// Alias and version.
+    /// Aliases, each with the number of the version it points at.
     pub aliases: Vec<(String, i64)>,
     /// Newest version of each stage.
     pub latest_versions: Vec<ModelVersion>,

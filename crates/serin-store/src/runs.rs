@@ -17,66 +17,66 @@ pub(crate) const INFO: &str =
 /// A run to be created.
 #[derive(Debug, Clone, Default)]
 pub struct NewRun {
-    /// Experiment it belongs to.
+    /// Id of the experiment the run belongs to.
     pub experiment_id: i64,
-    /// Run name; a random one when there is none.
+    /// Name of the run; if it is empty, the store makes one up.
     pub name: String,
-    /// Who runs it.
+    /// Name of the user who runs it.
     pub user: String,
-    /// Epoch milliseconds.
+    /// Time at which the run began, epoch milliseconds.
     pub start_time_ms: i64,
-    /// Tags; `mlflow.runName` may be the name.
+    /// Tags of the run; the tag `mlflow.runName` may carry its name.
     pub tags: Vec<Tag>,
 }
 
-/// What a run is, without what it logged.
+/// Description of a run, without what it logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunInfo {
-    /// 32 hex digits.
+    /// Id of the run, 32 hex digits.
     pub id: String,
-    /// Its experiment.
+    /// Id of the experiment the run belongs to.
     pub experiment_id: i64,
-    /// Name.
+    /// Name of the run; need not be unique.
     pub name: String,
-    /// Who ran it.
+    /// Name of the user who ran it.
     pub user: String,
-    /// Where it stands.
+    /// Status of the run, such as running or finished.
     pub status: RunStatus,
-    /// Epoch milliseconds.
+    /// Time at which the run began, epoch milliseconds, where it is known.
     pub start_time_ms: Option<i64>,
-    /// Epoch milliseconds.
+    /// Time at which the run ended, epoch milliseconds; `None` while it runs.
     pub end_time_ms: Option<i64>,
-    /// Active or deleted.
+    /// Whether the run is in use or in the trash.
     pub lifecycle_stage: LifecycleStage,
-    /// Where its artifacts lie.
+    /// Artifact location of the run's files.
     pub artifact_uri: String,
 }
 
 /// A run with everything it logged.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// What it is.
+    /// Description of the run, without what it logged.
     pub info: RunInfo,
     /// Latest value of each metric.
     pub metrics: Vec<Metric>,
-    /// Parameters.
+    /// Parameters, keys and values.
     pub params: Vec<Tag>,
-    /// Tags.
+    /// Tags, keys and values.
     pub tags: Vec<Tag>,
-    /// Data sets and models it used.
+    /// Data sets and logged models that the run used.
     pub inputs: crate::RunInputs,
-    /// Models it made.
+    /// Logged models that the run made.
     pub outputs: Vec<crate::ModelOutput>,
 }
 
-/// What [`Store::log_batch`] writes at once.
+/// Values that [`Store::log_batch`] writes in one transaction.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// Metric values.
+    /// Metric values, each with its time and step.
     pub metrics: Vec<Metric>,
-    /// Parameters.
+    /// Parameters, keys and values.
     pub params: Vec<Tag>,
-    /// Tags.
+    /// Tags, keys and values.
     pub tags: Vec<Tag>,
 }
 
@@ -154,7 +154,7 @@ impl Store {
         .await
     }
 
-    /// What a run is, in any state.
+    /// Description of a run in any lifecycle stage.
     ///
     /// # Errors
     /// When there is none with that id.

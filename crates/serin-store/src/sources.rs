@@ -6,7 +6,7 @@ use crate::{NewModelVersion, Store, StoreError};
 use serin_artifacts::leaves_its_folder;
 use serin_tracking::ModelUri;
 
-/// Where a version's files lie and which run they come from.
+/// Location of a version's files, and the run that they come from.
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) storage_location: String,

@@ -105,7 +105,7 @@ impl Row {
     }
 }
 
-/// Where statements go: a pool for reading, or the transaction of one write.
+/// Connection that statements go to: a pool for reading, or the transaction of one write.
 #[derive(Debug)]
 pub(crate) enum Connection {
     SqlitePool(SqlitePool),
@@ -157,7 +157,7 @@ impl Connection {
         (0..rows).map(|i| format!("({})", row(i))).collect::<Vec<_>>().join(", ")
     }
 
-    /// Rows changed.
+    /// Runs a statement and returns the number of rows it changed.
     pub(crate) async fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StoreError> {
         let sql = sql.into();
         Ok(run!(

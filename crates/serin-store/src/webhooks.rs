@@ -1,5 +1,5 @@
-//! Webhooks: who is told of which change of the registry. MLflow's tables; the secret is kept as it is given, which
-//! the server sees to be sealed.
+//! Webhooks: addresses that are told of changes of the registry. They are kept in MLflow's tables; the server
+//! encrypts a secret before it is stored here.
 
 use crate::names::limit;
 use crate::sql::{Connection, Row, Value, args};
@@ -7,7 +7,8 @@ use crate::{Page, Store, StoreError};
 
 const COLUMNS: &str = "webhook_id, name, url, description, secret, status, creation_timestamp, last_updated_timestamp";
 
-/// What can be told of: entity and action, MLflow's words. Those of its prompts and gateway budgets are not serin's.
+/// Events that a webhook can subscribe to, entity and action in MLflow's words. Those of its prompts and gateway
+/// budgets are not serin's.
 const EVENTS: [(&str, &str); 6] = [
     ("registered_model", "created"),
     ("model_version", "created"),
@@ -17,17 +18,17 @@ const EVENTS: [(&str, &str); 6] = [
     ("model_version_alias", "deleted"),
 ];
 
-/// A change that a webhook can be told of.
+/// Kind of change that a webhook can subscribe to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WebhookEvent {
-    /// Such as `model_version`.
+    /// Kind of thing that changes, such as `model_version`.
     pub entity: &'static str,
-    /// Such as `created`.
+    /// Kind of change, such as `created`.
     pub action: &'static str,
 }
 
 impl WebhookEvent {
-    /// A registered model was made.
+    /// A registered model was created.
     pub const MODEL_CREATED: Self = Self::at(0);
     /// A version was registered.
     pub const VERSION_CREATED: Self = Self::at(1);
@@ -44,7 +45,7 @@ impl WebhookEvent {
         Self { entity: EVENTS[i].0, action: EVENTS[i].1 }
     }
 
-    /// By MLflow's words, in upper or lower case.
+    /// Event with MLflow's names of entity and action, in upper or lower case.
     ///
     /// # Errors
     /// When nothing of the kind happens here; lists what does.
@@ -62,43 +63,43 @@ impl WebhookEvent {
     }
 }
 
-/// A webhook.
+/// Webhook: an address that is told of some kinds of change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
-    /// Unique.
+    /// Unique id of the webhook.
     pub id: String,
-    /// For people; need not be unique.
+    /// Name for people; need not be unique.
     pub name: String,
-    /// Where to.
+    /// URL that deliveries are sent to, at most 500 characters.
     pub url: String,
-    /// Free text.
+    /// Description, free text of at most 1000 characters.
     pub description: Option<String>,
-    /// What signs the deliveries, sealed.
+    /// Secret that signs the deliveries, encrypted; `None` leaves them unsigned.
     pub secret: Option<String>,
-    /// Whether it is told.
+    /// True if changes are delivered, false if the webhook is disabled.
     pub active: bool,
-    /// What of.
+    /// Kinds of change that are delivered.
     pub events: Vec<WebhookEvent>,
-    /// Epoch milliseconds.
+    /// Time at which the webhook was created, epoch milliseconds.
     pub creation_time_ms: i64,
-    /// Epoch milliseconds.
+    /// Time at which the webhook was last changed, epoch milliseconds.
     pub last_updated_time_ms: i64,
 }
 
-/// What to change of a webhook; what is none stays.
+/// Change of a webhook; a field that is `None` keeps its value.
 #[derive(Debug, Clone, Default)]
 pub struct WebhookUpdate {
-    /// For people.
+    /// New name for people.
     pub name: Option<String>,
-    /// Where to.
+    /// New URL that deliveries are sent to.
     pub url: Option<String>,
-    /// Free text.
+    /// New description, free text.
     pub description: Option<String>,
-    /// Sealed.
+    /// New secret that signs the deliveries, encrypted.
     pub secret: Option<String>,
-    /// Whether it is told.
+    /// True to deliver changes, false to disable the webhook.
     pub active: Option<bool>,
-    /// What of.
+    /// New kinds of change to deliver; must not be empty.
     pub events: Option<Vec<WebhookEvent>>,
 }
 
@@ -185,7 +186,7 @@ impl Store {
         Ok(Page::cut(self.webhooks_of(&rows).await?, limit, offset))
     }
 
-    /// Who is to be told of `event`.
+    /// Active webhooks that subscribe to `event`, the oldest first.
     ///
     /// # Errors
     /// When the database fails.

@@ -34,7 +34,7 @@ struct Write<T, F> {
     sender: oneshot::Sender<Result<T, StoreError>>,
 }
 
-/// What a job came to, and how to tell its caller once the commit has succeeded or failed.
+/// Result of a job, and how to tell its caller once the commit has succeeded or failed.
 struct Answer {
     keep: bool,
     tell: Box<dyn FnOnce(Option<String>) + Send>,

@@ -1,4 +1,4 @@
-//! What can go wrong in training.
+//! Errors that a training can end with.
 
 use crate::xgboost::XgboostError;
 

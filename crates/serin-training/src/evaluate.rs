@@ -8,23 +8,23 @@ use std::collections::BTreeMap;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Scored rows.
+/// Scores of a window of rows, and its length.
 #[derive(Debug)]
 pub struct Window {
-    /// Scores in row order.
+    /// Score of each row, 0 to 1, in row order.
     pub scores: Vec<f32>,
-    /// Length in days, at least one.
+    /// Length of the window in days, at least one.
     pub days: f64,
 }
 
-/// A model on a window.
+/// Figures of a model on one window.
 #[derive(Debug)]
 pub struct Evaluation {
-    /// Scored rows.
+    /// Scores of the window's rows, and its length.
     pub window: Window,
-    /// The threshold chosen.
+    /// Threshold that the rule chose: scores from it up are alerts.
     pub threshold: f32,
-    /// Metric values by name; those that need absent columns are absent.
+    /// Metric values by name; a metric that needs a missing column is left out.
     pub metrics: BTreeMap<String, f64>,
 }
 

@@ -20,14 +20,15 @@ pub const DEFAULTS: [(&str, &str); 7] = [
 const ALIASES: [(&str, &str); 4] =
     [("learning_rate", "eta"), ("min_split_loss", "gamma"), ("reg_lambda", "lambda"), ("reg_alpha", "alpha")];
 
-/// What to train with.
+/// Parameters of a training.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
-    /// XGBoost parameters that replace or add to [`DEFAULTS`], in the order given.
+    /// XGBoost parameters that replace or add to [`DEFAULTS`], as (name, value), in the order given.
     pub set: Vec<(String, String)>,
-    /// Boosting rounds (at most, with early stopping).
+    /// Number of boosting rounds; with early stopping, the most.
     pub rounds: usize,
-    /// Stop when the last metric on the evaluation rows has not improved for this many rounds.
+    /// Number of rounds without a better last metric on the evaluation rows after which training stops; `None` never
+    /// stops early.
     pub early_stopping: Option<usize>,
 }
 
@@ -52,27 +53,27 @@ impl Parameters {
     }
 }
 
-/// Told after every round.
+/// Progress of a training, told after every round.
 #[derive(Debug)]
 pub struct Round<'a> {
-    /// From 0.
+    /// Number of the round, from 0.
     pub round: usize,
-    /// (set, metric, value); empty without evaluation rows.
+    /// Metrics of the round, each as (set, metric, value); empty without evaluation rows.
     pub metrics: &'a [(String, String, f64)],
 }
 
-/// A trained booster.
+/// Result of a training: the model and its history.
 #[derive(Debug)]
 pub struct Fitted {
     /// The model as UBJSON, cut after the best round when training stopped early.
     pub model: Vec<u8>,
-    /// Rounds in the model.
+    /// Number of rounds in the model.
     pub rounds: usize,
-    /// Best round (from 0) and its metric value, with early stopping.
+    /// Best round (from 0) and its metric value, with early stopping; else `None`.
     pub best: Option<(usize, f64)>,
-    /// Total gain by feature name, largest first.
+    /// Total gain of each feature by name, largest first.
     pub importances: Vec<(String, f64)>,
-    /// (round, set, metric, value) of every evaluation.
+    /// Every evaluation as (round, set, metric, value).
     pub history: Vec<(usize, String, String, f64)>,
 }
 

@@ -17,36 +17,36 @@ const MLFLOW_VERSION: &str = "3.17.2";
 /// One file of a package.
 #[derive(Debug)]
 pub struct PackageFile {
-    /// Name inside the package, no folders.
+    /// Name of the file inside the package, without folders.
     pub name: &'static str,
-    /// Contents.
+    /// Content of the file.
     pub bytes: Vec<u8>,
 }
 
-/// What a package is made from.
+/// Model, rows and descriptions that a package is made from.
 #[derive(Debug)]
 pub struct PackageInputs<'a> {
-    /// The trained booster.
+    /// Trained model and its history.
     pub fitted: &'a Fitted,
-    /// Rows it was trained on.
+    /// Rows that the model was trained on.
     pub train: &'a Dataset,
-    /// Rows it was evaluated on.
+    /// Rows that the model was evaluated on.
     pub test: &'a Dataset,
-    /// Rows that it has not seen, as live traffic will be: what the monitor compares with.
+    /// Rows that the model has not seen, as live traffic will be; the monitor compares with them.
     pub later: &'a Dataset,
-    /// How many of those, spread evenly, go into the package as they are; none for 0.
+    /// Number of rows of `later`, spread evenly, that go into the package as they are; none for 0.
     pub reference_rows: usize,
-    /// Evaluation on `test`.
+    /// Figures of the model on `test`.
     pub evaluation: &'a Evaluation,
-    /// What columns are called in front of people, by name.
+    /// Descriptions of columns for people, by column name.
     pub descriptions: &'a BTreeMap<String, String>,
-    /// How the threshold was chosen.
+    /// Rule that chose the threshold.
     pub rule: Rule,
-    /// Where the rows came from, for the report.
+    /// Source of the rows, for the report.
     pub source: &'a str,
-    /// MLflow run that made the model.
+    /// Id of the MLflow run that made the model.
     pub run_id: &'a str,
-    /// UTC time, `YYYY-MM-DD HH:MM:SS.ffffff`.
+    /// Time of creation, UTC, `YYYY-MM-DD HH:MM:SS.ffffff`.
     pub created: &'a str,
 }
 
@@ -116,7 +116,7 @@ fn scores(forest: &Forest, rows: &Dataset) -> Vec<f32> {
     scores
 }
 
-/// As [`REFERENCE_ROWS`] holds them.
+/// Bytes of the package's [`REFERENCE_ROWS`] file: `most` rows at most, spread evenly, each with its score.
 fn reference_rows(rows: &Dataset, scores: &[f32], most: usize) -> Vec<u8> {
     let count = rows.rows().min(most);
     let width = rows.width();

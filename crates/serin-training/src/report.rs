@@ -14,14 +14,14 @@ svg{width:100%;height:auto}svg text{font-size:11px;fill:#51606e}.grid{stroke:#e3
 .track i{background:#c98a00;height:.8em;display:block}\
 @media(prefers-color-scheme:dark){body{background:#12181e;color:#dde5ec}svg text{fill:#a5b3bf}.grid{stroke:#26313b}.track{background:#26313b}}";
 
-/// What the page shows.
+/// Content of the report's page.
 #[derive(Debug)]
 pub struct Report<'a> {
     /// One paragraph: which model, which rows.
     pub introduction: String,
     /// Scores, threshold and metrics.
     pub evaluation: &'a Evaluation,
-    /// 0 or 1 a row, as the evaluation's scores.
+    /// Label of each row, 0 or 1, in the order of the evaluation's scores.
     pub labels: &'a [f32],
     /// Total gain by feature name, largest first; may be empty.
     pub importances: &'a [(String, f64)],

@@ -33,7 +33,7 @@ fn register_log() {
     });
 }
 
-/// What XGBoost logged since the last call.
+/// Takes the warnings that XGBoost logged since the last call.
 #[must_use]
 pub fn take_warnings() -> Vec<String> {
     WARNINGS.lock().map(|mut warnings| std::mem::take(&mut *warnings)).unwrap_or_default()

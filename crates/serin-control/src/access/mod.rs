@@ -20,15 +20,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
-/// How long verified credentials are believed without asking the database; a removed user is out after that.
+/// Time for which verified credentials are accepted without asking the database; a removed user is out after that.
 const BELIEVED_MS: i64 = 30_000;
 const MAX_BELIEVED: usize = 10_000;
 /// Password hashes computed at a time: they cost 20 ms and 19 MiB each by design.
 const HASHES_AT_ONCE: usize = 2;
-/// Body read to find out what a request is about.
+/// Most bytes of a body that are read to find out what a request is about.
 const MAX_BODY: usize = 32 << 20;
 
-/// By the SHA-256 of what was sent: whom it named, and until when that is believed.
+/// User that credentials named, and the time until which that is accepted, epoch milliseconds; by the SHA-256 of what
+/// was sent.
 type Believed = HashMap<[u8; 32], (Arc<User>, i64)>;
 
 /// Verified credentials of a running server.

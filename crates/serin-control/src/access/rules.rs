@@ -20,30 +20,31 @@ const PAGES: [&str; 11] = [
     "trash",
 ];
 
-/// What a request needs.
+/// Permission that a request needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Open to everybody.
+    /// The request is open to everybody.
     Nothing,
-    /// Anybody who has said who they are; the handler shows them only what they may see.
+    /// The caller must be a known user; the handler shows only what that user may see.
     User,
-    /// The permission a user has where nothing else is said: to make something new.
+    /// The user's own permission must include this one: to make something new.
     Default(Permission),
-    /// A permission on what the fields name.
+    /// Permission on the resources that the request's fields name.
     Fields(Permission, About),
-    /// A permission on the experiment that an artifact path starts with.
+    /// Permission on the experiment that an artifact path starts with.
     ArtifactPath(Permission, String),
-    /// The same, the path being in the query; the root shows everybody's.
+    /// Read permission on the experiment of the path in the query. Only administrators may list the root, which shows
+    /// everybody's.
     ArtifactList,
-    /// A permission on the experiment of the logged model in the path.
+    /// Permission on the experiment of the logged model in the path.
     LoggedModelPath(Permission, String),
-    /// A permission on the registered model in the path.
+    /// Permission on the registered model in the path.
     ModelPath(Permission, String),
-    /// For administrators.
+    /// The caller must be an administrator.
     Admin,
 }
 
-/// Which fields name it.
+/// Fields that name the resource of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
     /// `experiment_id`, or the experiment of that name, or all of `experiment_ids`.

@@ -1,4 +1,4 @@
-//! What the server says of itself.
+//! Routes on which the server describes itself.
 
 use crate::state::ControlPlane;
 use axum::Json;
@@ -16,7 +16,7 @@ pub(crate) async fn version() -> &'static str {
     MLFLOW
 }
 
-/// What MLflow's clients may use.
+/// Features of this server that MLflow's clients may use.
 pub(crate) async fn server_info(State(state): State<ControlPlane>) -> Json<Value> {
     let artifacts = state.store.artifacts();
     let signs = artifacts.signs() && artifacts.is_proxied();

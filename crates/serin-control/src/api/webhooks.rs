@@ -1,4 +1,4 @@
-//! Handlers of webhooks.
+//! Handlers of MLflow's routes about webhooks of the registry.
 
 use crate::error::ControlError;
 use crate::state::ControlPlane;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use serin_http::Fields;
 use serin_store::{Webhook, WebhookEvent, WebhookUpdate};
 
-/// Routes below `/api/2.0/mlflow`.
+/// Routes of webhooks, below `/api/2.0/mlflow`.
 pub(crate) fn router() -> Router<ControlPlane> {
     let one = axum::routing::get(get).patch(update).delete(delete);
     Router::new()
@@ -128,7 +128,7 @@ fn wire(webhook: &Webhook) -> Value {
     wire
 }
 
-/// What a delivery of the kind looks like.
+/// Example of the JSON that a delivery of the event carries.
 fn example(event: WebhookEvent) -> Value {
     let (key, value) = ("example_key", "example_value");
     match (event.entity, event.action) {

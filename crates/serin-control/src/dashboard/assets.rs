@@ -26,7 +26,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     sum.chain_update(ICON).finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 });
 
-/// Where a file is served, below the prefix.
+/// Path at which a file is served, below the prefix.
 pub(crate) fn path(name: &str) -> String {
     format!("/assets/{}/{name}", *VERSION)
 }

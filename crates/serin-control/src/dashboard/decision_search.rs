@@ -9,12 +9,12 @@ use axum::response::Response;
 use serin_decisions::LogError;
 use serin_decisions::{DecisionFiles, Record};
 
-/// Decisions of a page.
+/// Most decisions on one page.
 const MOST: usize = 100;
-/// Bytes of the newest segments that a search reads.
+/// Most bytes of the newest segments that a search reads.
 const SEARCHED_BYTES: u64 = 512 << 20;
 
-/// What is searched for; empty texts say nothing.
+/// Conditions of a search for decisions; an empty text is no condition.
 #[derive(Debug, Clone, Default)]
 struct Asked {
     model: String,

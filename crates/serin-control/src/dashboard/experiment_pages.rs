@@ -307,7 +307,7 @@ async fn empty(visit: Visit) -> Result<Response, Failure> {
     Ok(visit.done("/trash", "emptied"))
 }
 
-/// Where a run's experiment is shown.
+/// Path of an experiment's page.
 pub(crate) fn path_of_experiment(id: i64) -> String {
     format!("/experiments/{}", encoded(&id.to_string()))
 }

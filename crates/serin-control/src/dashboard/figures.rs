@@ -1,6 +1,6 @@
 //! Numbers and times as people read them.
 
-/// With thousands apart.
+/// Whole number with commas between its thousands.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -13,7 +13,7 @@ pub(crate) fn count(number: u64) -> String {
     out
 }
 
-/// A share as a percentage, with the digits that say something; a dash where there is none.
+/// Fraction as a percentage, with one to four decimal places by its size; a dash where it is not finite.
 pub(crate) fn percent(share: f64) -> String {
     let value = share * 100.0;
     match value.abs() {
@@ -25,7 +25,7 @@ pub(crate) fn percent(share: f64) -> String {
     }
 }
 
-/// Four significant digits; whole numbers as they are.
+/// Number with four significant digits; whole numbers as they are.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         _ if value.is_nan() => "–".to_owned(),
@@ -43,7 +43,7 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// Money: two digits below a thousand, none above.
+/// Amount of money, with two digits below a thousand and none above.
 pub(crate) fn money(value: f64) -> String {
     match value.abs() {
         _ if !value.is_finite() => "–".to_owned(),
@@ -52,7 +52,7 @@ pub(crate) fn money(value: f64) -> String {
     }
 }
 
-/// Bytes.
+/// Size in bytes as B, kB, MB or GB, powers of 1000.
 pub(crate) fn bytes(size: u64) -> String {
     match size {
         0..1000 => format!("{size} B"),
@@ -68,12 +68,12 @@ pub(crate) fn when(at_ms: i64) -> String {
     format!("<time datetime=\"{time}\">{} UTC</time>", time.strftime("%Y-%m-%d %H:%M:%S"))
 }
 
-/// Where there may be none.
+/// Point in time as HTML, epoch milliseconds; a dash for `None`.
 pub(crate) fn opt_when(at_ms: Option<i64>) -> String {
     at_ms.map_or_else(|| "–".to_owned(), when)
 }
 
-/// A length of time.
+/// Length of time, given in milliseconds, in the unit that suits it.
 pub(crate) fn lasting(ms: i64) -> String {
     let seconds = ms.max(0) as f64 / 1e3;
     match seconds {

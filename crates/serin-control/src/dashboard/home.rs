@@ -180,7 +180,7 @@ fn watched(visit: &Visit, model: &str, seen: &Seen, report: &Report) -> Vec<Tile
     ]
 }
 
-/// As the monitor counted them last: once a day.
+/// Tiles with the outcomes of decisions, as the monitor counted them last: once a day.
 fn outcomes(visit: &Visit, model: &str) -> Vec<Tile> {
     let href = visit.link(&format!("/performance?name={}", encoded(model)));
     let latest = visit.state.board.all().remove(model);

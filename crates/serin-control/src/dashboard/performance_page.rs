@@ -1,4 +1,4 @@
-//! How decisions turned out, on matured labels: by version, by day, with the curves behind the figures.
+//! Page of how decisions turned out, on matured labels: by version, by day, with the curves behind the figures.
 
 use super::figures::{count, money, number, percent};
 use super::plots::{self, Curve};

@@ -19,7 +19,7 @@ use serin_store::{Permission, Resource};
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// Between two looks for somebody who watches.
+/// Time between two looks for somebody who watches the page.
 const LOOK: Duration = Duration::from_millis(500);
 
 pub(crate) fn router() -> Router<ControlPlane> {
@@ -103,7 +103,7 @@ struct Server {
     moving: bool,
     versions: [String; 2],
     refused: Option<String>,
-    /// It is a share of the requests that match.
+    /// True if `weight` is a share of the requests that match, not of all.
     of_matching: bool,
     weight: String,
     failed_checks: String,

@@ -1,4 +1,4 @@
-//! What is set: alerts and their history, triggers, retrainings, users, what is loaded where.
+//! Page of the settings: alerts and their history, triggers, retrainings, users, what is loaded where.
 
 use super::figures::{lasting, number, opt_when, when};
 use super::visit::{Failure, Page, Visit, render};
@@ -117,7 +117,7 @@ async fn servers(visit: &Visit) -> Vec<(String, Vec<[String; 3]>, String)> {
         .collect()
 }
 
-/// Who is told, without what is secret in an address.
+/// Receivers of alerts, without what is secret in an address.
 fn receivers(settings: &crate::settings::Settings) -> Vec<String> {
     use crate::settings::Receiver;
     let host = |url: &str| {

@@ -1,4 +1,4 @@
-//! What every page has in common: who looks, at which model, and how failures are told.
+//! Parts that every page has in common: who looks, at which model, and how failures are told.
 
 use super::assets;
 use crate::caller::Caller;
@@ -83,7 +83,7 @@ impl Visit {
         }
     }
 
-    /// Whether the visitor may do everything.
+    /// True if the visitor may do everything.
     pub(crate) fn is_admin(&self) -> bool {
         self.caller.user.as_ref().is_none_or(|user| user.is_admin)
     }
@@ -143,7 +143,7 @@ fn denied() -> Failure {
     Failure(ControlError::mlflow("PERMISSION_DENIED", "you may not do that; ask an administrator of this server"))
 }
 
-/// What the layout shows around a page.
+/// Parts of the layout around a page.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
     pub(crate) base: Arc<str>,
@@ -189,7 +189,7 @@ impl Page {
     }
 }
 
-/// What stands in an address as it is (RFC 3986, unreserved characters).
+/// Characters that are escaped in an address: all but the unreserved ones of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A text within an address.

@@ -20,7 +20,7 @@ const LOOKED_AT: usize = 100_000;
 const COMPARED: usize = 200_000;
 const RESAMPLES: usize = 300;
 const DAY_MS: i64 = 86_400_000;
-/// Reasons of a decision that are named.
+/// Most reasons of a decision that are named.
 const REASONS: usize = 3;
 
 /// A decision on which the candidate would have acted otherwise.
@@ -30,11 +30,11 @@ pub(crate) struct Disagreement {
     pub(crate) at_ms: i64,
     pub(crate) transaction_id: String,
     pub(crate) amount: Option<f64>,
-    /// Of the live model and of the candidate.
+    /// Versions of the live model and of the candidate, in this order, as in `scores` and `alerts`.
     pub(crate) versions: [String; 2],
     pub(crate) scores: [f32; 2],
     pub(crate) alerts: [bool; 2],
-    /// Of the live model, the strongest first.
+    /// Reasons of the live model's score, the strongest first.
     pub(crate) reasons: Vec<String>,
     features: Vec<f32>,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Disagreement {
 #[derive(Debug, Default)]
 pub(crate) struct Disagreements {
     pub(crate) rows: Vec<Disagreement>,
-    /// Decisions that both scored.
+    /// Number of decisions that both versions scored.
     pub(crate) looked_at: u64,
 }
 
@@ -89,7 +89,7 @@ fn reasons(model: &LoadedModel, features: &[f32], most: usize) -> Vec<String> {
     model.strongest(features, most).map(|found| found.into_iter().map(named).collect()).unwrap_or_default()
 }
 
-/// What a candidate said of a decision.
+/// Score and alert of a candidate for one decision.
 struct Said {
     version: i64,
     score: f32,
@@ -250,7 +250,7 @@ pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared
     })
 }
 
-/// Where each version's columns stand.
+/// Place of each column in the rows of its version, by version and name of the column.
 async fn columns(sources: Sources<'_>, name: &str) -> Result<HashMap<(String, String), usize>, MonitoringError> {
     let mut found = HashMap::new();
     for version in sources.store.versions(name).await? {

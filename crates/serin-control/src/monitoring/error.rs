@@ -24,7 +24,7 @@ pub enum MonitoringError {
     Reference {
         /// Path of the reference.
         file: String,
-        /// What is wrong with it.
+        /// Reason why it cannot be used.
         reason: String,
     },
     /// A computation was stopped by a panic or by the end of the process.

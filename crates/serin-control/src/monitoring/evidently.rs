@@ -10,25 +10,25 @@ use serin_analysis::monitor::{Certainty, Report, Watch};
 use serin_analysis::performance::Performance;
 use std::collections::BTreeMap;
 
-/// What a snapshot tells.
+/// Content of one snapshot for Evidently's service.
 #[derive(Debug, Default)]
 struct Snapshot {
-    /// End of the window, without a zone (UTC).
+    /// End of the window as text, without a zone (UTC).
     timestamp: String,
-    /// By which the service filters.
+    /// Metadata that the service filters by.
     metadata: BTreeMap<&'static str, String>,
-    /// Columns that were compared.
+    /// Columns that were compared with the reference.
     columns: Vec<ColumnDrift>,
-    /// Share of drifted columns from which the whole is drifted.
+    /// Share of drifted columns from which the whole data set counts as drifted, 0 to 1.
     drift_share: f64,
-    /// More figures.
+    /// Figures beside drift, such as performance.
     figures: Vec<Figure>,
 }
 
-/// Type, parameters, value.
+/// Type of a figure, its parameters, and its value.
 type Figure = (&'static str, Vec<(&'static str, String)>, f64);
 
-/// The window that was last looked at, as `POST /api/v2/snapshots/{project}` takes it.
+/// Snapshot of the window that was last looked at, as `POST /api/v2/snapshots/{project}` takes it.
 pub(crate) fn snapshot(model: &str, version: &str, report: &Report, performance: Option<&Performance>) -> Value {
     let known = |watch: &&Watch| !matches!(watch.certainty, Certainty::Insufficient(..));
     let method = |watch: &Watch| watch.measure.parse::<Method>().map_or(watch.measure, Method::display_name);

@@ -14,29 +14,29 @@ use serin_tracking::{Change, ModelUri, ResolvedModel, Stage};
 use std::collections::HashSet;
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
-/// Rows of the ledger in which a promotion is looked for.
+/// Number of newest rows of the ledger in which a promotion is looked for.
 pub(crate) const LEDGER: i64 = 500;
-/// Who undoes promotions, in the ledger.
+/// Name of the guard in the ledger, as the actor that undoes promotions.
 pub(crate) const ACTOR: &str = "serin guard";
 
 /// A version that took another one's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Promotion {
-    /// Alias or stage.
+    /// Alias or stage that the version took.
     pub(crate) target: String,
     pub(crate) version: i64,
     pub(crate) previous: i64,
     pub(crate) at_ms: i64,
 }
 
-/// An alias or a stage of a model, by its name.
+/// URI of the version at an alias or stage of a model.
 pub(crate) fn uri(name: &str, target: &str) -> ModelUri {
     let alias = |_| ModelUri::Alias(name.to_owned(), target.to_owned());
     target.parse().map_or_else(alias, |stage: Stage| ModelUri::Stage(name.to_owned(), stage))
 }
 
-/// The promotion of the version that is live, by the ledger (newest first); none where it is the first one, or was put back
-/// by the guard.
+/// Promotion of the version that is live, by the ledger (newest first). `None` if it is the first version there, or
+/// the guard put it back.
 pub(crate) fn promotion(ledger: &[LedgerEntry], settings: &Settings, version: i64) -> Option<Promotion> {
     for target in &settings.guard.live {
         let change = if target.parse::<Stage>().is_ok() { "stage" } else { "alias" };
@@ -52,24 +52,24 @@ pub(crate) fn promotion(ledger: &[LedgerEntry], settings: &Settings, version: i6
     None
 }
 
-/// What the promoted version decided, as far as it is matured, and the version before it.
+/// Matured decisions of the promoted version, and the version before it.
 pub(crate) struct Matured {
-    /// Scored by the promoted version only.
+    /// Decisions that the promoted version made alone, with their labels.
     pub(crate) rows: Vec<Guarded>,
-    /// In the columns of the version before, row-major.
+    /// Features of the rows in the columns of the version before, row-major.
     pub(crate) features: Vec<f32>,
     pub(crate) before: LoadedModel,
     pub(crate) threshold: f32,
 }
 
 impl Matured {
-    /// Frauds that were matured at a point in time.
+    /// Number of frauds that were matured at a point in time, epoch milliseconds.
     pub(crate) fn frauds(&self, as_of_ms: i64, maturity: Maturity) -> u64 {
         let counts = |row: &&Guarded| row.fraud && maturity.is_matured(row.at_ms, as_of_ms);
         self.rows.iter().filter(counts).count() as u64
     }
 
-    /// Scores with the version before, and compares.
+    /// Scores the rows with the version before, and compares the two.
     fn verdict(mut self, review_cost: f64, rules: &GuardRules) -> Option<GuardVerdict> {
         let package = &self.before.package;
         let mut scores = vec![0.0; self.rows.len()];

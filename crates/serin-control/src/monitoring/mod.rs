@@ -1,4 +1,5 @@
-//! What becomes of decisions: performance by labels, drift, the guard of promotions, alerts, retraining.
+//! Monitoring of what becomes of decisions: performance by labels, drift, the guard of promotions, alerts,
+//! retraining.
 
 pub(crate) mod comparison;
 mod error;
@@ -22,42 +23,42 @@ pub use error::MonitoringError;
 pub(crate) use watch::{Board, Watch};
 pub use watch::{Launcher, RetrainingOrder};
 
-/// Reads labels out of a Parquet file's bytes.
+/// Function that reads labels out of a Parquet file's bytes.
 pub type ReadParquet = fn(&[u8]) -> Result<Vec<NewLabel>, String>;
 
-/// What questions about decisions are answered from.
+/// Data that questions about decisions are answered from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sources<'a> {
     pub(crate) store: &'a Store,
     pub(crate) monitoring: &'a Monitoring,
     pub(crate) settings: &'a Settings,
-    /// Epoch milliseconds now.
+    /// Time now, epoch milliseconds.
     pub(crate) now_ms: i64,
 }
 
-/// Where monitoring finds what it looks at.
+/// Places where monitoring finds its data.
 #[derive(Debug, Clone, Default)]
 pub struct Monitoring {
-    /// Folder of the decision log; performance is not known without it.
+    /// Folder of the decision log; `None` if this server sees none, and performance is not known then.
     pub decisions: Option<PathBuf>,
-    /// Where model packages from elsewhere are copied to.
+    /// Folder that model packages from elsewhere are copied to.
     pub cache: PathBuf,
-    /// For labels sent as Parquet; refused without it.
+    /// Reader of labels sent as Parquet; `None` refuses such labels.
     pub read_parquet: Option<ReadParquet>,
-    /// References that were read; a version's never changes.
+    /// Cache of monitor references; a version's reference never changes.
     pub references: References,
-    /// Models that were loaded to explain decisions.
+    /// Cache of models that were loaded to explain decisions.
     pub explained: Explained,
 }
 
 impl Monitoring {
-    /// The decision log; none where this server sees none, or nothing was decided yet.
+    /// Decision log, if this server sees one and something was decided.
     pub(crate) fn log(&self) -> Option<DecisionFiles> {
         self.decisions.as_deref().filter(|folder| folder.is_dir()).map(DecisionFiles::of)
     }
 }
 
-/// References of the versions that were looked at last, by their package's folder.
+/// Cache of the references that were looked at last, by their package's folder; at most 8.
 #[derive(Debug, Clone, Default)]
 pub struct References(Arc<Mutex<Vec<Reference>>>);
 
@@ -66,7 +67,7 @@ type Reference = (PathBuf, Arc<MonitorProfile>);
 impl References {
     const KEPT: usize = 8;
 
-    /// Of a package.
+    /// Reference of the package in a folder, from the cache or its file `monitor.json`.
     pub(crate) fn of(&self, package: &Path) -> Result<Arc<MonitorProfile>, MonitoringError> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, reference)) = kept.iter().find(|(of, _)| of == package) {
@@ -84,7 +85,7 @@ impl References {
     }
 }
 
-/// Models that were loaded to explain decisions, the last used ones.
+/// Cache of models that explain decisions, the last used ones; at most 4.
 #[derive(Debug, Clone, Default)]
 pub struct Explained(Arc<Mutex<Vec<Arc<LoadedModel>>>>);
 
@@ -92,7 +93,7 @@ impl Explained {
     const KEPT: usize = 4;
 }
 
-/// A task that ends with it.
+/// Handle of a task of monitoring; the task ends when the handle is dropped.
 #[derive(Debug)]
 pub struct Watching(tokio::task::JoinHandle<()>);
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 const TRIES: u32 = 4;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What receivers are told.
+/// Message to receivers: an alert that began or ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Notice {
     model: String,

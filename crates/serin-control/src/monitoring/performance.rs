@@ -1,4 +1,4 @@
-//! How a model's decisions turned out: the decision log beside the labels.
+//! Performance of a model's decisions: the decision log beside the labels.
 
 use super::Monitoring;
 use super::error::MonitoringError;
@@ -10,51 +10,51 @@ use serin_tracking::ModelUri;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Different values up to which a column's segments are its values; quarters of the rows beyond.
+/// Most different values for which a column's segments are its values; with more, they are quarters of the rows.
 const VALUES: usize = 10;
 const DAY_MS: i64 = 86_400_000;
 
-/// What the figures are split by.
+/// Property of decisions that the figures are split by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GroupBy {
-    /// Nothing.
+    /// One group with all decisions.
     All,
-    /// Version that decided.
+    /// One group for each version that decided.
     Version,
-    /// Stable or candidate of a rollout, or neither.
+    /// One group each for stable and candidate of a rollout, and for neither.
     Arm,
-    /// Day (UTC) on which the transaction happened, and version that decided.
+    /// One group for each day (UTC) of the transaction and version that decided.
     Day,
-    /// A column of the model.
+    /// One group for each segment of a column of the model.
     Segment(String),
 }
 
-/// Which decisions, and by which rules.
+/// Decisions to measure, and the rules to measure them by.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PerformanceQuery {
-    /// Registered model.
+    /// Name of the registered model.
     pub(crate) name: String,
-    /// Transactions that happened from then on, epoch milliseconds.
+    /// First moment of the transactions, epoch milliseconds.
     pub(crate) since_ms: i64,
-    /// Before then.
+    /// End of the transactions, epoch milliseconds; this moment is left out.
     pub(crate) until_ms: i64,
-    /// The point in time whose knowledge counts; none is that of the newest transaction (for a log of the past that is
-    /// played again).
+    /// Point in time whose knowledge counts, epoch milliseconds. `None` takes that of the newest transaction (for a
+    /// log of the past that is played again).
     pub(crate) as_of_ms: Option<i64>,
-    /// When labels are complete.
+    /// Rule for when labels are complete.
     pub(crate) maturity: Maturity,
-    /// Split.
+    /// Property that the figures are split by.
     pub(crate) by: GroupBy,
-    /// Column with the money at stake, where the label has none.
+    /// Column with the money at stake, where the label has no amount.
     pub(crate) amount: Option<String>,
-    /// Cost of a review.
+    /// Cost of reviewing one alert, in the unit of the amounts.
     pub(crate) review_cost: f64,
-    /// Cards looked at a day.
+    /// Number of cards looked at a day, for card precision.
     pub(crate) cards: usize,
 }
 
 impl PerformanceQuery {
-    /// Of everything a model decided, as of a point in time.
+    /// Query for everything a model decided, as of a point in time in epoch milliseconds.
     pub(crate) fn of(name: &str, as_of_ms: i64) -> Self {
         Self {
             name: name.to_owned(),
@@ -85,11 +85,11 @@ impl std::str::FromStr for GroupBy {
     }
 }
 
-/// A decision of the log, as far as it is needed here.
+/// Decision of the log, as far as it is needed here.
 struct Row {
     scored: Scored,
     group: String,
-    /// Of the segment's column.
+    /// Value of the segment's column.
     value: f32,
 }
 
@@ -160,7 +160,7 @@ pub(crate) async fn package(
     Ok(store.resolve(&ModelUri::Version(name.to_owned(), version), &monitoring.cache).await?.path)
 }
 
-/// What a package says of itself; none where it is not serin's.
+/// Manifest of a package; `None` if the package is not serin's.
 pub(crate) async fn manifest(package: &Path) -> Option<Manifest> {
     let bytes = tokio::fs::read(package.join("serin.json")).await.ok()?;
     Manifest::from_bytes(&bytes).ok()

@@ -1,4 +1,4 @@
-//! What sets a retraining off, and what holds it back.
+//! Rules for when a retraining begins, and for what holds it back.
 
 use crate::settings::{RetrainingSettings, cron};
 use jiff::Timestamp;
@@ -6,27 +6,27 @@ use jiff::tz::TimeZone;
 use serin_store::Retraining;
 
 const DAY_MS: i64 = 86_400_000;
-/// A retraining that has not ended by then has died.
+/// Time after which a retraining that has not ended counts as dead, milliseconds.
 const LOST_MS: i64 = DAY_MS;
 
-/// What is known when it is decided.
+/// Signals from which it is decided whether a retraining is due.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Signals<'a> {
-    /// Epoch milliseconds, on the clock that retrainings are dated by.
+    /// Time now, epoch milliseconds, on the clock that retrainings are dated by.
     pub(crate) now_ms: i64,
-    /// Since when somebody looks; schedules before count from there.
+    /// Time since which the model is watched, epoch milliseconds; schedules before count from there.
     pub(crate) watching_since_ms: i64,
-    /// Sustained drift of the model, in a sentence.
+    /// Sustained drift of the model in a sentence, if there is any.
     pub(crate) drift: Option<&'a str>,
-    /// Worse matured figures, in a sentence.
+    /// Worse matured figures in a sentence, if there are any.
     pub(crate) performance: Option<&'a str>,
-    /// Labels since the last one began.
+    /// Number of labels that came since the last retraining began.
     pub(crate) new_labels: i64,
-    /// Newest first.
+    /// Earlier retrainings of the model, the newest first.
     pub(crate) before: &'a [Retraining],
 }
 
-/// Cause and reason of a retraining that is due; none while one runs, cools down or is over budget.
+/// Cause and reason of a retraining that is due. `None` if none is, or one runs, cools down or is over budget.
 pub(crate) fn due(settings: &RetrainingSettings, signals: Signals<'_>) -> Option<(&'static str, String)> {
     let Signals { now_ms, before, .. } = signals;
     let last = before.first();

@@ -19,46 +19,46 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// Hours that are looked at one by one after a pause; older ones are left out.
+/// Most hours that are looked at one by one after a pause; older ones are left out.
 const CATCH_UP: i64 = 24 * 35;
-/// Hours without traffic, after a day with some, that are an outage.
+/// Number of hours without traffic, after a day with some, that are an outage.
 const SILENT: i64 = 2;
 
-/// Starts retrainings.
+/// Way to start retrainings.
 pub trait Launcher: Send + Sync + std::fmt::Debug {
-    /// Trains a model again, for a cause; returns when that is over.
+    /// Trains a model again for a cause; returns when the retraining is over.
     fn retrain(&self, order: RetrainingOrder) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 }
 
-/// What a retraining is asked for.
+/// Order for one retraining.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetrainingOrder {
-    /// Registered model.
+    /// Name of the registered model.
     pub model: String,
-    /// `drift`, `performance`, `labels` or `schedule`.
+    /// Cause of the retraining: `drift`, `performance`, `labels` or `schedule`.
     pub cause: &'static str,
-    /// In a sentence.
+    /// Reason for the retraining, a sentence for people.
     pub reason: String,
-    /// The time whose knowledge counts, epoch milliseconds.
+    /// Point in time whose knowledge counts, epoch milliseconds.
     pub as_of_ms: i64,
 }
 
-/// What was last seen of a model, for pages and metrics.
+/// Latest figures of a model, for pages and metrics.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Latest {
     pub(crate) version: String,
     pub(crate) report: Option<Report>,
     pub(crate) performance: Option<Performance>,
-    /// Every hour before it was looked at, epoch milliseconds; none before the first look.
+    /// Time before which every hour was looked at, epoch milliseconds; `None` before the first look.
     pub(crate) looked_until_ms: Option<i64>,
-    /// A retraining that a look set off has not ended yet.
+    /// True while a retraining that a look set off has not ended.
     pub(crate) retraining: bool,
 }
 
-/// Name, labels and value.
+/// Name of a gauge, its labels, and its value.
 pub(crate) type Gauge = (&'static str, Vec<(&'static str, String)>, f64);
 
-/// Latest figures by model.
+/// Latest figures of each model, by its name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Board(Arc<Mutex<BTreeMap<String, Latest>>>);
 
@@ -72,7 +72,8 @@ impl Board {
         board.get(model).map(|latest| latest.version.clone()).filter(|version| !version.is_empty())
     }
 
-    /// Until when the hours of a model were looked at, epoch milliseconds, and whether a retraining runs that a look set off.
+    /// Time before which every hour of a model was looked at, epoch milliseconds, and whether a retraining runs that
+    /// a look set off.
     pub(crate) fn looked(&self, model: &str) -> (Option<i64>, bool) {
         let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         board.get(model).map_or((None, false), |latest| (latest.looked_until_ms, latest.retraining))
@@ -83,17 +84,17 @@ impl Board {
     }
 }
 
-/// A model that is watched.
+/// State of a model that is watched.
 struct Model {
     book: AlertBook,
-    /// Every hour before it was looked at.
+    /// Time before which every hour was looked at, epoch milliseconds.
     looked_until_ms: i64,
     since_ms: i64,
     reasons: Reasons,
     retraining: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// The task.
+/// Task that watches all models.
 pub(crate) struct Watch {
     pub(crate) store: Store,
     pub(crate) monitoring: Monitoring,
@@ -103,15 +104,15 @@ pub(crate) struct Watch {
     pub(crate) clock: fn() -> i64,
 }
 
-/// What was seen of a model in some hours, and what its version's traffic should look like.
+/// Panes of a model for some hours, and the reference that its version's traffic is compared with.
 pub(crate) struct Seen {
     pub(crate) version: String,
     pub(crate) reference: Arc<MonitorProfile>,
-    /// Hour by hour, of the version that decided last only.
+    /// Panes of the version that decided last, one for each hour with traffic, ordered by time.
     pub(crate) panes: Vec<Pane>,
 }
 
-/// Panes of the hours from `hours.0` and before `hours.1`; none where there was no traffic.
+/// Panes of the hours from `hours.0` and before `hours.1`, epoch milliseconds; `None` where there was no traffic.
 pub(crate) async fn seen(
     store: &Store,
     monitoring: &Monitoring,
@@ -415,7 +416,7 @@ fn worse(found: &Performance, baseline: &BTreeMap<String, f64>, min_frauds: u64)
 }
 
 impl Latest {
-    /// As `/metrics` shows it.
+    /// Appends the gauges of a model, as `/metrics` shows them.
     pub(crate) fn gauges(&self, model: &str, out: &mut Vec<Gauge>) {
         let labels = |more: &[(&'static str, &str)]| {
             let mut all = vec![("model", model.to_owned()), ("version", self.version.clone())];

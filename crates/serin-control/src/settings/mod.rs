@@ -1,4 +1,4 @@
-//! What an operator decides about monitoring: the sections of `serin.toml`. Every key has a default.
+//! Settings of monitoring that an operator decides: the sections of `serin.toml`. Every key has a default.
 
 mod receivers;
 
@@ -13,35 +13,35 @@ pub(crate) use receivers::{smtp_host, transport};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// The whole file.
+/// All settings of `serin.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// What is looked at, and when it is wrong.
+    /// Windows to look at, and limits from which figures are wrong.
     pub monitoring: MonitoringSettings,
-    /// Who is told.
+    /// Receivers of alerts, and when an alert begins and ends.
     pub alerts: AlertSettings,
-    /// When a model is trained again.
+    /// Rules for when a model is trained again.
     pub retraining: RetrainingSettings,
-    /// What becomes of a promotion when labels come.
+    /// Rules for what becomes of a promotion when labels come.
     pub guard: GuardSettings,
-    /// An Evidently service that shows the same windows; none without it.
+    /// Evidently service that shows the same windows; `None` sends it nothing.
     pub evidently: Option<EvidentlySettings>,
 }
 
-/// `[guard]`.
+/// Section `[guard]`: rules for promotions that labels prove wrong.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuardSettings {
-    /// Whether a proven loss puts the version before back; it is an alert in any case.
+    /// True if a proven loss puts the version before back; it is an alert in any case.
     pub rollback: bool,
-    /// Aliases and stages whose version answers.
+    /// Aliases and stages whose version is live.
     pub live: Vec<String>,
-    /// Matured frauds at the first look; the next four come at twice as many each.
+    /// Number of matured frauds at the first look; the next four looks come at twice as many each.
     pub min_frauds: u64,
-    /// Probability that a version that is no worse is undone, over all looks.
+    /// Probability that a version that is no worse is undone, over all looks, 0 to 1.
     pub error: f64,
-    /// Days of transactions that are compared.
+    /// Number of days of transactions that are compared.
     pub days: i64,
 }
 
@@ -53,24 +53,24 @@ impl Default for GuardSettings {
 }
 
 impl GuardSettings {
-    /// Whether a version answers, by its aliases and its stage.
+    /// True if a version is live, by its aliases and its stage.
     pub(crate) fn is_live(&self, version: &ModelVersion) -> bool {
         self.live.iter().any(|name| version.aliases.contains(name) || version.stage.as_str() == name)
     }
 }
 
-/// `[evidently]`.
+/// Section `[evidently]`: the service that snapshots are sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvidentlySettings {
-    /// Its address, such as `http://evidently:8000`.
+    /// Address of the service, such as `http://evidently:8000`.
     pub url: String,
-    /// Id of the project there.
+    /// Id of the project in the service, a UUID.
     pub project: String,
-    /// Name of the environment variable that holds its secret.
+    /// Name of the environment variable that holds the service's secret.
     #[serde(default)]
     pub secret_env: Option<String>,
-    /// Hours between two snapshots of a model.
+    /// Hours between two snapshots of a model, 1 to 672.
     #[serde(default = "hourly")]
     pub every_hours: i64,
 }
@@ -79,63 +79,63 @@ const fn hourly() -> i64 {
     1
 }
 
-/// What tells the time.
+/// Clock that monitoring goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Clock {
-    /// The machine's.
+    /// Clock of the machine.
     #[default]
     Wall,
-    /// The newest transaction: for traffic of the past that is played again.
+    /// Time of the newest transaction: for traffic of the past that is played again.
     Events,
 }
 
-/// `[monitoring]`.
+/// Section `[monitoring]`: what is looked at, and limits from which it is wrong.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MonitoringSettings {
-    /// `wall`, or `events` for traffic of the past that is played again.
+    /// Clock: `wall`, or `events` for traffic of the past that is played again.
     pub clock: Clock,
-    /// Seconds between looks for something new.
+    /// Seconds between two looks for something new.
     pub every_seconds: f64,
-    /// Hours of the window that is compared with the reference.
+    /// Length of the window that is compared with the reference, hours.
     pub window_hours: i64,
     /// Expected days between two false alarms of a model.
     pub days_between_alarms: f64,
-    /// Distance from which a column is drifted, at least.
+    /// Least distance from which a column counts as drifted.
     pub drift_floor: f64,
-    /// Part of the model's gain whose drift is drift of the whole.
+    /// Part of the model's gain whose drift counts as drift of the whole, 0 to 1.
     pub drifted_share: f64,
-    /// Rise of the share of missing values that is wrong, at least.
+    /// Least rise of the share of missing values that is wrong, 0 to 1.
     pub missing_floor: f64,
-    /// Factor by which the alert rate must change.
+    /// Least factor by which the alert rate changes for an alert.
     pub alert_factor: f64,
-    /// Decisions below which nothing is said.
+    /// Least number of decisions for a judgement.
     pub min_decisions: u64,
     /// Days after which labels are complete.
     pub maturity_days: f64,
-    /// `excluded`, or `genuine` where only frauds are reported.
+    /// Treatment of transactions without a label: `excluded`, or `genuine` where only frauds are reported.
     pub unlabelled: Unlabelled,
-    /// Column with the money at stake.
+    /// Column with the money at stake, if the model has one.
     pub amount: Option<String>,
-    /// Cost of a review.
+    /// Cost of reviewing one alert, in the unit of the amounts.
     pub review_cost: f64,
     /// Days of matured transactions whose figures are compared with those at training.
     pub performance_days: f64,
-    /// Frauds among them below which nothing is said.
+    /// Least number of frauds among them for a judgement.
     pub min_frauds: u64,
-    /// Days that panes are kept.
+    /// Days for which panes are kept.
     pub keep_days: i64,
 }
 
-/// What a matured transaction without a label is.
+/// Treatment of a matured transaction without a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unlabelled {
-    /// Left out.
+    /// It is left out of the figures.
     #[default]
     Excluded,
-    /// Genuine.
+    /// It counts as genuine.
     Genuine,
 }
 
@@ -174,7 +174,7 @@ impl MonitoringSettings {
         }
     }
 
-    /// When labels are complete.
+    /// Rule for when labels are complete.
     #[must_use]
     pub fn maturity(&self) -> Maturity {
         Maturity {
@@ -184,17 +184,17 @@ impl MonitoringSettings {
     }
 }
 
-/// `[alerts]`.
+/// Section `[alerts]`: when alerts begin and end, and who is told.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AlertSettings {
-    /// Looks in a row until an alert begins; there is one look an hour.
+    /// Looks in a row that find a rule broken before an alert begins; there is one look an hour.
     pub begin: u32,
-    /// Looks in a row until it ends.
+    /// Looks in a row that find it kept before the alert ends.
     pub end: u32,
-    /// Nothing is told of these: `drift`, or `drift:TX_AMOUNT`; they stay in the history.
+    /// Alerts that nobody is told of: `drift`, or `drift:TX_AMOUNT`; they stay in the history.
     pub mute: Vec<String>,
-    /// Who is told.
+    /// Receivers that are told when an alert begins or ends.
     pub to: Vec<Receiver>,
 }
 
@@ -216,32 +216,33 @@ impl AlertSettings {
     }
 }
 
-/// `[[alerts.to]]`: who is told.
+/// Section `[[alerts.to]]`: one receiver of alerts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Receiver {
-    /// Plain JSON, posted.
+    /// Address that plain JSON is posted to.
     Webhook {
-        /// Address.
+        /// URL that the JSON is posted to.
         url: String,
     },
     /// Slack's incoming webhook, and what understands its shape (Mattermost, Rocket.Chat, Discord's `/slack`).
     Slack {
-        /// Address.
+        /// URL of the incoming webhook.
         url: String,
     },
     /// Prometheus Alertmanager's API, version 2.
     Alertmanager {
-        /// Its address, such as `http://alertmanager:9093`.
+        /// Address of the Alertmanager, such as `http://alertmanager:9093`.
         url: String,
     },
-    /// E-mail by SMTP.
+    /// Mailbox that is written to by SMTP.
     Email {
-        /// `smtps://user@host`, `smtp://host:25` (in clear: only to this machine), `smtp://host:587?tls=required`.
+        /// Mail server: `smtps://user@host`, `smtp://host:25` (in clear: only to this machine),
+        /// `smtp://host:587?tls=required`.
         smtp: String,
-        /// Sender.
+        /// Address of the sender.
         from: String,
-        /// Who gets it.
+        /// Address of the recipient.
         to: String,
         /// Name of the environment variable that holds the password.
         #[serde(default)]
@@ -249,27 +250,28 @@ pub enum Receiver {
     },
 }
 
-/// `[retraining]`.
+/// Section `[retraining]`: when a model is trained again.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrainingSettings {
-    /// Nothing sets one off by itself otherwise.
+    /// True if retrainings begin by themselves.
     pub enabled: bool,
-    /// Five fields of cron, UTC.
+    /// Schedule in five fields of cron, UTC; `None` sets no retraining off by time.
     pub schedule: Option<String>,
-    /// Whether sustained drift of the model sets one off.
+    /// True if sustained drift of the model sets a retraining off.
     pub on_drift: bool,
-    /// Whether worse matured figures do.
+    /// True if worse matured figures set a retraining off.
     pub on_performance: bool,
-    /// New labels that do.
+    /// Number of new labels that set a retraining off; `None` sets none off by labels.
     pub on_labels: Option<i64>,
-    /// Days between the beginnings of two.
+    /// Days between the beginnings of two retrainings, at least.
     pub cool_down_days: f64,
-    /// Most in seven days.
+    /// Most retrainings of a model in seven days.
     pub most_a_week: usize,
-    /// What is run instead of `serin retrain` here, as to make a Kubernetes Job; `serin retrain`'s options are added.
+    /// Command that is run instead of `serin retrain` here, as to make a Kubernetes Job; `serin retrain`'s options
+    /// are added.
     pub command: Vec<String>,
-    /// More options of `serin retrain`.
+    /// More options for `serin retrain`.
     pub options: Vec<String>,
 }
 
@@ -303,7 +305,7 @@ impl EvidentlySettings {
         self.secret().map(drop)
     }
 
-    /// What its requests show.
+    /// Secret that requests to the service carry; an error if the environment lacks the named variable.
     pub(crate) fn secret(&self) -> Result<Option<String>, String> {
         let missing = |name: &String| format!("evidently.secret_env: the environment has no {name}");
         self.secret_env.as_ref().map(|name| std::env::var(name).map_err(|_| missing(name))).transpose()
@@ -311,7 +313,7 @@ impl EvidentlySettings {
 }
 
 impl Settings {
-    /// What no type says.
+    /// Checks what the types of the settings do not.
     ///
     /// # Errors
     /// With the key and the way out.

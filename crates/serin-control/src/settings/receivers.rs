@@ -1,14 +1,14 @@
-//! Who is told of alerts, checked.
+//! Checks of the receivers of alerts.
 
 use super::Receiver;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, Tokio1Executor};
 use std::time::Duration;
 
-/// A mail server that does not answer for so long is given up.
+/// Longest wait for a mail server.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whether a receiver can be told anything.
+/// Checks the URL, or the mail addresses and server, of a receiver; the error names the key.
 pub(crate) fn check(receiver: &Receiver) -> Result<(), String> {
     match receiver {
         Receiver::Webhook { url } | Receiver::Slack { url } | Receiver::Alertmanager { url } => {
@@ -39,7 +39,7 @@ pub(crate) fn transport(smtp: &str, password_env: Option<&str>) -> Result<AsyncS
     Ok(builder.build())
 }
 
-/// Without what stands before the @: it may be a secret.
+/// Part of a URL behind the `@`; what stands before it may be a secret.
 pub(crate) fn smtp_host(url: &str) -> &str {
     url.rsplit('@').next().unwrap_or_default()
 }

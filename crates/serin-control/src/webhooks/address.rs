@@ -69,7 +69,7 @@ fn refusal(host: &str, ip: IpAddr) -> String {
     format!("Webhook URL must not resolve to a non-public IP address. '{host}' resolves to {ip}.")
 }
 
-/// What is wrong with a URL.
+/// Checks a URL; the error says what is wrong with it.
 pub(crate) async fn check(url: &str, schemes: &[String], allow_private: bool) -> Result<reqwest::Url, String> {
     let parsed = reqwest::Url::parse(url.trim()).map_err(|error| format!("Invalid webhook URL '{url}': {error}"))?;
     if !schemes.iter().any(|scheme| scheme == parsed.scheme()) {

@@ -8,30 +8,30 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
-/// Changes that wait to be told; more are dropped, and said so in the log.
+/// Most changes that wait to be delivered; more are dropped, and the log says so.
 const WAITING: usize = 4096;
-/// Deliveries at once.
+/// Most deliveries under way at once.
 const AT_ONCE: usize = 10;
-/// Bytes of an answer that are kept for the person who tests a webhook.
+/// Most bytes of an answer that are kept for the person who tests a webhook.
 const ANSWER: usize = 16 << 10;
 
-/// Where webhooks may go, and how often they are tried.
+/// Rules for where webhooks may go, and how often a delivery is tried.
 #[derive(Debug, Clone)]
 pub struct WebhookPolicy {
-    /// Schemes of their URLs.
+    /// Schemes that URLs of webhooks may have.
     pub schemes: Vec<String>,
-    /// Also addresses that are not public: for development.
+    /// True to allow addresses that are not public, too: for development.
     pub allow_private: bool,
-    /// Seals secrets; without it webhooks have none.
+    /// Key that secrets are encrypted with; `None` allows no secrets.
     pub key: Option<SecretKey>,
-    /// For one try.
+    /// Longest time for one try of a delivery.
     pub timeout: Duration,
-    /// Tries after the first.
+    /// Number of tries after the first.
     pub retries: u32,
 }
 
 impl Default for WebhookPolicy {
-    /// MLflow's: https to public addresses, 30 s, three retries.
+    /// Policy of MLflow: https to public addresses, 30 s, three retries.
     fn default() -> Self {
         Self {
             schemes: vec!["https".to_owned()],
@@ -43,7 +43,7 @@ impl Default for WebhookPolicy {
     }
 }
 
-/// Tells webhooks. Cheap to clone.
+/// Sender of deliveries to webhooks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Webhooks {
     pub(crate) policy: Arc<WebhookPolicy>,
@@ -52,14 +52,14 @@ pub struct Webhooks {
     clock: fn() -> i64,
 }
 
-/// What a webhook answered to a test.
+/// Answer of a webhook to a test: HTTP status and the beginning of the body.
 pub(crate) struct Answered {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
 
 impl Webhooks {
-    /// Starts telling those of `store`; needs a Tokio runtime.
+    /// Starts delivering to the webhooks of `store`; needs a Tokio runtime.
     ///
     /// # Errors
     /// When TLS cannot be set up.

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 
 const VERSION: u8 = 0x80;
-/// Version, seconds, IV.
+/// Length of a token's header, bytes: version, seconds and IV.
 const HEADER: usize = 1 + 8 + 16;
 const TAG: usize = 32;
 
@@ -29,7 +29,7 @@ impl std::fmt::Debug for SecretKey {
 impl std::str::FromStr for SecretKey {
     type Err = String;
 
-    /// 32 bytes in URL-safe base64.
+    /// Reads 32 bytes in URL-safe base64.
     fn from_str(text: &str) -> Result<Self, String> {
         let bytes = decode(text).filter(|bytes| bytes.len() == 32).ok_or(
             "it is not a Fernet key, 32 bytes in URL-safe base64; make one with: openssl rand -base64 32 | tr '+/' '-_'",
@@ -64,7 +64,7 @@ impl SecretKey {
         Ok(URL_SAFE.encode(token))
     }
 
-    /// What was sealed; none when it was not with this key.
+    /// Secret in a token; `None` if the token was not made with this key.
     pub(crate) fn open(&self, token: &str) -> Option<String> {
         let token = decode(token)?;
         let (signed, tag) = token.split_at_checked(token.len().checked_sub(TAG)?)?;

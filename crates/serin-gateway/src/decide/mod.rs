@@ -19,7 +19,8 @@ use std::time::Instant;
 /// Rows scored between two looks at the clock: some 200 µs.
 const BETWEEN_LOOKS: usize = 512;
 
-/// What a decision is about; all of it may be unknown.
+/// Payment that a decision is about: its id, its entity, and the time of its event in epoch milliseconds. Each may be
+/// unknown.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Subject<'a> {
     pub(crate) transaction_id: &'a str,
@@ -27,24 +28,26 @@ pub(crate) struct Subject<'a> {
     pub(crate) event_time_ms: Option<i64>,
 }
 
-/// Decisions in the order of the rows.
+/// Decisions of one request, in the order of its rows.
 #[derive(Debug)]
 pub(crate) struct Decided {
-    /// UUIDs.
+    /// Ids of the decisions, one UUID of 16 bytes for each row.
     pub(crate) ids: Vec<[u8; 16]>,
     pub(crate) decisions: Vec<Decision>,
-    /// What decided in the model's place, row by row; empty where it decided all.
+    /// Fallback that decided in the model's place, one entry for each row; empty where the model decided all rows.
     pub(crate) fallbacks: Vec<Option<Fallback>>,
-    /// Row by row of the alerts of models, with which probability exploration lets them through; empty without exploration.
+    /// One entry for each row, or empty when exploration did not run. `Some(p)`: the model alerted, and exploration
+    /// lets such a payment through with probability p (0 < p ≤ 0.5); it did if `decisions[i].alert` is false.
     pub(crate) propensities: Vec<Option<f32>>,
     released: Option<Released>,
 }
 
-/// A part in the release under way.
+/// Split of the release that the request took part in.
 #[derive(Debug)]
 struct Released {
     step: Arc<Step>,
-    /// Row by row the candidate's columns, where it decided.
+    /// One entry for each row: the candidate's columns where the candidate decided, `None` where the stable version
+    /// did.
     columns: Vec<Option<Vec<f32>>>,
 }
 
@@ -53,26 +56,26 @@ impl Decided {
         self.fallbacks.get(row).copied().flatten()
     }
 
-    /// With which probability a row's alert is let through, where there was one.
+    /// Probability with which exploration lets a row's alert through; `None` where the model did not alert.
     pub(crate) fn propensity(&self, row: usize) -> Option<f32> {
         self.propensities.get(row).copied().flatten()
     }
 
-    /// Who decided a row, where the release's candidate did, and on which columns.
+    /// Candidate of the release and its columns for a row, where the candidate decided that row.
     pub(crate) fn candidate(&self, row: usize) -> Option<(&LoadedModel, &[f32])> {
         let released = self.released.as_ref()?;
         Some((&released.step.candidate, released.columns[row].as_deref()?))
     }
 }
 
-/// When a request came, and on which context it is decided.
+/// Time at which a request came, and the context in which it is decided.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     pub(crate) start: Instant,
     pub(crate) context: RequestContext,
 }
 
-/// Decides on rows; `subjects` says what each is about, or is empty.
+/// Decides on rows, row-major `features`. `subjects` has one entry for each row, or is empty.
 pub(crate) fn decide(
     state: &DataPlane,
     answering: &Answering,
@@ -125,7 +128,8 @@ pub(crate) fn decide(
     Ok(decided)
 }
 
-/// Scores, and what decides where there is none in time.
+/// Scores rows, and lets the fallback decide those that have no score in time. The second list has one entry for each
+/// row, or is empty where no fallback decided.
 fn decisions(
     state: &DataPlane,
     answering: &Answering,

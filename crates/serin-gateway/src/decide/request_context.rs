@@ -1,4 +1,4 @@
-//! What the head of a request says of its decisions.
+//! Context of a request: what its head says about deciding it.
 
 use crate::state::DataPlane;
 use axum::extract::FromRequestParts;
@@ -7,17 +7,17 @@ use axum::http::{HeaderMap, Uri};
 use std::convert::Infallible;
 use std::time::Instant;
 
-/// On which context a request is decided.
+/// Conditions from a request's head under which it is decided.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RequestContext {
-    /// When its decisions must be made.
+    /// Moment after which a fallback decides; `None` without a deadline.
     pub(crate) due: Option<Instant>,
-    /// It is among those that an A/B rollout sends to its candidate.
+    /// True if the rule of an A/B rollout sends the request to the candidate.
     pub(crate) matched: bool,
 }
 
 impl RequestContext {
-    /// As the server's settings and its release read a head.
+    /// Context of a request, by the server's deadline and the matching rule of its release.
     pub(crate) fn of(state: &DataPlane, uri: &Uri, headers: &HeaderMap) -> Self {
         let due = state.deadline.map(|time| Instant::now() + time);
         let matching = state.release.as_ref().and_then(|release| release.matching());

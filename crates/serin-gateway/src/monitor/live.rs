@@ -20,16 +20,17 @@ use std::time::{Duration, Instant};
 const ROWS: usize = 65_536;
 /// Pause between two rounds of emptying.
 const ROUND: Duration = Duration::from_millis(100);
-/// Panes in memory; the oldest word about an hour is handed over and forgotten beyond, and a later one is a pane of its own.
+/// Panes in memory above which those that grew are handed over at once. One that has not grown since is forgotten;
+/// later rows of its hour make a new pane.
 const PANES: usize = 256;
 
-/// Where panes are kept.
+/// Receiver of finished and growing panes.
 pub trait PaneSink: Send + std::fmt::Debug {
-    /// Keeps panes; whether it did: they come again otherwise.
+    /// Stores panes and returns true if it did; on false the same panes come again.
     fn keep(&self, panes: Vec<StoredPane>) -> bool;
 }
 
-/// Rows of one thread that wait.
+/// Rows of one thread that wait to be counted.
 #[derive(Debug, Default)]
 struct Buffer {
     runs: Vec<(Arc<LoadedModel>, usize)>,
@@ -49,14 +50,14 @@ impl Buffer {
     }
 }
 
-/// Figures of a model that answers.
+/// Counters of one model that answers: rows, and changes of the mean score and of the alert rate.
 #[derive(Debug, Default)]
 struct Stream {
     rows: AtomicU64,
     changes: [AtomicU64; 2],
 }
 
-/// The monitor of a server.
+/// Monitor of a server: counts what models were asked and answered, off the response path.
 #[derive(Debug)]
 pub struct LiveMonitor {
     buffers: Vec<Mutex<Buffer>>,
@@ -89,7 +90,7 @@ impl LiveMonitor {
         Ok(monitor)
     }
 
-    /// Hands over what was seen so far and ends; waits for that.
+    /// Hands over all panes and ends the thread; waits until it has ended.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -128,12 +129,12 @@ impl LiveMonitor {
         }
     }
 
-    /// Rows that were not watched, for want of room.
+    /// Number of rows that were not watched because a buffer was full or in use.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// By model: rows watched, and how often the mean score and the alert rate have changed.
+    /// Name, rows watched, and numbers of changes of the mean score and of the alert rate, for each model.
     pub(crate) fn streams(&self) -> Vec<(String, u64, [u64; 2])> {
         let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -143,7 +144,7 @@ impl LiveMonitor {
             .collect()
     }
 
-    /// The last rows of the version of a model that answered last.
+    /// The last rows of the version of a model that answered last, if any is kept.
     pub(crate) fn last_rows(&self, name: &str) -> Option<Last> {
         self.recent.of(name)
     }
@@ -154,7 +155,8 @@ impl LiveMonitor {
     }
 }
 
-/// A pane that grows, and whether it grew since it was handed over.
+/// Counts of one model version for one hour of event time, still in memory. `id` and `sequence` name the pane and its
+/// state for the sink; each row sets `grew`, and storing the pane clears it.
 struct Growing {
     model: Arc<LoadedModel>,
     pane: Pane,

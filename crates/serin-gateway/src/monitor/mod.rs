@@ -1,4 +1,4 @@
-//! What models see and say, watched off the response path.
+//! Monitor of what models are asked and what they answer, off the response path.
 
 mod live;
 mod recent;

@@ -19,7 +19,7 @@ const LEAST_ROWS: usize = 1000;
 /// One at a time: it sorts, and payments come first.
 static UNDER_WAY: Mutex<()> = Mutex::new(());
 
-/// What was asked for.
+/// Parameters of a request for exact drift.
 struct Asked {
     model: String,
     method: Option<Method>,

@@ -29,7 +29,7 @@ pub(crate) async fn readyz(State(state): State<DataPlane>) -> Response {
     }
 }
 
-/// Prometheus text format.
+/// All metrics of the server in Prometheus' text format.
 pub(crate) async fn metrics(State(state): State<DataPlane>) -> String {
     state.metrics.render(&state.models, state.shadow.as_deref(), state.monitor.as_deref())
 }

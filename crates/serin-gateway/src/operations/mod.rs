@@ -1,4 +1,4 @@
-//! What operators ask a scoring server: health, metrics, models, the rollout, exact drift of the last rows.
+//! Routes for operators of a scoring server: health, metrics, models, the rollout, exact drift of the last rows.
 
 pub(crate) mod exact;
 pub(crate) mod health;

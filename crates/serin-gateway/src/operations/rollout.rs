@@ -1,4 +1,4 @@
-//! How people look at a rollout, and what they may say to it.
+//! Routes on which people look at a rollout and give it commands.
 
 use crate::rollout::{Control, Release};
 use crate::state::DataPlane;

@@ -7,7 +7,7 @@ use serin_scoring::{ColumnValue, Signature};
 /// Faults listed in one answer.
 const MAX_DETAILS: usize = 20;
 
-/// Where a row stands in the body, such as `["body", "data", 3]`.
+/// Path of a row in the body, such as `["body", "data", 3]`, made when it is needed.
 pub(crate) type At<'a> = &'a dyn Fn() -> Vec<Place>;
 
 /// Refuses no rows at all, and too many.

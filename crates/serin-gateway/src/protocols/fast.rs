@@ -53,7 +53,7 @@ pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> O
 
 const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
-/// How many of eight bytes are digits before one is not, and the number they make.
+/// Number of leading bytes that are decimal digits, 0 to 8, and the number they make.
 #[inline]
 fn leading_digits(bytes: [u8; 8]) -> (usize, u64) {
     const HIGH: u64 = 0x8080_8080_8080_8080;

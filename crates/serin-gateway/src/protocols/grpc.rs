@@ -31,15 +31,15 @@ use std::time::{Duration, Instant};
 
 const INFERENCE: &str = "/inference.GRPCInferenceService/";
 const HEALTH: &str = "/grpc.health.v1.Health/";
-/// What a status message must not hold as it is.
+/// Characters that a status message must not hold unescaped.
 const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
-/// Whether a path is a gRPC service's.
+/// True if a path belongs to a gRPC service that is served here.
 pub(crate) fn is_for(path: &str) -> bool {
     path.starts_with(INFERENCE) || path.starts_with(HEALTH)
 }
 
-/// Inference.
+/// Answers the call `ModelInfer`: scores the rows of one message.
 pub(crate) async fn model_infer(
     State(state): State<DataPlane>,
     context: RequestContext,
@@ -62,7 +62,7 @@ pub(crate) async fn model_infer(
     response
 }
 
-/// Every other call.
+/// Answers every gRPC call other than `ModelInfer`.
 pub(crate) async fn call(State(state): State<DataPlane>, uri: Uri, body: Result<Bytes, BytesRejection>) -> Response {
     whole(body, &state).and_then(|body| other(&state, uri.path(), &body)).unwrap_or_else(refused)
 }
@@ -84,7 +84,7 @@ fn refused_with(error: ApiError) -> (StatusCode, Response) {
     (status, response)
 }
 
-/// What the caller gives the call, such as `50m`: fifty milliseconds.
+/// Time that the caller gives the call in `grpc-timeout`, such as `50m`: fifty milliseconds.
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

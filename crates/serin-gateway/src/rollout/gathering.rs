@@ -1,4 +1,4 @@
-//! What the shadow and the arms have counted, taken into the state of a rollout.
+//! Adds what the shadow and the arms have counted to the state of a rollout.
 
 use super::release::Task;
 use super::split::Arm;
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Task {
-    /// The candidate's slot in the shadow.
+    /// Comparison of the shadow's candidate that belongs to this rollout.
     pub(crate) fn shadowed(&self) -> Option<&Compared> {
         let mut all = self.releasing.shadow.candidates().iter();
         all.find(|(slot, _)| Arc::ptr_eq(slot, &self.releasing.candidate)).map(|(_, compared)| compared)
     }
 
-    /// What it has counted so far, and told apart since the last time.
+    /// Counts of the shadow since it started, and counts by segment, score and input since the last call.
     pub(crate) fn taken(&self) -> (Paired, Counts) {
         self.shadowed().map_or_else(Default::default, Compared::taken)
     }

@@ -24,30 +24,30 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Between two looks at the evidence; harm that is proven is not left to the next look of the rollout.
+/// Longest wait between two looks at the evidence; harm that is proven is not left to the next look of the rollout.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What a release is made of.
+/// Settings and parts that a release is started with.
 pub struct Releasing {
-    /// The rules.
+    /// Rules of the rollout, as a Flagger canary.
     pub canary: Canary,
-    /// Queries that they name.
+    /// Templates of the queries that the rules name.
     pub templates: Vec<MetricTemplate>,
-    /// Where alerts go.
+    /// Receivers of the rollout's alerts.
     pub providers: Vec<AlertProvider>,
-    /// Least time between looks, milliseconds.
+    /// Least time between two looks of the rollout, milliseconds.
     pub shortest_ms: i64,
-    /// The live version.
+    /// Slot of the live version.
     pub stable: Arc<ModelSlot>,
-    /// Where candidates are loaded.
+    /// Slot that candidates are loaded into.
     pub candidate: Arc<ModelSlot>,
     /// Scores all traffic with the candidate; its slot must be among its candidates.
     pub shadow: Arc<Shadow>,
-    /// The registry.
+    /// Registry that names the versions and is told of promotions.
     pub registrar: Arc<dyn Registrar>,
-    /// Where the state is kept.
+    /// File that the state of the rollout is kept in.
     pub file: PathBuf,
-    /// Epoch milliseconds now.
+    /// Clock that returns the time now, epoch milliseconds.
     pub clock: fn() -> i64,
 }
 
@@ -57,20 +57,20 @@ impl std::fmt::Debug for Releasing {
     }
 }
 
-/// What a person may say.
+/// Command that a person gives to a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Whatever gates and evidence say.
+    /// Promotes the candidate, whatever gates and evidence say.
     Promote,
-    /// Roll back.
+    /// Rolls back to the stable version.
     Abort,
-    /// Stay.
+    /// Keeps the weight as it is until resumed.
     Pause,
-    /// Go on.
+    /// Goes on after a pause.
     Resume,
 }
 
-/// What was said, and by whom where that is known.
+/// Command, and the name of the person who gave it where that is known.
 type Command = (Control, Option<String>);
 
 /// A release under way, as handlers see it.
@@ -83,12 +83,12 @@ pub struct Release {
 }
 
 impl Release {
-    /// The split in force, as the response path reads it.
+    /// Split in force, as the response path reads it; `None` while no version is released.
     pub(crate) fn step(&self) -> Option<Arc<Step>> {
         self.split.step()
     }
 
-    /// Which requests an A/B rollout sends to its candidate.
+    /// Rule for the requests that an A/B rollout sends to its candidate; `None` in other rollouts.
     pub(crate) fn matching(&self) -> Option<&Matching> {
         self.matching.as_deref()
     }
@@ -136,13 +136,13 @@ impl Release {
         Ok(Self { commands, shown, split, matching })
     }
 
-    /// Says something to it.
+    /// Sends a command of a person to the rollout's thread; it acts on it later.
     pub(crate) fn control(&self, control: Control, by: Option<String>) {
         // The thread ends only with the process.
         let _ = self.commands.send((control, by));
     }
 
-    /// As JSON.
+    /// State of the rollout as JSON, `null` before the first look.
     pub(crate) fn shown(&self) -> serde_json::Value {
         lock(&self.shown).clone()
     }
@@ -152,32 +152,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The thread's own.
+/// Rollout as its own thread holds it.
 pub(crate) struct Task {
     pub(crate) releasing: Releasing,
     pub(crate) extension: Extension,
     pub(crate) clients: Clients,
     pub(crate) split: Arc<Split>,
     saved: Option<Saved>,
-    /// What the registry last said.
+    /// Version that the registry named last; `None` while its name points at none.
     pub(crate) wanted: Option<ResolvedModel>,
-    /// It has said something.
+    /// True once the registry has answered.
     pub(crate) has_asked: bool,
     asking: Option<JoinHandle<Result<Option<ResolvedModel>, RegistryError>>>,
     /// Splits of this process whose counts are not yet in the state: requests under way may still count there.
     pub(crate) steps: Vec<Arc<Step>>,
-    /// What the shadow had counted when this candidate was loaded, or was last added to the state.
+    /// Counts of the shadow when this candidate was loaded, or when they were last added to the state.
     pub(crate) baseline: Paired,
-    /// Version that cannot be loaded, and why.
+    /// Version that cannot be loaded, and the error.
     pub(crate) refused: Option<(String, String)>,
     counted: Counted,
-    /// What the built-in metrics have looked at.
+    /// Counts of the latency buckets that the built-in metrics have looked at so far.
     pub(crate) latency: [u64; BOUNDS_MS.len() + 1],
     pub(crate) measured: Events,
-    /// What other servers counted, as of the last time that they were heard.
+    /// Counts of other servers, as of the last time they answered.
     pub(crate) others: OthersEvidence,
     pub(crate) heard: bool,
-    /// The others do not know of the last change yet.
+    /// True while the other servers have not been told of the last change.
     pub(crate) unsaid: bool,
     shown: Arc<Mutex<serde_json::Value>>,
 }
@@ -382,7 +382,7 @@ impl Task {
         }
     }
 
-    /// What follows from a change of phase.
+    /// Acts on a change of phase: notes the time of a hold, and tells the registry how the rollout ended.
     fn settle(&mut self, saved: &mut Saved, before: &Rollout, runtime: &tokio::runtime::Handle) {
         self.begin(saved, before);
         let now_ms = (self.releasing.clock)();

@@ -1,4 +1,5 @@
-//! The word with the other servers that release the same model: what was counted, who leads, where the release stands.
+//! Exchange with the other servers that release the same model: their counts, who leads, and the state of the
+//! release.
 
 use super::release::{Task, version_of};
 use super::state::Saved;
@@ -6,22 +7,24 @@ use crate::registry::RegistryError;
 use serin_analysis::evidence::sharing::SharedEvidence;
 use std::time::Duration;
 
-/// Between two words, at most.
+/// Longest time between two messages to the other servers, milliseconds.
 pub(crate) const SPEAK_MS: i64 = 2000;
-/// For how many of them the lead is kept without one: a hook may take its time.
+/// Number of message intervals after which the lead lapses: LEASE × min(interval, 2 s), about 30 s, without a
+/// message. A hook that takes longer loses the lead.
 const LEASE: i64 = 15;
 
-/// How long a registry is waited for, where something else may be waiting for the thread.
+/// Longest wait for a registry's answer, where something else may be waiting for the thread.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// An answer of the registry, or that there is none in time.
+/// Answer of the registry, or an error when none came in time.
 pub(crate) async fn in_time<T>(answer: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
     let late = |_| RegistryError::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()));
     tokio::time::timeout(PATIENCE, answer).await.map_err(late).flatten()
 }
 
 impl Task {
-    /// Says what was counted here and hears the others, and who leads; who cannot be heard keeps what he said last.
+    /// Sends what was counted here, and receives the counts of the others and who leads. Where no answer comes, the
+    /// last known counts and leader stay.
     pub(crate) fn share(
         &mut self,
         saved: &mut Saved,

@@ -10,36 +10,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Weights are counted in these: all of the traffic.
+/// Weight that stands for all of the traffic.
 pub(crate) const WHOLE: u32 = 10_000;
 /// Upper bounds of the candidate's latency buckets, milliseconds; the last is open.
 pub(crate) const BOUNDS_MS: [f64; 10] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 250.0, 1000.0];
 
-/// What entities have counted as in this rollout, whatever the weight.
+/// Entities that have counted in this rollout, whatever the weight: kind of count, and hash of the entity.
 pub(crate) type Counted = Arc<Mutex<HashSet<(u8, u64)>>>;
 
-/// What one arm did at one weight.
+/// Counters of one arm at one weight.
 #[derive(Debug, Default)]
 pub(crate) struct Arm {
     pub(crate) requests: AtomicU64,
     pub(crate) errors: AtomicU64,
-    /// By bound.
+    /// Number of slow answers for each bound of the rule's `slow_ms`.
     pub(crate) slow: [AtomicU64; SLOW],
     pub(crate) alerts: AtomicU64,
 }
 
-/// Whose a transaction is, and what is counted of it.
+/// Rule that says which version decides on a transaction, and what is counted.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    /// The candidate's share, in [`WHOLE`]s.
+    /// The candidate's share of the traffic, 0 to [`WHOLE`].
     pub(crate) weight: u32,
-    /// The candidate decides on the requests that match (A/B), whatever the draw.
+    /// True if the candidate decides on the requests that match (A/B), whatever the draw.
     pub(crate) by_match: bool,
-    /// Of the draw.
+    /// Salt of the draw, another one for every rollout.
     pub(crate) salt: u64,
-    /// Answers slower than these are slow, milliseconds.
+    /// Bounds above which an answer counts as slow, milliseconds.
     pub(crate) slow_ms: Vec<u32>,
-    /// Entities that have counted, by what they counted as; there where the split is sticky.
+    /// Entities that have counted, by kind of count; `None` where the split is not sticky.
     pub(crate) counted: Option<Counted>,
 }
 
@@ -50,10 +50,10 @@ pub(crate) struct Step {
     pub(crate) candidate: Arc<LoadedModel>,
     /// The version whose rows are split.
     pub(crate) stable: Arc<LoadedModel>,
-    /// Makes the candidate's rows of the stable version's.
+    /// Makes rows of the candidate from rows of the stable version.
     translation: Translation,
     rule: Rule,
-    /// The candidate's and the stable version's.
+    /// Counters of the candidate and of the stable version, in this order.
     pub(crate) arms: [Arm; 2],
     pub(crate) latency: [AtomicU64; BOUNDS_MS.len() + 1],
 }

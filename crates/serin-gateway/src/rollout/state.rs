@@ -1,4 +1,4 @@
-//! What of a rollout outlives the process, and how it is shown.
+//! State of a rollout that outlives the process, and how it is shown.
 
 use super::release::Task;
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,10 @@ use serin_models::LoadedModel;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Entries of the history that are kept.
+/// Most entries of the history that are kept.
 const HISTORY: usize = 500;
 
-/// Looks that are kept; every other one goes when there are more.
+/// Most looks that are kept; with more, every other one goes.
 const TRACK: usize = 400;
 
 /// One look at a rollout under way.
@@ -37,34 +37,35 @@ pub(crate) struct Entry {
     pub(crate) message: String,
 }
 
-/// What outlives the process.
+/// State of a rollout that is kept in a file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Saved {
     pub(crate) rollout: Rollout,
     pub(crate) counts: Counts,
-    /// Of the split: another one for every rollout, so that nobody is the candidate's for ever.
+    /// Salt of the split's draw: another one for every rollout, so that nobody is the candidate's for ever.
     pub(crate) salt: u64,
     pub(crate) paused: bool,
     pub(crate) began_ms: i64,
     pub(crate) shadow_since_ms: Option<i64>,
     pub(crate) hold_since_ms: Option<i64>,
-    /// Version that was made live in the registry.
+    /// Version that this rollout made live in the registry.
     pub(crate) promoted: Option<String>,
     pub(crate) history: Vec<Entry>,
-    /// Of this rollout, from its beginning.
+    /// Looks at this rollout from its beginning, the oldest first.
     #[serde(default)]
     pub(crate) track: Vec<Look>,
-    /// This server's name among those that share evidence, and how often it has spoken.
+    /// Name of this server among those that share evidence: 32 hex digits, made once and kept in the state file.
     #[serde(default = "new_replica")]
     pub(crate) replica: String,
+    /// Sequence number of the last evidence sent; receivers ignore evidence that is not newer.
     #[serde(default)]
     pub(crate) spoken: i64,
-    /// It moves the release, as far as it knows; the others go where this one's word says.
+    /// True if this server leads as far as it knows: it moves the release, and the others follow its state.
     #[serde(default = "yes")]
     pub(crate) leads: bool,
 }
 
-/// Where a release stands, as the server that leads tells the others.
+/// State of a release, as the server that leads sends it to the others.
 #[derive(Debug, Serialize, Deserialize)]
 struct Word {
     rollout: Rollout,
@@ -102,7 +103,7 @@ impl Saved {
         }
     }
 
-    /// For the other servers.
+    /// State as JSON for the other servers.
     pub(crate) fn word(&self) -> Option<Value> {
         let Self { rollout, paused, began_ms, hold_since_ms, promoted, history, .. } = self.clone();
         serde_json::to_value(Word { rollout, paused, began_ms, hold_since_ms, promoted, history }).ok()
@@ -125,7 +126,7 @@ impl Saved {
         (self.promoted, self.history) = (word.promoted, word.history);
     }
 
-    /// None where there is no file yet.
+    /// State in the file; `None` where there is no file yet.
     pub(crate) fn read(file: &Path) -> Result<Option<Self>, String> {
         let bytes = match std::fs::read(file) {
             Ok(bytes) => bytes,
@@ -177,7 +178,7 @@ impl Saved {
 }
 
 impl Task {
-    /// As `GET /v1/rollout` answers it.
+    /// State of the rollout as the JSON that `GET /v1/rollout` answers with.
     pub(crate) fn shown(&self, saved: &Saved, verdict: &Verdict) -> Value {
         let loaded = |model: Option<Arc<LoadedModel>>| model.map(|model| model.version.clone());
         let (judgement, reason) = match &verdict.judgement {

@@ -1,4 +1,4 @@
-//! What the rollout's engine asks, answered: models, webhooks, measurements, evidence, messages.
+//! Answers to what the rollout's engine asks for: models, webhooks, measurements, evidence, messages.
 
 use super::messages;
 use super::release::{Task, version_of};
@@ -12,10 +12,10 @@ use serin_scoring::sha256_hex;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Flagger's own.
+/// Longest wait for a webhook that names none itself: Flagger's default, 10 s.
 const HOOK_TIMEOUT: GoDuration = GoDuration::from_milliseconds(10_000);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Seconds without a ready candidate before it is given up.
+/// Seconds without a ready candidate before the rollout is given up.
 const PROGRESS_DEADLINE: u32 = 600;
 
 /// HTTP clients; the second does not check certificates.

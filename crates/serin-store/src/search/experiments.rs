@@ -1,4 +1,4 @@
-//! Searching experiments.
+//! Search for experiments, with MLflow's filter and order.
 
 use super::filter::Comparator;
 use super::statement::{NUMBER, Statement, TEXT, TEXT_OR_NULL};

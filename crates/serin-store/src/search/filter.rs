@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 
-/// How a clause compares.
+/// Comparator of a clause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Comparator {
     Equal,
@@ -20,7 +20,7 @@ pub(crate) enum Comparator {
 }
 
 impl Comparator {
-    /// As it is written in filters and SQL alike, `Ilike` apart.
+    /// Comparator as it is written in filters and SQL alike, `Ilike` apart.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Equal => "=",
@@ -42,11 +42,11 @@ impl Comparator {
 /// The right side of a clause.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Literal {
-    /// As written, and its value.
+    /// Number as it was written, and its value.
     Number(String, f64),
     Text(String),
     List(Vec<String>),
-    /// `IS NULL` has none.
+    /// No right side, as with `IS NULL`.
     None,
 }
 
@@ -61,10 +61,10 @@ impl Literal {
     }
 }
 
-/// `entity.key comparator value`.
+/// One clause of a filter, `entity.key comparator value`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Clause {
-    /// Before the first dot, where there is one outside quotes.
+    /// Text before the first dot, where there is one outside quotes.
     pub(crate) entity: Option<String>,
     pub(crate) key: String,
     pub(crate) comparator: Comparator,
@@ -288,7 +288,7 @@ impl Clause {
         }
     }
 
-    /// Refuses other comparators.
+    /// Refuses a comparator that is not among `allowed`, with MLflow's message.
     pub(crate) fn only(&self, allowed: &[Comparator]) -> Result<(), StoreError> {
         if allowed.contains(&self.comparator) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Searching logged models.
+//! Search for logged models, with MLflow's filter and order.
 
 use super::filter::{Clause, Comparator};
 use super::statement::{NUMBER, Statement, TEXT_OR_LIST};
@@ -8,31 +8,31 @@ use crate::{LoggedModel, LoggedModelStatus, Store, StoreError};
 const KEYS: [&str; 7] =
     ["name", "model_id", "model_type", "status", "source_run_id", "creation_timestamp", "last_updated_timestamp"];
 
-/// An order of logged models.
+/// One key of the order in which logged models are returned.
 #[derive(Debug, Clone)]
 pub struct LoggedModelOrder {
-    /// An attribute, or `metrics.name`.
+    /// Attribute to order by, or `metrics.NAME`.
     pub field_name: String,
-    /// Smallest first.
+    /// True for smallest first, false for largest first.
     pub ascending: bool,
-    /// Data set of the metric, by name and digest.
+    /// Name and digest of the data set whose metric values are ordered by; `None` for any.
     pub dataset: (Option<String>, Option<String>),
 }
 
-/// What is asked.
+/// Search for logged models: where to look, what to match, in which order, and which page.
 #[derive(Debug, Clone, Default)]
 pub struct LoggedModelSearch {
-    /// Experiments to look in.
+    /// Ids of the experiments to look in; without any, nothing is found.
     pub experiment_ids: Vec<i64>,
-    /// Clauses; empty for everything.
+    /// Clauses joined by `AND`; empty for everything.
     pub filter: String,
-    /// Data sets that metric clauses are about, by name and digest.
+    /// Data sets that metric clauses are about, by name and digest; a digest of `None` stands for any.
     pub datasets: Vec<(String, Option<String>)>,
-    /// Order.
+    /// Keys to order by, the first one first; equal ones are ordered by time of creation, newest first.
     pub order_by: Vec<LoggedModelOrder>,
-    /// Results of a page.
+    /// Most results in the page.
     pub limit: i64,
-    /// Results before it.
+    /// Number of results before the page.
     pub offset: i64,
 }
 

@@ -16,25 +16,25 @@ use crate::StoreError;
 pub use logged_models::{LoggedModelOrder, LoggedModelSearch};
 pub use runs::RunSearch;
 
-/// A page of results.
+/// One page of the results of a search.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
-    /// The results.
+    /// Results of the page, in the order asked for.
     pub items: Vec<T>,
-    /// Offset of the next page, when there is more.
+    /// Offset of the next page; `None` on the last one.
     pub next: Option<i64>,
 }
 
-/// What is asked of a search: filter, order and place.
+/// Filter, order and page of a search.
 #[derive(Debug, Clone, Default)]
 pub struct Search {
-    /// Clauses; empty for everything.
+    /// Clauses joined by `AND`; empty for everything.
     pub filter: String,
-    /// `key`, `key ASC` or `key DESC`.
+    /// Keys to order by, each `key`, `key ASC` or `key DESC`.
     pub order_by: Vec<String>,
-    /// Results of a page, from 1.
+    /// Most results in the page, from 1.
     pub limit: i64,
-    /// Results before the page.
+    /// Number of results before the page.
     pub offset: i64,
 }
 

@@ -1,8 +1,8 @@
-//! `order_by` clauses.
+//! Parser of `order_by` clauses, such as `metrics.auc DESC`.
 
 use crate::StoreError;
 
-/// One `identifier [ASC|DESC]`.
+/// One parsed clause, `identifier [ASC|DESC]`; ascending without a direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OrderBy {
     pub(crate) entity: Option<String>,

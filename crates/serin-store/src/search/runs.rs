@@ -1,4 +1,4 @@
-//! Searching runs.
+//! Search for runs, with MLflow's filter and order.
 
 use super::filter::{Clause, Comparator};
 use super::order::OrderBy;
@@ -7,14 +7,14 @@ use super::{Page, Search, filter, order, unknown_entity, unknown_key};
 use crate::sql::Row;
 use crate::{Run, Store, StoreError, ViewType};
 
-/// What is asked.
+/// Search for runs: where to look, what to match, in which order, and which page.
 #[derive(Debug, Clone, Default)]
 pub struct RunSearch {
-    /// Experiments to look in.
+    /// Ids of the experiments to look in.
     pub experiment_ids: Vec<i64>,
-    /// Active, deleted or both.
+    /// Lifecycle stages to return: active, deleted or both.
     pub view: ViewType,
-    /// Filter, order and place.
+    /// Filter, order and page of the search.
     pub search: Search,
 }
 
@@ -22,7 +22,7 @@ const KEYS: [&str; 8] =
     ["artifact_uri", "end_time", "experiment_id", "run_id", "run_name", "start_time", "status", "user_id"];
 const COLUMNS: &str = "r.run_uuid, r.experiment_id, r.name, r.user_id, r.status, r.start_time, r.end_time, r.lifecycle_stage, r.artifact_uri";
 
-/// What an identifier names.
+/// Column or table that an identifier of a filter or an order names.
 enum Key {
     Metric(String),
     Param(String),
@@ -191,9 +191,9 @@ impl Store {
     }
 }
 
-/// Matches of a clause up to which its runs are collected first.
+/// Most matches of a clause for which the matching runs are collected first.
 const FEW: i64 = 20_000;
-/// What an order by a metric, and by a param or tag, falls into.
+/// Parts that an order by a metric, and one by a param or tag, falls into, in their order.
 const METRIC_PARTS: [&str; 3] = [" AND o0.is_nan = FALSE", " AND o0.is_nan = TRUE", ABSENT];
 const TEXT_PARTS: [&str; 2] = ["", ABSENT];
 const ABSENT: &str = "absent";

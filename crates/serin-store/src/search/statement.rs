@@ -6,12 +6,12 @@ use crate::Store;
 use crate::StoreError;
 use crate::sql::{Row, Value};
 
-/// Comparators of text.
+/// Comparators that may stand beside text.
 pub(crate) const TEXT: [Comparator; 4] = [Comparator::Equal, Comparator::NotEqual, Comparator::Like, Comparator::Ilike];
-/// Comparators of text that may be one of a list.
+/// Comparators that may stand beside text or a list of texts.
 pub(crate) const TEXT_OR_LIST: [Comparator; 6] =
     [Comparator::Equal, Comparator::NotEqual, Comparator::Like, Comparator::Ilike, Comparator::In, Comparator::NotIn];
-/// Comparators of a key that may be absent.
+/// Comparators that may stand beside the text of a key that may be absent.
 pub(crate) const TEXT_OR_NULL: [Comparator; 6] = [
     Comparator::Equal,
     Comparator::NotEqual,
@@ -20,7 +20,7 @@ pub(crate) const TEXT_OR_NULL: [Comparator; 6] = [
     Comparator::IsNull,
     Comparator::IsNotNull,
 ];
-/// Comparators of numbers.
+/// Comparators that may stand beside a number.
 pub(crate) const NUMBER: [Comparator; 6] = [
     Comparator::Equal,
     Comparator::NotEqual,
@@ -30,7 +30,7 @@ pub(crate) const NUMBER: [Comparator; 6] = [
     Comparator::LessEqual,
 ];
 
-/// Parts of a SELECT.
+/// Parts of a SELECT statement and the values of its placeholders.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Statement {
     pub(crate) from: String,
@@ -44,7 +44,7 @@ impl Statement {
         Self { from: table.to_owned(), ..Self::default() }
     }
 
-    /// The placeholder of a new value.
+    /// Adds a value and returns its placeholder, such as `$3`.
     pub(crate) fn bind(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
         format!("${}", self.values.len())

@@ -86,7 +86,7 @@ pub(crate) async fn send_file(state: &ControlPlane, location: &str, path: &str) 
     send(state, &root.join(path.as_str())?).await
 }
 
-/// By extension, as MLflow answers.
+/// Media type of a file by its extension, as MLflow answers.
 fn media_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map_or(name, |(_, extension)| extension) {
         "MLmodel" | "MLproject" | "txt" | "log" | "err" | "cfg" | "conf" | "ini" | "py" | "md" | "rst" | "yaml"

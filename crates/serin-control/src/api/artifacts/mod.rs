@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 
 pub(crate) use handlers::{listing, send_file};
 
-/// Routes below `/api/2.0/mlflow-artifacts`.
+/// Routes of proxied files, below `/api/2.0/mlflow-artifacts`.
 pub(crate) fn proxied() -> Router<ControlPlane> {
     let file = get(handlers::download).put(handlers::upload).delete(handlers::delete);
     Router::new()
@@ -22,7 +22,7 @@ pub(crate) fn proxied() -> Router<ControlPlane> {
         .route("/presigned/{*path}", get(presigned::download))
 }
 
-/// Routes below `/api/2.0/mlflow`.
+/// Routes of a run's files, below `/api/2.0/mlflow`.
 pub(crate) fn router() -> Router<ControlPlane> {
     Router::new()
         .route("/artifacts/list", get(handlers::list_of_run))

@@ -49,21 +49,21 @@ pub(crate) async fn abort(State(state): State<ControlPlane>, Path(folder): Path<
     Ok(Json(json!({})))
 }
 
-/// Of a proxied file.
+/// Signed URL to download a proxied file, and its size in bytes.
 pub(crate) async fn download(State(state): State<ControlPlane>, Path(path): Path<String>) -> Answer {
     let (url, size) =
         state.store.artifacts().signed_download(&ArtifactPath::new(&path)?, DOWNLOAD_TTL_S.unsigned_abs()).await?;
     Ok(Json(json!({ "url": url, "headers": {}, "file_size": size })))
 }
 
-/// Of a file of a run or logged model whose location names the bucket.
+/// Signed URL to upload a file of a run or logged model whose location names the bucket.
 pub(crate) async fn upload_url(State(state): State<ControlPlane>, fields: Fields) -> Answer {
     let (path, seconds) = file(&state, &fields, "upload", UPLOAD_TTL_S).await?;
     let url = state.store.artifacts().signed_upload(&path, seconds).await?;
     Ok(Json(json!({ "presigned_url": url, "headers": {} })))
 }
 
-/// Of a file of a run whose location names the bucket.
+/// Signed URL to download a file of a run whose location names the bucket, and its size in bytes.
 pub(crate) async fn download_url(State(state): State<ControlPlane>, fields: Fields) -> Answer {
     let (path, seconds) = file(&state, &fields, "download", DOWNLOAD_TTL_S).await?;
     let (url, size) = state.store.artifacts().signed_download(&path, seconds).await?;

@@ -84,7 +84,7 @@ async fn report(store: &Store, transaction: Option<String>, decision: Option<Str
     Ok(json!({ "label": current, "history": history.iter().map(shown).collect::<Vec<_>>() }))
 }
 
-/// As `GET /v1/labels` answers.
+/// Answer of `GET /v1/labels` as JSON: the label that takes precedence, and the history of labels.
 ///
 /// # Errors
 /// When not one of the ids is given, or the database fails.

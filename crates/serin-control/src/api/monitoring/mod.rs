@@ -15,7 +15,7 @@ pub(crate) use panes::metrics;
 /// Largest body of labels in bytes: half a million labels.
 const MAX_LABELS_BODY: usize = 64 << 20;
 
-/// Routes below `/v1`.
+/// Routes of monitoring, below `/v1`.
 pub(crate) fn router() -> Router<ControlPlane> {
     Router::new()
         .route("/labels", post(labels::create).get(labels::history).layer(DefaultBodyLimit::max(MAX_LABELS_BODY)))

@@ -13,14 +13,14 @@ use serin_store::Store;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// `GET /v1/performance`.
+/// Answers `GET /v1/performance` with the figures by group.
 pub(crate) async fn show(State(state): State<ControlPlane>, fields: Fields) -> Result<Json<Value>, ControlError> {
     let query = query(&fields, state.now_ms())?;
     let groups = performance(&state.store, &state.monitoring, &query).await?;
     Ok(Json(shown(&query, &groups)))
 }
 
-/// As `GET /v1/performance` answers with these parameters.
+/// Answer of `GET /v1/performance` to these parameters, as JSON.
 ///
 /// # Errors
 /// [`MonitoringError`] by what can be done about it.
@@ -77,7 +77,7 @@ fn query(fields: &Fields, now_ms: i64) -> Result<PerformanceQuery, ControlError>
     Ok(query)
 }
 
-/// As JSON; a figure that is not defined is left out.
+/// Figures by group as JSON; a figure that is not defined is left out.
 pub(crate) fn shown(query: &PerformanceQuery, groups: &[(String, Performance)]) -> Value {
     let group = |(name, found): &(String, Performance)| {
         let metrics: Map<String, Value> =

@@ -9,7 +9,7 @@ use crate::state::ControlPlane;
 use axum::Router;
 use axum::routing::{delete, get, patch, post};
 
-/// Routes below `/api/2.0/mlflow`.
+/// Routes of the model registry, below `/api/2.0/mlflow`.
 pub(crate) fn router() -> Router<ControlPlane> {
     let alias =
         post(registered_models::set_alias).get(registered_models::get_by_alias).delete(registered_models::delete_alias);

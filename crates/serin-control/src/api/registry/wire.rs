@@ -36,7 +36,7 @@ pub(crate) fn version(version: &ModelVersion) -> Value {
     wire
 }
 
-/// As searches and models list it: without aliases.
+/// Version as searches and models list it, as JSON without aliases.
 pub(crate) fn listed(listed: &ModelVersion) -> Value {
     let mut wire = version(listed);
     wire.as_object_mut().map(|wire| wire.remove("aliases"));
@@ -75,12 +75,12 @@ pub(crate) fn ledger_entry(entry: &LedgerEntry) -> Value {
     })
 }
 
-/// As webhooks are told of a new model.
+/// New model as the JSON that webhooks are sent.
 pub(crate) fn told_model(model: &RegisteredModel) -> Value {
     json!({ "name": model.name, "tags": by_key(&model.tags), "description": model.description })
 }
 
-/// As webhooks are told of a new version.
+/// New version as the JSON that webhooks are sent.
 pub(crate) fn told_version(version: &ModelVersion) -> Value {
     json!({
         "name": version.name, "version": version.version.to_string(), "source": version.source,

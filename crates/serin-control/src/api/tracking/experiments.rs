@@ -1,4 +1,4 @@
-//! Handlers of experiments.
+//! Handlers of MLflow's routes about experiments.
 
 use super::wire;
 use crate::access;

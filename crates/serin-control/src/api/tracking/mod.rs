@@ -11,7 +11,7 @@ use axum::routing::{delete, get, patch, post};
 
 pub(crate) use wire::{artifact_list, paged};
 
-/// Routes below `/api/2.0/mlflow`.
+/// Routes of the tracking API, below `/api/2.0/mlflow`.
 pub(crate) fn router() -> Router<ControlPlane> {
     Router::new()
         .route("/experiments/create", post(experiments::create))

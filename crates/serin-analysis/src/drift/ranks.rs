@@ -209,7 +209,7 @@ fn quadratic(x: &[f64; 7], y: &[f64; 7]) -> [f64; 3] {
     solve(rows)
 }
 
-/// Gauss with pivots.
+/// Solves three linear equations by Gauss elimination with pivots; each row holds three coefficients and the right side.
 fn solve(mut rows: [[f64; 4]; 3]) -> [f64; 3] {
     for i in 0..3 {
         let pivot = (i..3).max_by(|a, b| rows[*a][i].abs().total_cmp(&rows[*b][i].abs())).unwrap_or(i);

@@ -1,4 +1,4 @@
-//! Making a profile of the rows that a model was trained on.
+//! Making the profile of a model from rows that it was not trained on.
 
 use super::calibration::resample;
 use super::profile::{ColumnReference, DAY_ROWS, MonitorProfile, ReferenceRows};

@@ -34,7 +34,7 @@ pub(super) struct Table {
 
 #[derive(Debug)]
 struct TableEntry {
-    /// Index into `RankTable::features`.
+    /// Position of the feature in `RankTable::features`.
     feature: usize,
     /// This table's rank for each rank over the whole forest; empty where the two are the same.
     rank_of: Vec<u8>,

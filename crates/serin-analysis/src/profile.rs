@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Summary of one column.
+/// Summary of one column's values in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ColumnProfile {
     /// Name of the column.

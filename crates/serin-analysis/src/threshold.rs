@@ -2,7 +2,7 @@
 
 use crate::classification::steps;
 
-/// How the threshold is chosen.
+/// Rule by which the threshold of a model is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
     /// The threshold is this score; nothing is computed.

@@ -40,7 +40,7 @@ struct Search {
     /// Offset and length of the frames to remove, in order.
     frames: Vec<(u64, u64)>,
     suspect: Vec<Damage>,
-    /// Damages without the entity's text.
+    /// Damages in which the entity's text was not found.
     damages: Vec<Damage>,
 }
 

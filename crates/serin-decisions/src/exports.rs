@@ -53,7 +53,7 @@ impl DecisionFiles {
 /// Segments that the exporters of a folder have taken over.
 #[derive(Debug)]
 pub(crate) struct Holds {
-    /// Lines of each exporter's file.
+    /// For each exporter, the lines of its file: segments with their fingerprints.
     exporters: Vec<HashSet<String>>,
 }
 

@@ -333,7 +333,8 @@ impl Losses {
         self.gaps.iter().map(|&(at, bytes)| self.damage(at, bytes, DamageKind::NoRecord))
     }
 
-    /// Damages of the segment: offset, bytes, and number of records whose model was lost; 0 of these where the bytes are no record.
+    /// Damages of the segment: offset, bytes, and number of records whose model was lost; 0 of these where the bytes are no
+    /// record.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
         self.gaps.iter().map(|&(at, bytes)| (at, bytes, 0)).chain(self.orphans.values().copied())
     }

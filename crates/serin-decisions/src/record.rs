@@ -343,7 +343,7 @@ pub(super) enum Shape {
     Exactly(usize),
     /// At least this many bytes, and whole features of a model that is not known.
     AtLeast(usize),
-    /// No kind of this format.
+    /// The payload is of no kind that this format has.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! Checking a whole log.
+//! Checking every byte of a whole log.
 
 use crate::damage::ReadReport;
 use crate::error::LogError;

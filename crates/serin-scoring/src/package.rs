@@ -258,7 +258,7 @@ fn check_columns(forest: &Forest, signature: &Signature) -> Result<(), PackageEr
     Ok(())
 }
 
-/// SHA-256 as lower-case hex.
+/// Returns the SHA-256 of bytes as 64 lower-case hex digits.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

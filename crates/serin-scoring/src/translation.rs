@@ -17,7 +17,7 @@ pub enum TranslationError {
     KindChanged {
         /// Name of the column.
         column: String,
-        /// Kind in the rows.
+        /// Kind that the column has in the rows.
         from: &'static str,
         /// Kind that the model expects.
         to: &'static str,

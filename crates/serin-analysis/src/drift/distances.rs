@@ -28,7 +28,7 @@ pub(super) fn jensen_shannon(counts: &[(u64, u64)]) -> f64 {
     ((left + right) / 2.0).max(0.0).sqrt()
 }
 
-/// Hellinger distance of categories.
+/// Hellinger distance of the (reference, current) counts of each category, 0 to 1.
 pub(super) fn hellinger_by_value(counts: &[(u64, u64)]) -> f64 {
     let (reference, current) = shares(counts);
     let overlap: f64 = reference.iter().zip(&current).map(|(p, q)| (p * q).sqrt()).sum();

@@ -90,7 +90,7 @@ pub(super) fn cramer_von_mises(reference: &[f64], current: &[f64]) -> f64 {
     if limit < 0.003 { 1.0 } else { (1.0 - limiting_cramer_von_mises(limit)).max(0.0) }
 }
 
-/// Distribution function of the limit.
+/// Distribution function of the Cramér-von Mises statistic's limit.
 fn limiting_cramer_von_mises(x: f64) -> f64 {
     let mut sum = 0.0;
     for k in 0..1000 {

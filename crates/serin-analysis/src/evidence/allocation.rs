@@ -47,7 +47,7 @@ impl Allocation {
         *self.by_weight.entry(weight).or_default() += events;
     }
 
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         for (weight, events) in &other.by_weight {
             self.add(*weight, *events);

@@ -108,7 +108,7 @@ impl Column {
 pub struct Inputs(BTreeMap<String, BTreeMap<i32, u64>>);
 
 impl Inputs {
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         for (name, said) in &other.0 {
             let mine = self.0.entry(name.clone()).or_default();

@@ -21,7 +21,7 @@ pub struct Paired {
 }
 
 impl Paired {
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         self.both += other.both;
         self.raised += other.raised;

@@ -22,7 +22,7 @@ impl Segments {
         self.0.entry(if own { name } else { OTHER }.to_owned()).or_default().merge(counted);
     }
 
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         other.0.iter().for_each(|(name, counted)| self.add(name, counted));
     }

@@ -39,7 +39,8 @@ pub struct OthersEvidence {
     /// True if the data plane that asked leads: it moves the release, and the others follow.
     #[serde(default)]
     pub leads: bool,
-    /// JSON state of the rollout last sent by a data plane that leads, or has led before.
+    /// JSON state of the rollout last sent by another data plane, which leads or has led before; none if the one that asked
+    /// sent it.
     #[serde(default)]
     pub state: Option<Value>,
 }

@@ -46,7 +46,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         self.paired.merge(&other.paired);
         for (weight, events) in &other.requests {

@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind")]
 pub enum Document {
-    /// How a new version is released.
+    /// Rules by which new versions are released.
     Canary(Box<Canary>),
     /// A query that a canary's metric names.
     MetricTemplate(MetricTemplate),
-    /// Where a canary's alerts go.
+    /// Address that a canary's alerts go to.
     AlertProvider(AlertProvider),
 }
 

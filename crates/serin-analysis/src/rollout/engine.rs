@@ -50,7 +50,7 @@ pub struct Rollout {
     pub failed_checks: u32,
     /// Number of looks in a blue/green or A/B run; -1 while a weighted one waits for its promotion.
     pub iterations: i32,
-    /// How requests are split.
+    /// Split of the requests between the candidate and the stable version.
     pub route: Route,
     /// Revision that was seen last: the candidate's while the rollout is under way.
     pub last_applied: String,
@@ -95,7 +95,7 @@ impl Rollout {
     }
 }
 
-/// Whether a version can answer.
+/// Answer to whether a version can take requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
     /// The version can answer.
@@ -106,7 +106,7 @@ pub enum Readiness {
     Never,
 }
 
-/// What a check found.
+/// Result of one measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Measured {
     /// The metric has this value.

@@ -19,7 +19,7 @@ pub struct Match {
     pub source_labels: BTreeMap<String, String>,
 }
 
-/// How a value is compared.
+/// Comparison of a header's or parameter's value with a text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Pattern {

@@ -30,7 +30,7 @@ pub struct MetricTemplate {
     pub api_version: String,
     /// Name that metrics refer to.
     pub metadata: Metadata,
-    /// Where and what to ask.
+    /// Server that is asked, and the query that it is asked.
     pub spec: TemplateSpec,
 }
 

@@ -175,7 +175,7 @@ fn thresholds(trees: &[Tree]) -> BTreeMap<usize, Vec<f32>> {
     thresholds
 }
 
-/// As many trees from the front as one table can hold: the thresholds used, and how many trees.
+/// Takes as many trees from the front as one table can hold; returns the thresholds used, by feature, and how many trees.
 fn longest_run(
     trees: &[Tree],
     ranks: &RankTable,

@@ -116,13 +116,13 @@ fn mean(scores: &[f32], labels: &[f32], weights: &[f64], loss: impl Fn(f32, f32)
 /// Confusion counts at a threshold (inclusive).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Confusion {
-    /// Frauds alerted; the sum of their weights, where rows have some.
+    /// Frauds that were alerts: their number, or the sum of their weights where rows have weights.
     pub true_positives: f64,
-    /// Genuine rows alerted.
+    /// Genuine rows that were alerts, counted or weighted the same way.
     pub false_positives: f64,
-    /// Frauds missed.
+    /// Frauds that were not alerts, counted or weighted the same way.
     pub false_negatives: f64,
-    /// Genuine rows passed.
+    /// Genuine rows that were not alerts, counted or weighted the same way.
     pub true_negatives: f64,
 }
 
@@ -137,7 +137,7 @@ impl Confusion {
         counts
     }
 
-    /// Counts a row of this weight.
+    /// Adds one row of the given weight to the count of its case.
     pub fn add(&mut self, alert: bool, fraud: bool, weight: f64) {
         *match (alert, fraud) {
             (true, true) => &mut self.true_positives,
@@ -147,13 +147,13 @@ impl Confusion {
         } += weight;
     }
 
-    /// Frauds among alerts; 0 without alerts (scikit-learn's `zero_division=0`).
+    /// Fraction of the alerts that are frauds, 0 to 1; 0 without alerts (scikit-learn's `zero_division=0`).
     #[must_use]
     pub fn precision(&self) -> f64 {
         ratio(self.true_positives, self.true_positives + self.false_positives)
     }
 
-    /// Alerts among frauds; 0 without frauds.
+    /// Fraction of the frauds that are alerts, 0 to 1; 0 without frauds.
     #[must_use]
     pub fn recall(&self) -> f64 {
         ratio(self.true_positives, self.true_positives + self.false_negatives)
@@ -165,7 +165,7 @@ impl Confusion {
         ratio(2.0 * self.true_positives, 2.0 * self.true_positives + self.false_positives + self.false_negatives)
     }
 
-    /// Alerts among all rows.
+    /// Fraction of all rows that are alerts, 0 to 1; 0 without rows.
     #[must_use]
     pub fn alert_rate(&self) -> f64 {
         let alerts = self.true_positives + self.false_positives;

@@ -5,11 +5,11 @@ use crate::classification::Step;
 /// One bin of a reliability diagram.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CalibrationBin {
-    /// Mean score.
+    /// Mean score of the rows in the bin, 0 to 1.
     pub predicted: f64,
-    /// Share of frauds.
+    /// Fraction of the rows in the bin that are frauds, 0 to 1.
     pub observed: f64,
-    /// Rows.
+    /// Number of rows in the bin, at least 1.
     pub count: u64,
 }
 
@@ -45,7 +45,7 @@ pub fn histogram(scores: &[f32], bins: usize) -> Vec<u64> {
     counts
 }
 
-/// (false-positive rate, recall) from (0, 0) to (1, 1).
+/// Points (false-positive rate, recall) of the ROC curve, from (0, 0) to (1, 1); empty without steps.
 #[must_use]
 pub fn roc(steps: &[Step]) -> Vec<(f64, f64)> {
     let Some(last) = steps.last() else { return Vec::new() };
@@ -54,7 +54,7 @@ pub fn roc(steps: &[Step]) -> Vec<(f64, f64)> {
     std::iter::once((0.0, 0.0)).chain(points).collect()
 }
 
-/// (recall, precision), recall rising.
+/// Points (recall, precision) of the precision-recall curve, by rising recall; one point for each step.
 #[must_use]
 pub fn precision_recall(steps: &[Step]) -> Vec<(f64, f64)> {
     let positives = steps.last().map_or(1.0, |last| last.true_positives.max(1.0));

@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Summary of one column.
+/// Summary of one column's values in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ColumnProfile {
-    /// Column name.
+    /// Name of the column.
     pub name: String,
-    /// Rows, missing ones included.
+    /// Number of rows, missing values included.
     pub count: u64,
-    /// Missing values.
+    /// Number of rows in which the value is missing.
     pub missing: u64,
-    /// Mean of the values that are there; None without any.
+    /// Mean of the values that are present; none without any.
     pub mean: Option<f64>,
-    /// Population standard deviation.
+    /// Population standard deviation of the values that are present; none without any.
     pub deviation: Option<f64>,
-    /// Minimum, the 1st to 99th percentile, maximum: 101 values, linear interpolation.
+    /// Minimum, 1st to 99th percentile and maximum by linear interpolation: 101 values, or empty where no value is present.
     pub quantiles: Vec<f32>,
 }
 
@@ -43,11 +43,11 @@ impl ColumnProfile {
 /// Profiles of every feature and of the score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReferenceProfile {
-    /// Features in signature order.
+    /// Profile of every feature, in signature order.
     pub columns: Vec<ColumnProfile>,
-    /// The score on the test window.
+    /// Profile of the scores on the test window.
     pub score: ColumnProfile,
-    /// Share of alerts at the threshold on the test window.
+    /// Fraction of the rows that are alerts at the threshold on the test window, 0 to 1.
     pub alert_rate: f64,
 }
 

@@ -2,23 +2,23 @@
 
 use crate::classification::steps;
 
-/// How the threshold is chosen.
+/// Rule by which the threshold of a model is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
-    /// This score.
+    /// The threshold is this score; nothing is computed.
     Fixed(f32),
-    /// At most this share of rows are alerts.
+    /// The threshold lets at most this fraction of rows, 0 to 1, be alerts.
     AlertRate(f64),
-    /// At most this many alerts a day on average.
+    /// The threshold lets at most this many alerts a day be raised, on average over the window.
     ReviewCapacity(f64),
-    /// The least money lost, at this cost of a review.
+    /// The threshold loses the least money: amounts of missed frauds, plus this cost for each alert that is reviewed.
     Cost(f64),
 }
 
 impl Rule {
-    /// The threshold that the rule gives on scored, labelled rows. `days` is the length of the window,
-    /// `amounts` is only read by [`Rule::Cost`], `weights` may be empty: every row counts 1 then. Tied rows stay together on the quiet side: a budget is never
-    /// exceeded.
+    /// Returns the threshold that the rule gives on scored, labelled rows. `days` is the length of the window. `amounts` is
+    /// read by [`Rule::Cost`] only. `weights` may be empty: every row counts 1 then. Rows of equal score stay together on
+    /// the quiet side, so that a budget is never exceeded.
     #[must_use]
     pub fn choose(self, scores: &[f32], labels: &[f32], amounts: &[f64], weights: &[f64], days: f64) -> f32 {
         let rows = if weights.is_empty() { scores.len() as f64 } else { weights.iter().sum() };
@@ -45,7 +45,7 @@ impl std::fmt::Display for Rule {
 impl std::str::FromStr for Rule {
     type Err = String;
 
-    /// What `Display` writes, as model packages keep it.
+    /// Reads what `Display` writes, as model packages keep it.
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |prefix: &str, suffix: &str| text.strip_prefix(prefix)?.strip_suffix(suffix)?.parse::<f64>().ok();
         let fixed = || text.strip_prefix("threshold ")?.parse().ok().map(Self::Fixed);
@@ -57,7 +57,7 @@ impl std::str::FromStr for Rule {
     }
 }
 
-/// Above every score, so that nothing is an alert.
+/// Returns the least threshold above every score, so that nothing is an alert.
 fn above_all(scores: &[f32]) -> f32 {
     scores.iter().copied().fold(0.0f32, f32::max).next_up()
 }

@@ -1,11 +1,11 @@
-//! What a reader of the log could not read.
+//! Reports of what a reader of the log could not read.
 
 use crate::error::LogError;
 use std::fmt::{Display, Formatter};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Damages that a report lists one by one; what exceeds them is counted.
+/// Number of damages that a report lists one by one; what exceeds them is counted.
 const LISTED: usize = 1000;
 
 /// A range of a segment that is no record, or whose records cannot be attributed to a model.
@@ -17,11 +17,11 @@ pub struct Damage {
     pub at: u64,
     /// Length of the damage in bytes. The bytes stay in the file.
     pub bytes: u64,
-    /// What is wrong there.
+    /// Kind of the damage.
     pub kind: DamageKind,
 }
 
-/// Kinds of damage.
+/// Kind of a damage, and what is lost by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DamageKind {
     /// The bytes are no record: a flipped bit, a lost page, or the format of a later serin.
@@ -50,7 +50,7 @@ impl Display for Damage {
 /// A file of the log that the operating system refused to read; the others were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The refused file.
+    /// File that the operating system refused to read.
     pub file: PathBuf,
     /// The operating system's answer.
     pub error: ErrorKind,
@@ -62,11 +62,11 @@ impl Display for Unreadable {
     }
 }
 
-/// What a reading of the log saw, and what it could not see. Reading never stops at damage.
+/// Report of one reading of the log: what it could not see. Reading never stops at damage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a report names records that could not be read"]
 pub struct ReadReport {
-    /// The reading came to its end: neither the caller's closure nor a limit stopped it.
+    /// True if the reading came to its end: neither the caller's closure nor a limit stopped it.
     pub complete: bool,
     /// Damages in the order in which they were met, at most 1,000.
     pub damages: Vec<Damage>,
@@ -83,7 +83,7 @@ impl Default for ReadReport {
 }
 
 impl ReadReport {
-    /// Whether every byte of every file that was looked at could be read.
+    /// Returns whether every byte of every file that was looked at could be read.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.damages.is_empty() && self.unreadable.is_empty()
@@ -116,7 +116,7 @@ impl ReadReport {
         }
     }
 
-    /// Adds what another reading could not see; complete only if both are.
+    /// Adds the report of another reading; the sum is complete only if both are.
     pub fn merge(&mut self, other: Self) {
         self.complete &= other.complete;
         self.more_damages += other.more_damages;

@@ -142,7 +142,7 @@ pub(crate) fn remove_partials(folder: &Path, wanted: impl Fn(&Path) -> bool) -> 
     Ok(())
 }
 
-/// Whether `partial` is called `NAME.RANDOM.partial`.
+/// Returns whether `partial` is called `NAME.RANDOM.partial`.
 fn is_partial_of(partial: &Path, name: &OsStr) -> bool {
     let without_random = partial.file_stem().map(Path::new).and_then(Path::file_stem);
     let random = partial.file_stem().map(Path::new).and_then(Path::extension).map(OsStr::len);
@@ -162,7 +162,7 @@ pub(crate) fn remove_unlocked(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The folder in which a path stands; the working folder for a bare name.
+/// Returns the folder in which a path stands; the working folder for a bare name.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }

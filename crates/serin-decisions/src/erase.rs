@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// What [`DecisionFiles::erase`] did, and what it could not do.
+/// Report of [`DecisionFiles::erase`]: what it did, and what it could not do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "an erasure may be incomplete"]
 pub struct Erased {
@@ -28,19 +28,19 @@ pub struct Erased {
 }
 
 impl Erased {
-    /// Whether the log is known to hold nothing of the entity any more. Otherwise the caller says so and fails.
+    /// Returns whether the log is known to hold nothing of the entity any more. Otherwise the caller says so and fails.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.open_segments == 0 && self.suspect.is_empty() && self.unread.is_clean()
     }
 }
 
-/// What an erasure found in one segment.
+/// Findings of an erasure in one segment.
 struct Search {
     /// Offset and length of the frames to remove, in order.
     frames: Vec<(u64, u64)>,
     suspect: Vec<Damage>,
-    /// Damages without the entity's text.
+    /// Damages in which the entity's text was not found.
     damages: Vec<Damage>,
 }
 
@@ -110,7 +110,7 @@ fn search(file: &File, path: &Path, entity: &[u8]) -> io::Result<Search> {
     Ok(Search { frames: removed, suspect, damages })
 }
 
-/// Whether a text stands in a range of a file; the empty text stands nowhere.
+/// Returns whether a text stands in a range of a file; the empty text stands nowhere.
 fn holds(mut file: &File, at: u64, bytes: u64, text: &[u8]) -> io::Result<bool> {
     const CHUNK: u64 = 256 << 10;
     let Some(&first) = text.first() else { return Ok(false) };

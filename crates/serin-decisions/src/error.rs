@@ -35,7 +35,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// Names the file or folder at which the operating system failed.
+    /// Makes an error that names the file or folder at which the operating system failed.
     pub(crate) fn at(path: &Path) -> impl Fn(std::io::Error) -> Self + Copy + '_ {
         move |source| Self::Io { path: path.to_owned(), source }
     }

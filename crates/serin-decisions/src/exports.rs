@@ -50,10 +50,10 @@ impl DecisionFiles {
     }
 }
 
-/// What the exporters of a folder have taken over.
+/// Segments that the exporters of a folder have taken over.
 #[derive(Debug)]
 pub(crate) struct Holds {
-    /// Lines of each exporter's file.
+    /// For each exporter, the lines of its file: segments with their fingerprints.
     exporters: Vec<HashSet<String>>,
 }
 
@@ -70,7 +70,7 @@ impl Holds {
         Ok(Self { exporters })
     }
 
-    /// Whether an exporter still needs the segment.
+    /// Returns whether an exporter still needs the segment.
     pub(crate) fn keeps(&self, path: &Path) -> bool {
         if self.exporters.is_empty() {
             return false;

@@ -10,13 +10,13 @@ use crate::record::{self, LATER_FIELDS, MAGIC, MAX_KNOWN_PAYLOAD, MAX_PAYLOAD, M
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// Bytes read at once.
+/// Number of bytes read at once.
 const CHUNK: usize = 256 << 10;
-/// Length and CRC.
+/// Bytes of a frame's header: length and CRC, four bytes each.
 const HEADER: usize = 8;
 /// Candidates of the search up to this payload are checked without limit.
 const SHORT: usize = 4 << 10;
-/// Bytes of longer candidates whose CRC one damage may cost.
+/// Number of bytes in longer candidates whose CRC one damage may cost.
 const BUDGET: usize = 1 << 30;
 
 /// A piece of a segment. Offsets count from the start of the file.
@@ -44,7 +44,7 @@ pub(crate) struct Frames<R> {
     window: Vec<u8>,
     /// Offset of the window's first byte in the file.
     base: u64,
-    /// Where the walk stands in the window.
+    /// Position of the walk in the window, from 0.
     at: usize,
     is_at_end: bool,
     /// The first bytes are not looked at yet.
@@ -154,7 +154,7 @@ impl<R: Read> Frames<R> {
         Ok((crc32fast::hash(&self.rest()[HEADER..HEADER + length]) == crc).then_some(length))
     }
 
-    /// Whether the bytes from here to the file's end are the beginning of one record. A whole record whose length was
+    /// Returns whether the bytes from here to the file's end are the beginning of one record. A whole record whose length was
     /// damaged is not: its shape says that it is all there.
     fn is_torn(&self) -> bool {
         let rest = self.rest();
@@ -220,7 +220,7 @@ fn header(bytes: &[u8]) -> (usize, u32) {
     (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]))
 }
 
-/// Whether a whole frame of a known kind begins with these bytes, which may lie anywhere in a damaged file.
+/// Returns whether a whole frame of a known kind begins with these bytes, which may lie anywhere in a damaged file.
 fn is_frame(bytes: &[u8], models: &Models, budget: &mut usize) -> bool {
     if bytes.len() <= HEADER {
         return false;

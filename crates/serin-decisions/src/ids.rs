@@ -1,8 +1,8 @@
-//! Ids of decisions.
+//! Ids that decisions get when they are made.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Ids of decisions: unique, and in order within a process.
+/// Makes ids of decisions: unique, and in order within a process.
 #[derive(Debug)]
 pub struct DecisionIds {
     process: [u8; 16],
@@ -16,7 +16,8 @@ impl Default for DecisionIds {
 }
 
 impl DecisionIds {
-    /// UUID of version 7 (RFC 9562): milliseconds, then a counter of 40 bits among 34 random bits of the process.
+    /// Returns the next id, a UUID of version 7 (RFC 9562): milliseconds, then a counter of 40 bits among 34 random bits of
+    /// the process.
     #[must_use]
     pub fn next(&self, now_ms: i64) -> [u8; 16] {
         let count = self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes();

@@ -1,4 +1,4 @@
-//! What a sealed segment holds, in a small file beside it, so that readers skip what they do not need.
+//! Index of a sealed segment, in a small file beside it, so that readers skip what they do not need.
 //!
 //! `NAME.idx` (little-endian) is: `SERINIX1 · segment's length u64 · models · hours · blocks · damages · CRC-32 u32 of
 //! all before`. Each of the four lists begins with its length as u32; the items are:
@@ -24,9 +24,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"SERINIX1";
-/// Ending of the file.
+/// Ending of an index's file name.
 pub(crate) const INDEX: &str = "idx";
-/// Most records of one block.
+/// Greatest number of records in one block.
 const BLOCK: u32 = 4096;
 const HOUR_MS: i64 = 3_600_000;
 
@@ -54,25 +54,25 @@ impl Block {
         1 << number.min(63)
     }
 
-    /// Whether it may hold a decision of one of these models from `from_ms` on and before `until_ms`.
+    /// Returns whether the block may hold a decision of one of these models from `from_ms` on and before `until_ms`.
     fn may_hold(&self, models: u64, from_ms: i64, until_ms: i64) -> bool {
         self.models & models != 0 && self.from_ms < until_ms && from_ms <= self.last_ms
     }
 }
 
-/// What stands in one sealed segment.
+/// Contents of one sealed segment: its models, hours, blocks and damage.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Index {
     length: u64,
     pub(crate) models: Models,
     pub(crate) hours: Hours,
     blocks: Vec<Block>,
-    /// Offset, bytes, and number of records whose model was lost.
+    /// Damages: offset, bytes, and number of records whose model was lost, 0 for bytes that are no record.
     pub(crate) damages: Vec<(u64, u64, u64)>,
 }
 
 impl Index {
-    /// The index beside an open segment, made and written where there is none that fits.
+    /// Reads the index beside an open segment; makes and writes it where there is none that fits.
     pub(crate) fn of(file: &File, path: &Path) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let beside = path.with_extension(INDEX);
@@ -126,14 +126,14 @@ impl Index {
         Ok(made)
     }
 
-    /// Whether a model decided in the segment from `from_ms` on and before `until_ms`, to the hour.
+    /// Returns whether a model decided in the segment from `from_ms` on and before `until_ms`, to the hour.
     fn is_in(&self, number: u16, from_ms: i64, until_ms: i64) -> bool {
         let hours = (number, from_ms.div_euclid(HOUR_MS))..=(number, until_ms.saturating_sub(1).div_euclid(HOUR_MS));
         !hours.is_empty() && self.hours.range(hours).next().is_some()
     }
 
-    /// Byte ranges in which decisions from `from_ms` on and before `until_ms` of the wanted models stand, each beginning
-    /// with a frame; neighbouring blocks are one range.
+    /// Returns the byte ranges in which decisions from `from_ms` on and before `until_ms` of the wanted models stand, each
+    /// beginning with a frame; neighbouring blocks are one range.
     pub(crate) fn ranges(
         &self,
         wanted: impl Fn(&record::LoggedModel) -> bool,

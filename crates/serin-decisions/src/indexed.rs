@@ -17,12 +17,12 @@ const HOUR_MS: i64 = 3_600_000;
 /// Numbers of one model's decisions in one hour.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HourlyCount {
-    /// Who decided.
+    /// Model that made the decisions.
     pub model: Arc<LoggedModel>,
-    /// When the hour begins, epoch milliseconds. A decision belongs to the hour in which it was made, whenever the
+    /// Beginning of the hour, epoch milliseconds. A decision belongs to the hour in which it was made, whenever the
     /// transaction happened.
     pub from_ms: i64,
-    /// Number of decisions.
+    /// Number of decisions that the model made in the hour.
     pub decisions: u64,
     /// Number of them that were alerts, after exploration.
     pub alerts: u64,
@@ -77,9 +77,9 @@ impl DecisionFiles {
         Ok(report)
     }
 
-    /// Numbers of decisions and alerts of each model in each hour that has some of the time from `from_ms` until
-    /// `until_ms` in it; hours are counted whole. In order of names, versions, SHA-256 and hours; models of one SHA-256
-    /// but another threshold are one. Sealed segments are counted by their indexes alone.
+    /// Returns the numbers of decisions and alerts of each model in each hour that has some of the time from `from_ms` until
+    /// `until_ms` in it; hours are counted whole. The order is that of names, versions, SHA-256 and hours; models of one
+    /// SHA-256 but another threshold are one. Sealed segments are counted by their indexes alone.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -125,8 +125,8 @@ impl DecisionFiles {
     }
 }
 
-/// A sealed segment's file and index, with the damage that the index knows in the report; none where the segment is
-/// open, gone or unreadable, which reading it will tell.
+/// Returns a sealed segment's file and index, and adds the damage that the index knows to the report; none where the segment
+/// is open, gone or unreadable, which reading it will tell.
 fn indexed(segment: &DecisionSegment, report: &mut ReadReport) -> Option<(File, Index)> {
     if !segment.is_sealed() {
         return None;
@@ -140,8 +140,8 @@ fn indexed(segment: &DecisionSegment, report: &mut ReadReport) -> Option<(File, 
     Some((file, index))
 }
 
-/// The records of a byte range that begins with a frame; whether `each` always said to go on. Damage that the index does
-/// not know, since it came later, is added to the report.
+/// Reads the records of a byte range that begins with a frame, and returns whether `each` always said to go on. Damage that
+/// the index does not know, since it came later, is added to the report.
 fn read_range(
     mut file: &File,
     path: &Path,

@@ -30,7 +30,7 @@ impl DecisionSegment {
         Self { created_ms: segment::created_ms(path).unwrap_or_default(), path: path.to_owned() }
     }
 
-    /// Opens it for reading, by its last name where it was sealed in the meantime; none where it is gone.
+    /// Opens the segment for reading, by its last name where it was sealed in the meantime; none where it is gone.
     pub(crate) fn open(&self) -> io::Result<Option<(File, PathBuf)>> {
         for path in [self.path.clone(), self.path.with_extension(SEALED)] {
             match File::open(&path) {
@@ -46,7 +46,7 @@ impl DecisionSegment {
         &self.path
     }
 
-    /// Whether nothing more is written to it.
+    /// Returns whether the segment is sealed: nothing more is written to it.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         self.path.extension().is_some_and(|kind| kind == SEALED)
@@ -58,7 +58,8 @@ impl DecisionSegment {
         self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Whether it was last written so long before a point in time that it holds nothing from then on.
+    /// Returns whether the segment was last written so long before a point in time (epoch milliseconds) that it holds
+    /// nothing from then on.
     fn is_older_than(&self, from_ms: i64) -> bool {
         const SLACK: Duration = Duration::from_secs(3600);
         let written = std::fs::metadata(&self.path).and_then(|found| found.modified());
@@ -68,14 +69,14 @@ impl DecisionSegment {
                 .is_ok_and(|written| from.is_some_and(|from| written.checked_add(SLACK).is_some_and(|w| w < from)))
     }
 
-    /// Whether it was begun so long after a point in time that it holds nothing from before. A segment whose clock is
-    /// set back is ended; smaller steps are allowed for.
+    /// Returns whether the segment was begun so long after a point in time (epoch milliseconds) that it holds nothing from
+    /// before. A segment whose clock is set back is ended; smaller steps are allowed for.
     fn begins_after(&self, until_ms: i64) -> bool {
         self.created_ms >= until_ms.saturating_add(2 * CLOCK_STEP_MS)
     }
 
-    /// Whether searches by time may pass the record over, because the segment claims to be younger. What candidates said
-    /// stands in whatever segment was open then, and is never younger than the decision.
+    /// Returns whether searches by time may pass the record over, because the segment claims to be younger. The score of a
+    /// candidate stands in whatever segment was open then, and is never younger than the decision.
     pub(crate) fn is_begun_after(&self, record: &Record<'_>) -> bool {
         matches!(record, Record::Decision(decision) if self.begins_after(decision.at_ms().saturating_add(1)))
     }
@@ -91,7 +92,7 @@ impl DecisionSegment {
 }
 
 impl DecisionFiles {
-    /// Of a folder.
+    /// Takes the segments of a folder; the folder is read when records are.
     #[must_use]
     pub fn of(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
@@ -297,12 +298,12 @@ fn walk_file(
     Ok(true)
 }
 
-/// What one segment lost.
+/// Damage of one segment, as a walk over it finds it.
 #[derive(Debug)]
 pub(crate) struct Losses {
     file: PathBuf,
     gaps: Vec<(u64, u64)>,
-    /// By number of the model: offset of the first record, bytes and number of records.
+    /// Records whose model was lost, by number of the model: offset of the first one, their bytes and their number.
     orphans: BTreeMap<u16, (u64, u64, u64)>,
 }
 
@@ -332,7 +333,8 @@ impl Losses {
         self.gaps.iter().map(|&(at, bytes)| self.damage(at, bytes, DamageKind::NoRecord))
     }
 
-    /// Offset, bytes, and number of records whose model was lost; 0 of these where the bytes are no record.
+    /// Damages of the segment: offset, bytes, and number of records whose model was lost; 0 of these where the bytes are no
+    /// record.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
         self.gaps.iter().map(|&(at, bytes)| (at, bytes, 0)).chain(self.orphans.values().copied())
     }

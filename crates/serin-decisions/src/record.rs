@@ -1,4 +1,4 @@
-//! What a segment holds, byte by byte (little-endian).
+//! Layout of a segment, byte by byte (little-endian).
 //!
 //! A segment is [`MAGIC`] and frames: `length u32 · CRC-32 u32 of the payload · payload`. A payload begins with its
 //! kind:
@@ -24,7 +24,7 @@ pub(super) const MAX_PAYLOAD: usize = 1 << 20;
 pub(super) const MAX_KNOWN_PAYLOAD: usize = 44 + 2 * 255 + 4 * 65_535 + LATER_FIELDS;
 /// Bytes that fields of a later format may take at the end of a payload.
 pub(super) const LATER_FIELDS: usize = 64;
-/// Longest text of a decision, bytes.
+/// Greatest length of a text in a decision, bytes.
 const MAX_TEXT: usize = 255;
 pub(super) const DECISION: u8 = 1;
 pub(super) const MODEL: u8 = 2;
@@ -39,42 +39,42 @@ const FALLBACK_SHIFT: u8 = 3;
 const ASSIGNED: u8 = 32;
 const CANDIDATE: u8 = 64;
 
-/// An alert that exploration might let through: with which probability stands at the end.
+/// Flag of an alert that exploration might let through; its probability stands at the end.
 const EXPLORED: u8 = 128;
 
-/// The share of a release, and whose the decision was.
+/// Share of a release in the traffic, and the version that decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assigned {
     /// The candidate's share of the traffic at that time, in units of 1/10,000.
     pub weight: u16,
-    /// The candidate decided; the stable version otherwise.
+    /// True if the candidate decided, false if the stable version did.
     pub candidate: bool,
 }
 
-/// What decided where the model did not.
+/// What decided in the model's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fallback {
     /// The last model that was loaded and checked, kept for when none can be.
     LastGood,
-    /// A score made of rules.
+    /// A score made of rules on the payment's columns.
     Rules,
-    /// Passed unseen.
+    /// The payment passed unseen: score 0, no alert.
     Allow,
-    /// Stopped unseen.
+    /// The payment was stopped unseen: score 1, an alert.
     Decline,
 }
 
 impl Fallback {
-    /// In the order of their numbers.
+    /// Every fallback, in the order of the numbers that records hold.
     pub const ALL: [Self; 4] = [Self::LastGood, Self::Rules, Self::Allow, Self::Decline];
 
-    /// Whether a score is a model's, that of now or the last good one; by what decided in the model's place.
+    /// Returns whether a score is a model's: that of the live one (`fallback` is none) or of the last good one.
     #[must_use]
     pub fn is_of_a_model(fallback: Option<Self>) -> bool {
         matches!(fallback, None | Some(Self::LastGood))
     }
 
-    /// As the command line and the answers call it.
+    /// Returns the name of the fallback on the command line and in answers.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -86,83 +86,84 @@ impl Fallback {
     }
 }
 
-/// The model that decided.
+/// Model that decided or scored, as the log keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoggedModel {
-    /// Registered name, or path.
+    /// Name of the registered model, or the path of one that is not registered.
     pub name: String,
-    /// Version, or empty.
+    /// Version of the registered model; empty for one that is not registered.
     pub version: String,
-    /// Of the model file.
+    /// SHA-256 of the model file's bytes; tells apart two files registered under one version.
     pub sha256: [u8; 32],
-    /// Scores from it up are alerts.
+    /// Score from which a decision is an alert, inclusive.
     pub threshold: f32,
-    /// Features of a row.
+    /// Number of features in one decision; each record holds exactly this many float32.
     pub width: usize,
 }
 
 /// A decision to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct NewDecision<'a> {
-    /// UUID of version 7: unique, and when it was decided.
+    /// UUID of version 7: unique, and holds the time of the decision.
     pub id: [u8; 16],
-    /// The caller's name of the transaction, or empty; cut to 255 bytes.
+    /// The caller's name of the transaction; empty without one, cut to 255 bytes.
     pub transaction_id: &'a str,
-    /// Card, customer or terminal, or empty; cut to 255 bytes.
+    /// Card, customer or terminal of the transaction; empty without one, cut to 255 bytes.
     pub entity: &'a str,
-    /// When the transaction happened, epoch milliseconds.
+    /// Time of the transaction, epoch milliseconds; none where nobody said.
     pub event_time_ms: Option<i64>,
-    /// Exactly what was scored.
+    /// Features that were scored, to the bit, in the model's order; [`LoggedModel::width`] of them.
     pub features: &'a [f32],
-    /// Exactly what came out.
+    /// Score that came out, to the bit.
     pub score: f32,
-    /// What was done.
+    /// True if the payment was treated as an alert; false where exploration let it through.
     pub alert: bool,
-    /// Of an alert that exploration might let through, with which probability; it was where `alert` is false.
+    /// Probability with which exploration lets such an alert through, above 0; it did where `alert` is false. None where
+    /// exploration had no part.
     pub propensity: Option<f32>,
-    /// What decided in the model's place.
+    /// What decided in the model's place; none where the model decided.
     pub fallback: Option<Fallback>,
-    /// The release it was a part of.
+    /// Share and version of the release that the decision was a part of; none without a release.
     pub assigned: Option<Assigned>,
     /// Nanoseconds from the request's head to the decision.
     pub latency_ns: u32,
 }
 
-/// What a candidate would have decided, to be written.
+/// Score of a candidate for a decision made elsewhere, to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct NewShadow {
-    /// Of the decision.
+    /// Id of the decision that the score is about.
     pub id: [u8; 16],
-    /// Exactly what came out.
+    /// Score that came out, to the bit.
     pub score: f32,
-    /// What it would have done.
+    /// True if the candidate would have alerted.
     pub alert: bool,
 }
 
-/// What a candidate would have decided.
+/// Score of a candidate for a decision made elsewhere, as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoggedShadow<'a> {
-    /// Of the decision.
+    /// Id of the decision that the score is about.
     pub id: [u8; 16],
-    /// The candidate.
+    /// Candidate that gave the score.
     pub model: &'a Arc<LoggedModel>,
-    /// Score's bits.
+    /// Score of the candidate, to the bit.
     pub score: f32,
-    /// What it would have done.
+    /// True if the candidate would have alerted.
     pub alert: bool,
 }
 
 /// A record that was read.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record<'a> {
-    /// What was decided.
+    /// A decision that was made.
     Decision(LoggedDecision<'a>),
-    /// What a candidate would have decided.
+    /// The score of a candidate for a decision.
     Shadow(LoggedShadow<'a>),
 }
 
 impl Record<'_> {
-    /// Of the decision that it is about.
+    /// Returns the id of the decision that the record is about.
     pub(super) fn id(&self) -> &[u8; 16] {
         match self {
             Self::Decision(decision) => &decision.id,
@@ -171,56 +172,57 @@ impl Record<'_> {
     }
 }
 
-/// A decision that was read.
+/// A decision as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoggedDecision<'a> {
-    /// UUID of version 7.
+    /// UUID of version 7: unique, and holds the time of the decision.
     pub id: [u8; 16],
-    /// Who decided.
+    /// Model that made the decision, or in whose place a fallback did.
     pub model: &'a Arc<LoggedModel>,
-    /// The caller's name of the transaction, or empty.
+    /// The caller's name of the transaction; empty without one.
     pub transaction_id: &'a str,
-    /// Card, customer or terminal, or empty.
+    /// Card, customer or terminal of the transaction; empty without one.
     pub entity: &'a str,
-    /// When the transaction happened, epoch milliseconds.
+    /// Time of the transaction, epoch milliseconds; none where nobody said.
     pub event_time_ms: Option<i64>,
-    /// Score's bits.
+    /// Score that was given, to the bit.
     pub score: f32,
-    /// What was done.
+    /// True if the payment was treated as an alert; false where exploration let it through.
     pub alert: bool,
-    /// Of an alert that exploration might let through, with which probability; it was where `alert` is false.
+    /// Probability with which exploration lets such an alert through, above 0; it did where `alert` is false. None where
+    /// exploration had no part.
     pub propensity: Option<f32>,
-    /// What decided in the model's place; the score is the model's only without it, or by the last good one.
+    /// What decided in the model's place; the score is a model's only without it, or where the last good model decided.
     pub fallback: Option<Fallback>,
-    /// The release it was a part of.
+    /// Share and version of the release that the decision was a part of; none without a release.
     pub assigned: Option<Assigned>,
-    /// Nanoseconds.
+    /// Nanoseconds from the request's head to the decision.
     pub latency_ns: u32,
-    /// The features' bytes.
+    /// Bytes of the features, float32, little-endian.
     features: &'a [u8],
 }
 
 impl LoggedDecision<'_> {
-    /// When it was decided, epoch milliseconds.
+    /// Time of the decision, epoch milliseconds.
     #[must_use]
     pub fn at_ms(&self) -> i64 {
         time_of(&self.id)
     }
 
-    /// When the transaction happened, epoch milliseconds: when it was decided, where nobody said.
+    /// Time of the transaction, epoch milliseconds; that of the decision where nobody said.
     #[must_use]
     pub fn happened_at_ms(&self) -> i64 {
         self.event_time_ms.unwrap_or_else(|| self.at_ms())
     }
 
-    /// Whether the score asked for an alert, whatever exploration made of it.
+    /// Returns whether the score asked for an alert, whatever exploration made of it.
     #[must_use]
     pub fn asked_for_alert(&self) -> bool {
         self.alert || self.propensity.is_some()
     }
 
-    /// How many decisions it stands for where outcomes are counted: more than itself where exploration let it through, none
-    /// where exploration held it (others stand for it then).
+    /// Number of decisions that this one stands for where outcomes are counted: more than itself where exploration let it
+    /// through, none where exploration held it (others stand for it then).
     #[must_use]
     pub fn stands_for(&self) -> Option<f32> {
         match self.propensity {
@@ -230,13 +232,13 @@ impl LoggedDecision<'_> {
         }
     }
 
-    /// What was scored, to the bit.
+    /// Features that were scored, to the bit, in the model's order.
     pub fn features(&self) -> impl ExactSizeIterator<Item = f32> + '_ {
         self.features.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
     }
 }
 
-/// Milliseconds of a UUID of version 7.
+/// Returns the milliseconds since 1970 in a UUID of version 7.
 pub(super) fn time_of(id: &[u8; 16]) -> i64 {
     id[..6].iter().fold(0, |time, byte| (time << 8) | i64::from(*byte))
 }
@@ -329,10 +331,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The models of one segment by their numbers; none where the model's record was lost.
+/// Models of one segment by their numbers; none where the model's record was lost.
 pub(super) type Models = Vec<Option<Arc<LoggedModel>>>;
 
-/// How long a payload ought to be, by its first bytes.
+/// Length that a payload ought to have, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// The bytes end before they tell.
@@ -341,11 +343,11 @@ pub(super) enum Shape {
     Exactly(usize),
     /// At least this many bytes, and whole features of a model that is not known.
     AtLeast(usize),
-    /// No kind of this format.
+    /// The payload is of no kind that this format has.
     Unknown,
 }
 
-/// The shape of the payload that begins with `bytes`.
+/// Returns the shape of the payload that begins with `bytes`.
 pub(super) fn shape(bytes: &[u8], models: &Models) -> Shape {
     let found = match bytes.first() {
         None => None,
@@ -378,12 +380,12 @@ fn model_shape(bytes: &[u8]) -> Option<Shape> {
     Some(Shape::Exactly(length))
 }
 
-/// Number of the model that a decision's or a candidate's payload names.
+/// Returns the number of the model that a decision's or a candidate's payload names.
 pub(super) fn number_of(payload: &[u8]) -> Option<u16> {
     Some(u16::from_le_bytes(payload.get(2..4)?.try_into().ok()?))
 }
 
-/// Entity in a decision's payload, which is read without knowing the model; none of other kinds.
+/// Returns the entity in a decision's payload, which is read without knowing the model; none for other kinds.
 pub(super) fn entity_of(payload: &[u8]) -> Option<&[u8]> {
     let flags = *payload.get(1).filter(|_| payload[0] == DECISION)?;
     let mut rest = Cursor(payload.get(28..)?);
@@ -395,7 +397,7 @@ pub(super) fn entity_of(payload: &[u8]) -> Option<&[u8]> {
     rest.take(usize::from(length))
 }
 
-/// The record in a payload of kind [`DECISION`] or [`SHADOW`]; none where it does not have the format.
+/// Returns the record in a payload of kind [`DECISION`] or [`SHADOW`]; none where it does not have the format.
 pub(super) fn decode<'a>(payload: &'a [u8], model: &'a Arc<LoggedModel>) -> Option<Record<'a>> {
     match *payload.first()? {
         DECISION => decision(payload, model).map(Record::Decision),
@@ -447,7 +449,7 @@ fn shadow<'a>(payload: &[u8], model: &'a Arc<LoggedModel>) -> Option<LoggedShado
     Some(LoggedShadow { id, model, score, alert })
 }
 
-/// The model in a payload of kind [`MODEL`] with its number in the segment.
+/// Returns the model in a payload of kind [`MODEL`], after its number in the segment.
 pub(super) fn model(payload: &[u8]) -> Option<(u16, LoggedModel)> {
     let mut rest = Cursor(payload.get(1..)?);
     let number = u16::from_le_bytes(rest.array()?);

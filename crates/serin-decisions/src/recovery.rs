@@ -1,4 +1,4 @@
-//! What a dead process left is sealed by the next one that opens the folder, and nothing acknowledged is deleted.
+//! Sealing, by the next process that opens the folder, of what a dead one left; nothing acknowledged is deleted.
 //!
 //! Only the beginning of one record at the end of a file is cut: its writer died before it acknowledged it. A record that
 //! is all there but damaged is told from it by its shape. A segment with any other bytes that are no record, at its
@@ -18,7 +18,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What an earlier process left behind.
+/// Report of a recovery: what an earlier process left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Number of segments that were sealed.

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 /// Holds the time of a log's [`RetentionClock`] over restarts, as decimal epoch milliseconds.
 const CLOCK_FILE: &str = "retention.clock";
-/// How far the clock goes before it is written down again, milliseconds.
+/// Time that the clock goes before it is written down again, milliseconds.
 const SAVED_EVERY_MS: i64 = 3_600_000;
 
-/// The time by which segments grow old.
+/// Clock by which segments grow old.
 ///
 /// It never runs ahead of the wall clock, never faster than twice the monotonic time that passes, and begins where an
 /// earlier process left it, or at the log's newest segment. A wall clock that jumps ahead therefore makes at most one
@@ -48,7 +48,7 @@ pub(crate) struct Retention {
     saved_ms: Option<i64>,
     /// Monotonic time since the process opened the log.
     running: Duration,
-    /// What stands in the names of the process's own segments.
+    /// Mark of this process in the names of its own segments.
     process: String,
 }
 
@@ -116,8 +116,8 @@ impl Retention {
         self.save(folder, limits)
     }
 
-    /// Whether this process wrote the segment less than `keep_ms` of monotonic time ago, whatever its name says: it was
-    /// begun while the clock stood in the past.
+    /// Returns whether this process wrote the segment less than `keep_ms` of monotonic time ago, whatever its name says: it
+    /// was begun while the clock stood in the past.
     fn is_young(&self, path: &Path, keep_ms: i64) -> bool {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_own = name.split('-').nth(1) == Some(self.process.as_str());

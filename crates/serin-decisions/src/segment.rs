@@ -8,31 +8,31 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Steps of the clock that are too small to matter, milliseconds; readers allow for more.
+/// Greatest step of the clock that is too small to matter, milliseconds; readers allow for more.
 pub(crate) const CLOCK_STEP_MS: i64 = 60_000;
 
-/// Ending of a segment that is written, or that a dead process left.
+/// Ending of the file name of a segment that is written, or that a dead process left.
 pub(crate) const OPEN: &str = "open";
-/// Ending of a segment to which nothing more is written.
+/// Ending of the file name of a segment to which nothing more is written.
 pub(crate) const SEALED: &str = "seg";
-/// Ending of a segment that is being made.
+/// Ending of the file name of a segment that is being made.
 pub(crate) const FRESH: &str = "fresh";
 
-/// When segments are sealed, and when they go.
+/// Limits at which segments are sealed, and at which they are removed.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
-    /// A segment is sealed from this size on, in bytes.
+    /// Size from which a segment is sealed, bytes.
     pub segment_bytes: u64,
-    /// A segment is sealed at this age, milliseconds.
+    /// Age at which a segment is sealed, milliseconds.
     pub segment_age_ms: i64,
-    /// Sealed segments older than this are removed, milliseconds.
+    /// Age from which sealed segments are removed, milliseconds; none keeps them.
     pub keep_ms: Option<i64>,
-    /// The oldest sealed segments are removed while there is more than this, bytes.
+    /// Size of the log above which the oldest sealed segments are removed, bytes; none keeps them.
     pub keep_bytes: Option<u64>,
 }
 
 impl Default for LogLimits {
-    /// 64 MiB or an hour; everything is kept.
+    /// Segments are sealed at 64 MiB or an hour; everything is kept.
     fn default() -> Self {
         Self { segment_bytes: 64 << 20, segment_age_ms: 3_600_000, keep_ms: None, keep_bytes: None }
     }
@@ -54,7 +54,7 @@ pub(crate) struct Segment {
     created_ms: i64,
     models: Vec<Arc<DecidingModel>>,
     buffer: Vec<u8>,
-    /// A write failed, and what got there of it could not be cut: nothing may be written behind it.
+    /// True after a failed write whose bytes could not be cut: nothing may be written behind them.
     is_torn: bool,
 }
 
@@ -94,7 +94,7 @@ impl Segment {
         self.created_ms
     }
 
-    /// Whether it ends with a torn record that could not be cut.
+    /// Returns whether the segment ends with a torn record that could not be cut.
     pub(crate) fn is_torn(&self) -> bool {
         self.is_torn
     }
@@ -136,7 +136,7 @@ impl Segment {
         Ok(())
     }
 
-    /// The model's number in this segment; its record is written before its first decision.
+    /// Returns the model's number in this segment; its record is written before its first decision.
     fn number_of(&mut self, model: &Arc<DecidingModel>) -> Result<u16, LogError> {
         let known = self.models.iter().position(|known| Arc::ptr_eq(known, model));
         let number = u16::try_from(known.unwrap_or(self.models.len())).map_err(|_| LogError::TooManyModels)?;
@@ -186,7 +186,8 @@ impl Segment {
     }
 }
 
-/// Segments of a folder in order of their creation, with that time; `open` ones too where asked.
+/// Lists the segments of a folder in order of their creation, with that time (epoch milliseconds); `open` ones too where
+/// asked.
 pub(crate) fn list(folder: &Path, open: bool) -> Result<Vec<(i64, PathBuf)>, LogError> {
     let failed = LogError::at(folder);
     let mut found = Vec::new();
@@ -204,12 +205,12 @@ pub(crate) fn list(folder: &Path, open: bool) -> Result<Vec<(i64, PathBuf)>, Log
     Ok(found)
 }
 
-/// When the segment of that name was begun, epoch milliseconds; none where a file is called otherwise.
+/// Returns when the segment of that name was begun, epoch milliseconds; none where a file is called otherwise.
 pub(crate) fn created_ms(path: &Path) -> Option<i64> {
     path.file_name()?.to_str()?.split_once('-')?.0.parse().ok()
 }
 
-/// Whether a live process writes it.
+/// Returns whether a live process writes the segment.
 pub(crate) fn is_written(path: &Path) -> bool {
     path.extension().is_some_and(|kind| kind == OPEN)
         && File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))

@@ -1,11 +1,11 @@
-//! Checking a whole log.
+//! Checking every byte of a whole log.
 
 use crate::damage::ReadReport;
 use crate::error::LogError;
 use crate::reader::DecisionFiles;
 use std::path::{Path, PathBuf};
 
-/// What a check of a log found.
+/// Report of a check of a whole log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "a check may have found damage"]
 pub struct Verified {
@@ -21,7 +21,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether every byte of the log is a record that searches find.
+    /// Returns whether every byte of the log is a record that searches find.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.report.is_clean() && self.misdated.is_empty()

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 
-/// How often age and retention are looked at.
+/// Time between two looks at age and retention.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The log of one process. Many threads may append at once.
@@ -29,7 +29,7 @@ pub struct DecisionLog {
     retention: Mutex<Retention>,
 }
 
-/// What the log's own thread is asked to do.
+/// Task of the log's own thread.
 enum Task {
     /// Seal a segment that is full, or that ends with a torn record.
     Seal(Segment),
@@ -90,7 +90,7 @@ impl DecisionLog {
         self.with_segment(at_ms, |segment| segment.append(entries))
     }
 
-    /// Hands what a candidate would have decided to the kernel.
+    /// Hands scores of a candidate for decisions made elsewhere to the kernel.
     ///
     /// # Errors
     /// As [`Self::append`].
@@ -98,7 +98,8 @@ impl DecisionLog {
         self.with_segment(i64::MAX, |segment| segment.append(std::iter::once((model, Entries::Shadows(shadows)))))
     }
 
-    /// `at_ms` is when its first record was decided.
+    /// Gives `write` the calling thread's segment, a new one where it has none. `at_ms` is when the first record was decided,
+    /// epoch milliseconds.
     fn with_segment(
         &self,
         at_ms: i64,
@@ -231,7 +232,7 @@ fn keep(log: &Weak<DecisionLog>, tasks: &mpsc::Receiver<Task>) {
     }
 }
 
-/// A number of this thread, from 0: for what threads spread over.
+/// Returns the number of this thread, from 0: it spreads threads over segments.
 #[must_use]
 pub fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -7,7 +7,7 @@ use serin_tracking::ResolvedModel;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// Larger than any fraud model; a hostile path must not fill the memory.
+/// Greatest size of a model file, bytes: larger than any fraud model, so that a hostile path cannot fill the memory.
 const MAX_MODEL_BYTES: u64 = 1 << 30;
 
 /// Why a model was not loaded.
@@ -16,25 +16,25 @@ pub enum LoadError {
     /// A file of the package cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
-        /// File.
+        /// File that cannot be read.
         path: PathBuf,
-        /// Cause.
+        /// The operating system's answer.
         source: std::io::Error,
     },
     /// The package is not what it should be.
     #[error("{}: {source}", path.display())]
     Package {
-        /// Package.
+        /// Folder of the package, or the file of a bare model.
         path: PathBuf,
-        /// Cause.
+        /// Check that the package did not pass.
         source: PackageError,
     },
     /// The folder holds no model that serin can score.
     #[error("{}: {reason}", path.display())]
     NotAModel {
-        /// Package.
+        /// Folder without a model.
         path: PathBuf,
-        /// What is missing.
+        /// Files that were looked for and are not there.
         reason: String,
     },
 }
@@ -42,21 +42,21 @@ pub enum LoadError {
 /// A loaded model with its name in the registry.
 #[derive(Debug)]
 pub struct LoadedModel {
-    /// Registered name, or the path.
+    /// Name of the registered model, or the path of one that is not registered.
     pub name: String,
-    /// Version, or empty.
+    /// Version of the registered model; empty for one that is not registered.
     pub version: String,
-    /// Forest, signature, threshold.
+    /// Forest, signature and threshold, checked against each other.
     pub package: ScoringPackage,
-    /// As the decision log names it.
+    /// Name, version, SHA-256, threshold and width of the model, as the decision log keeps them.
     pub deciding: Arc<DecidingModel>,
-    /// Where its package lies.
+    /// Folder of the package, or the file of a bare model.
     pub folder: PathBuf,
-    /// What its traffic should look like.
+    /// Reference that live traffic is compared with; none where the package has no usable one.
     pub monitor: Option<Arc<MonitorProfile>>,
-    /// When it was loaded, epoch milliseconds.
+    /// Time at which the model was loaded, epoch milliseconds.
     pub loaded_at_ms: i64,
-    /// Made when somebody first asks for reasons.
+    /// Explainer, or the reason why there is none; made when somebody first asks for reasons.
     explainer: OnceLock<Result<Explainer, String>>,
 }
 
@@ -64,7 +64,7 @@ impl LoadedModel {
     /// Loads a package folder (serin's or MLflow's) or a bare XGBoost file and runs its checks.
     ///
     /// # Errors
-    /// With the file and the reason.
+    /// Returns an error that names the file and the reason.
     pub fn load(resolved: &ResolvedModel, now_ms: i64) -> Result<Self, LoadError> {
         let path = &resolved.path;
         let package = if path.is_dir() { load_folder(path)? } else { load_bare(path, None)? };
@@ -86,7 +86,8 @@ impl LoadedModel {
 }
 
 impl LoadedModel {
-    /// The columns that moved a row's margin most, the strongest first: position and contribution.
+    /// Returns the columns that moved a row's margin most, the strongest first: position and contribution, at most `most` of
+    /// them.
     ///
     /// # Errors
     /// As [`Self::contributions`].
@@ -99,10 +100,11 @@ impl LoadedModel {
         Ok(strongest)
     }
 
-    /// What each column added to the margin of a row, in the columns' order, and last what the margin is without any.
+    /// Returns what each column added to the margin of a row, in the columns' order, and last what the margin is without
+    /// any.
     ///
     /// # Errors
-    /// When the model file does not tell, with the reason.
+    /// Returns the reason when the model file does not hold what contributions need.
     pub fn contributions(&self, features: &[f32]) -> Result<Vec<f32>, &str> {
         let forest = &self.package.forest;
         let explainer = self.explainer.get_or_init(|| forest.explainer().map_err(|error| error.to_string()));
@@ -110,7 +112,7 @@ impl LoadedModel {
     }
 }
 
-/// 32 bytes of 64 hex digits.
+/// Reads 32 bytes from 64 hex digits; a byte whose digits are missing or wrong becomes 0.
 fn bytes_of_hex(hex: &str) -> [u8; 32] {
     std::array::from_fn(|i| hex.get(2 * i..2 * i + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0))
 }

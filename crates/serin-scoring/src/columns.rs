@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a column holds.
+/// Kind of value that a column holds, and how it becomes a feature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ColumnKind {
     /// Any number; rounded to float32 as numpy does.
     Number,
-    /// True or false (1 and 0).
+    /// True or false; becomes 1 or 0.
     Boolean,
     /// A point in time; becomes seconds since 1970 UTC, as far as float32 goes.
     Timestamp,
@@ -35,13 +35,13 @@ pub struct Column {
 /// A value before encoding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ColumnValue<'a> {
-    /// Missing.
+    /// The value is missing.
     Null,
     /// A number; a timestamp as seconds since 1970 UTC.
     Number(f64),
-    /// True or false.
+    /// A truth value, true or false.
     Boolean(bool),
-    /// A text.
+    /// A text, such as a category's level.
     Text(&'a str),
 }
 
@@ -66,10 +66,10 @@ pub enum CellError {
 }
 
 impl Column {
-    /// The feature that `value` becomes.
+    /// Returns the feature that `value` becomes; NaN for a missing value and for a text outside a category's levels.
     ///
     /// # Errors
-    /// When the value does not fit the column's kind.
+    /// Returns an error when the value does not fit the column's kind, or is missing where the column is not nullable.
     #[inline]
     pub fn encode(&self, value: ColumnValue<'_>) -> Result<f32, CellError> {
         if value == ColumnValue::Null {
@@ -91,7 +91,8 @@ impl Column {
         }
     }
 
-    /// XGBoost's feature type letter: `q` numeric, `i` indicator, `c` categorical.
+    /// Returns XGBoost's name of the feature's type: `float` for numbers and times, `i` for truth values, `c` for
+    /// categories.
     #[must_use]
     pub fn xgboost_type(&self) -> &'static str {
         match self.kind {
@@ -111,7 +112,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Number columns named as in the model file, or `f0`, `f1`, … where it has no names.
+    /// Makes number columns named as in the model file, or `f0`, `f1`, … where it has no names.
     #[must_use]
     pub fn of_forest(forest: &crate::Forest) -> Self {
         let names = forest.feature_names();
@@ -125,7 +126,7 @@ impl Signature {
         Self { columns }
     }
 
-    /// Position of a column by name.
+    /// Returns the position of a column by name, from 0; none where there is no such column.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)

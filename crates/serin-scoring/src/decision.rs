@@ -1,6 +1,6 @@
-//! Score and threshold to action.
+//! From score and threshold to a decision.
 
-/// What the model says of one transaction.
+/// Decision of a model about one transaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decision {
     /// Probability of fraud as XGBoost would answer it, float32.
@@ -10,7 +10,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// `threshold` is inclusive. A NaN score never alerts.
+    /// Compares a score with the threshold, which is inclusive. A NaN score never alerts.
     #[must_use]
     pub fn new(score: f32, threshold: f32) -> Self {
         Self { score, alert: score >= threshold }

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 
 /// Version of `serin.json`'s layout; a later one is refused, not guessed at.
 const FORMAT: u32 = 1;
-/// File of a package with rows that the model was not trained on: row-major float32, little-endian, the columns in the
-/// model's order and then the score.
+/// Name of the file of a package with rows that the model was not trained on: row-major float32, little-endian, the columns
+/// in the model's order and then the score.
 pub const REFERENCE_ROWS: &str = "reference.f32";
 
-/// Contents of `serin.json`.
+/// Contents of a package's `serin.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Layout version of this file.
@@ -25,12 +25,12 @@ pub struct Manifest {
     pub model_sha256: String,
     /// Input columns and their encodings.
     pub signature: Signature,
-    /// What columns are called in front of people, by name; those without one go by their name.
+    /// Names of columns in front of people, by column name; a column without one goes by its own name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub descriptions: BTreeMap<String, String>,
-    /// A score at or above it is an alert.
+    /// Score from which a row is an alert, inclusive.
     pub threshold: f32,
-    /// How the threshold was chosen, as on the command line.
+    /// Rule by which the threshold was chosen, as on the command line.
     pub threshold_rule: String,
     /// Rows with the answers that the model gave when it was trained.
     pub golden_rows: Vec<GoldenRow>,
@@ -46,11 +46,11 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum GoldenValue {
-    /// Missing.
+    /// The value is missing.
     Null,
     /// A number or truth value.
     Number(f64),
-    /// A category.
+    /// The level of a category.
     Text(String),
 }
 
@@ -64,22 +64,22 @@ impl GoldenValue {
     }
 }
 
-/// One row with its expected answer.
+/// One row with the margin that the model must give it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GoldenRow {
     /// Values in the order of the signature.
     pub values: Vec<GoldenValue>,
-    /// Bits of the float32 margin.
+    /// Bits of the expected margin, a float32.
     pub margin_bits: u32,
 }
 
 /// Why a package cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
-    /// The model file itself.
+    /// The model file cannot be read as a forest.
     #[error(transparent)]
     Forest(#[from] ForestError),
-    /// `serin.json` is not what it should be.
+    /// `serin.json` is not valid, or of a later format.
     #[error("serin.json: {0}")]
     Manifest(String),
     /// Model file and manifest do not belong together.
@@ -88,13 +88,13 @@ pub enum PackageError {
     /// A golden row gives another answer than at training time.
     #[error("golden row {row} scores {found:e}, but {expected:e} was recorded when the model was trained{hint}")]
     Golden {
-        /// Index of the row.
+        /// Index of the row among the golden rows, from 0.
         row: usize,
-        /// Margin now.
+        /// Margin that the row has now.
         found: f32,
-        /// Margin recorded.
+        /// Margin that was recorded at training time.
         expected: f32,
-        /// What else was seen, or nothing.
+        /// Further observation that may explain the difference; empty without one.
         hint: String,
     },
 }
@@ -102,15 +102,15 @@ pub enum PackageError {
 /// A model ready to decide: forest, columns and threshold, checked against each other.
 #[derive(Debug)]
 pub struct ScoringPackage {
-    /// The scorer.
+    /// Trees that give a row its score.
     pub forest: Forest,
-    /// Input columns.
+    /// Input columns of the model, in the order of its features.
     pub signature: Signature,
-    /// What columns are called in front of people, by name.
+    /// Names of columns in front of people, by column name.
     pub descriptions: BTreeMap<String, String>,
-    /// A score at or above it is an alert.
+    /// Score from which a row is an alert, inclusive.
     pub threshold: f32,
-    /// SHA-256 of the model file.
+    /// SHA-256 of the model file's bytes, lower-case hex.
     pub model_sha256: String,
 }
 
@@ -121,10 +121,10 @@ impl Manifest {
         FORMAT
     }
 
-    /// Reads `serin.json`.
+    /// Reads the bytes of a `serin.json`.
     ///
     /// # Errors
-    /// When it is not valid, or of a later format.
+    /// Returns an error when they are not valid, or of a later format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PackageError> {
         let manifest: Self = serde_json::from_slice(bytes).map_err(|e| PackageError::Manifest(e.to_string()))?;
         if manifest.format > FORMAT {
@@ -138,10 +138,10 @@ impl Manifest {
 }
 
 impl ScoringPackage {
-    /// A package with its manifest: hash, column names and golden rows are checked.
+    /// Makes a package from its manifest and the bytes of its model file; hash, column names and golden rows are checked.
     ///
     /// # Errors
-    /// With the column, row or hash that does not match.
+    /// Returns an error that names the column, row or hash which does not match.
     pub fn new(manifest: &Manifest, model: &[u8]) -> Result<Self, PackageError> {
         let model_sha256 = sha256_hex(model);
         if model_sha256 != manifest.model_sha256 {
@@ -167,10 +167,10 @@ impl ScoringPackage {
         Ok(package)
     }
 
-    /// A bare XGBoost model: columns as the file names them, threshold 0.5.
+    /// Makes a package from a bare XGBoost model: columns as the file names them, threshold 0.5.
     ///
     /// # Errors
-    /// When the forest cannot be read or has several outputs.
+    /// Returns an error when the forest cannot be read or has several outputs.
     pub fn of_bare_model(forest: Forest, model: &[u8]) -> Result<Self, PackageError> {
         let signature = Signature::of_forest(&forest);
         check_columns(&forest, &signature)?;
@@ -178,10 +178,10 @@ impl ScoringPackage {
         Ok(Self { forest, signature, descriptions, threshold: 0.5, model_sha256: sha256_hex(model) })
     }
 
-    /// Features of one row given in column order.
+    /// Appends the features of one row, given in column order, to `features`.
     ///
     /// # Errors
-    /// With the index of the first column that does not fit.
+    /// Returns the index of the first column that does not fit, and why.
     pub fn encode(&self, values: &[ColumnValue<'_>], features: &mut Vec<f32>) -> Result<(), (usize, CellError)> {
         for (i, (column, value)) in self.signature.columns.iter().zip(values).enumerate() {
             features.push(column.encode(*value).map_err(|error| (i, error))?);
@@ -258,7 +258,7 @@ fn check_columns(forest: &Forest, signature: &Signature) -> Result<(), PackageEr
     Ok(())
 }
 
-/// SHA-256 as lower-case hex.
+/// Returns the SHA-256 of bytes as 64 lower-case hex digits.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

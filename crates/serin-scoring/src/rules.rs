@@ -7,12 +7,12 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
-    /// Scores from it up are alerts.
+    /// Score from which a row is an alert, inclusive, 0 to 1.
     pub threshold: f32,
-    /// Score where no rule holds.
+    /// Score of a row for which no rule holds, 0 to 1.
     #[serde(default)]
     pub otherwise: f32,
-    /// At least one.
+    /// The rules, at least one, in any order.
     pub rules: Vec<Rule>,
 }
 
@@ -20,18 +20,18 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Column of the model.
+    /// Name of the model's column that the rule is about.
     pub feature: String,
-    /// Holds for values from it up.
+    /// Least value for which the rule holds, inclusive; none sets no bound.
     #[serde(default)]
     pub at_least: Option<f32>,
-    /// Holds for values below it.
+    /// Bound below which the rule holds, exclusive; none sets no bound.
     #[serde(default)]
     pub below: Option<f32>,
-    /// Holds for a missing value too.
+    /// True if the rule holds for a missing value too.
     #[serde(default)]
     pub or_missing: bool,
-    /// Score where it holds, 0 to 1.
+    /// Score of a row for which the rule holds, 0 to 1.
     pub score: f32,
 }
 
@@ -40,7 +40,7 @@ impl Rules {
     /// `{"threshold": 0.5, "rules": [{"feature": "TX_AMOUNT", "at_least": 1000, "score": 0.9}]}`.
     ///
     /// # Errors
-    /// With what is wrong and where.
+    /// Returns a message that says what is wrong and where.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let rules: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if rules.rules.is_empty() {
@@ -61,13 +61,13 @@ impl Rules {
         Ok(rules)
     }
 
-    /// The first column that a model does not have.
+    /// Returns the first column of a rule that a model does not have; none where it has all.
     #[must_use]
     pub fn missing_from(&self, signature: &Signature) -> Option<&str> {
         self.rules.iter().map(|rule| rule.feature.as_str()).find(|name| signature.position(name).is_none())
     }
 
-    /// Score of a row in the order of `signature`; none where a column is not there.
+    /// Returns the score of a row in the order of `signature`, 0 to 1; none where a column is not there.
     #[must_use]
     pub fn score(&self, signature: &Signature, features: &[f32]) -> Option<f32> {
         let mut highest = None;

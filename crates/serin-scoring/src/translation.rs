@@ -1,4 +1,4 @@
-//! A row that was encoded for one signature, made one of another.
+//! Turns a row that was encoded for one signature into a row of another.
 //!
 //! A feature means nothing without its signature: columns stand at other places in another version, and the code of a category is
 //! its position in that version's own list of levels. A row of one version therefore reaches another version's forest only
@@ -17,22 +17,23 @@ pub enum TranslationError {
     KindChanged {
         /// Name of the column.
         column: String,
-        /// Kind in the rows.
+        /// Kind that the column has in the rows.
         from: &'static str,
         /// Kind that the model expects.
         to: &'static str,
     },
-    /// What the columns of the rows meant is gone with their model, so that categories cannot be told apart.
+    /// The signature of the rows is gone with their model, so that their category codes cannot be told apart.
     #[error("what the codes of column {0:?} meant in the rows is not known any more")]
     Unknown(String),
 }
 
-/// How one feature is made.
+/// How one feature of the new row is made.
 #[derive(Debug, Clone, PartialEq)]
 enum Source {
-    /// The feature at this place, as it is.
+    /// Copies the feature at this position, as it is.
     Copied(usize),
-    /// The category at this place: the new code by the old one, NaN where the new version does not know the level.
+    /// Recodes the category at this position: the list has the new code for each old one, NaN where the new version does not
+    /// know the level.
     Recoded(usize, Vec<f32>),
 }
 
@@ -50,8 +51,8 @@ fn kind(kind: &ColumnKind) -> &'static str {
 }
 
 impl Translation {
-    /// From rows of `from` to rows of `to`. A truth value may become a number (0 or 1), and nothing else changes its kind. A level
-    /// that `to` does not know becomes NaN, as in a request.
+    /// Makes a translation from rows of `from` to rows of `to`. A truth value may become a number (0 or 1), and nothing else
+    /// changes its kind. A level that `to` does not know becomes NaN, as in a request.
     ///
     /// # Errors
     /// [`TranslationError`] with the first column of `to` that cannot be made.
@@ -79,7 +80,8 @@ impl Translation {
         to.columns.iter().map(source).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Rows of a version whose signature is gone, taken to have had the columns of `to` in their order.
+    /// Makes a translation for rows of a version whose signature is gone, taken to have had the columns of `to` in their
+    /// order.
     ///
     /// # Errors
     /// [`TranslationError::Unknown`] where `to` has a category: the codes were the lost version's own.
@@ -91,7 +93,7 @@ impl Translation {
         }
     }
 
-    /// Rows that are of `to` already.
+    /// Makes a translation for rows that are of `to` already.
     #[must_use]
     pub fn same(to: &Signature) -> Self {
         Self((0..to.columns.len()).map(Source::Copied).collect())

@@ -1,12 +1,12 @@
-//! Who changes the registry.
+//! Note that goes with a change of the registry.
 
 /// Who changes the registry, when and why.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Person or program.
+    /// Name of the person or program that makes the change.
     pub actor: String,
-    /// In a sentence.
+    /// Reason for the change, in a sentence.
     pub reason: String,
-    /// Epoch milliseconds.
+    /// Time of the change, epoch milliseconds.
     pub at_ms: i64,
 }

@@ -1,9 +1,9 @@
-//! What becomes known of transactions after they were decided.
+//! Labels: whether transactions turned out to be frauds, as it becomes known after they were decided.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Who says so.
+/// Where a label comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LabelSource {
     /// Nobody complained in time: any other source knows better, whenever it spoke.
@@ -17,10 +17,10 @@ pub enum LabelSource {
 }
 
 impl LabelSource {
-    /// All of them.
+    /// Every source, in the order of declaration.
     pub const ALL: [Self; 4] = [Self::TimeoutGenuine, Self::RandomReview, Self::Analyst, Self::Chargeback];
 
-    /// As labels are sent.
+    /// Returns the name of the source, as labels are sent with it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl FromStr for LabelSource {
     }
 }
 
-/// What a label is about.
+/// Transaction or decision that a label is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LabelSubject {
     /// The caller's name of a transaction, at most 255 bytes; it need not have come yet.
@@ -60,7 +60,7 @@ pub enum LabelSubject {
 }
 
 impl LabelSubject {
-    /// `t:ID` of a transaction, `d:UUID` of a decision.
+    /// Returns the subject as one text: `t:ID` of a transaction, `d:UUID` of a decision.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
@@ -81,28 +81,28 @@ impl LabelSubject {
     }
 }
 
-/// A label that was sent.
+/// A label that was sent and is not stored yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewLabel {
-    /// What it is about.
+    /// Transaction or decision that the label is about.
     pub subject: LabelSubject,
-    /// Fraud, or genuine.
+    /// True for a fraud, false for a genuine transaction.
     pub fraud: bool,
-    /// Who says so.
+    /// Where the label comes from.
     pub source: LabelSource,
-    /// When the transaction happened, epoch milliseconds.
+    /// Time of the transaction, epoch milliseconds; none where the sender does not say.
     pub occurred_at_ms: Option<i64>,
-    /// Since when it is known, epoch milliseconds; since it was received without it.
+    /// Time since which the label is known, epoch milliseconds; none stands for the time at which it was received.
     pub known_at_ms: Option<i64>,
-    /// Money at stake.
+    /// Amount of the transaction, in the data's own unit; none where the sender does not say.
     pub amount: Option<f64>,
 }
 
-/// What came of labels that were sent.
+/// Result of storing labels that were sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LabelsStored {
-    /// Statements that were new.
+    /// Number of labels that were new.
     pub new: u64,
-    /// Statements that were kept already.
+    /// Number of labels that were stored already.
     pub known: u64,
 }

@@ -4,31 +4,31 @@ use crate::Stage;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a model is.
+/// Where a model is, as a user writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelUri {
-    /// `models:/name/3`
+    /// A version of a registered model, `models:/name/3`: name and version.
     Version(String, i64),
-    /// `models:/name/Production`
+    /// The version of a registered model in a stage, `models:/name/Production`: name and stage.
     Stage(String, Stage),
-    /// `models:/name@champion`
+    /// The version of a registered model under an alias, `models:/name@champion`: name and alias.
     Alias(String, String),
-    /// `models:/name/latest`
+    /// The latest version of a registered model, `models:/name/latest`: name.
     Latest(String),
-    /// `runs:/id/path`
+    /// A model package among the artifacts of a run, `runs:/id/path`: id and path.
     Run(String, String),
-    /// A folder, or an XGBoost file.
+    /// A package folder, or an XGBoost file, on this machine.
     Path(PathBuf),
 }
 
-/// A model that was found.
+/// Result of resolving a model URI.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedModel {
-    /// Registered model, when it is one.
+    /// Name of the registered model; none where the model is not registered.
     pub name: Option<String>,
-    /// Its version.
+    /// Version of the registered model; none where the model is not registered.
     pub version: Option<i64>,
-    /// Package folder or model file.
+    /// Path of the package folder or model file.
     pub path: PathBuf,
 }
 

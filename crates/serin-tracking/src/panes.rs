@@ -1,18 +1,19 @@
-//! What scoring servers saw of the traffic, as it is handed to the tracking server.
+//! Counts of the traffic that scoring servers hand to the tracking server.
 
-/// What one data plane saw of one hour.
+/// Counts of one model version that one data plane made for one hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPane {
-    /// Names the replica and the hour: a later word replaces an earlier one.
+    /// Id of the pane, `REPLICA/NUMBER`, chosen by the sender. Sending the same id with a higher `sequence` replaces the
+    /// body; a lower one is ignored.
     pub id: String,
-    /// Registered model.
+    /// Name of the registered model.
     pub model: String,
-    /// Of it.
+    /// Version of the registered model.
     pub version: String,
     /// Beginning of the hour, epoch milliseconds.
     pub from_ms: i64,
-    /// Grows with every word about the hour; a late one that is older changes nothing.
+    /// Number of the message about this pane; it grows with every message.
     pub sequence: i64,
-    /// JSON, not read here.
+    /// Counts as JSON, not read here.
     pub body: String,
 }

@@ -1,24 +1,24 @@
-//! What is said of a run: its status, tags and metric values.
+//! Records about a run: its status, tags and metric values.
 
-/// Status of a run, MLflow's words.
+/// Status of a run, in MLflow's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
-    /// At work.
+    /// The run is at work.
     Running,
-    /// Waiting for its turn.
+    /// The run waits for its turn.
     Scheduled,
-    /// Ended well.
+    /// The run ended well.
     Finished,
-    /// Ended with an error.
+    /// The run ended with an error.
     Failed,
-    /// Ended by a person.
+    /// The run was ended by a person.
     Killed,
 }
 
 impl RunStatus {
     const ALL: [Self; 5] = [Self::Running, Self::Scheduled, Self::Finished, Self::Failed, Self::Killed];
 
-    /// MLflow's spelling.
+    /// Returns MLflow's spelling of the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,50 +30,50 @@ impl RunStatus {
         }
     }
 
-    /// By MLflow's spelling.
+    /// Returns the status with this MLflow spelling; none where there is no such status.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// By MLflow's number, from 1.
+    /// Returns the status with this MLflow number, from 1; none where there is no such status.
     #[must_use]
     pub fn of_number(number: i64) -> Option<Self> {
         usize::try_from(number - 1).ok().and_then(|at| Self::ALL.get(at).copied())
     }
 }
 
-/// A key with its value.
+/// A tag or parameter: a key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
-    /// Key.
+    /// Key of the tag, its name.
     pub key: String,
-    /// Value.
+    /// Value of the tag, as text.
     pub value: String,
 }
 
 impl Tag {
-    /// From anything textual.
+    /// Makes a tag from two texts.
     pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
         Self { key: key.into(), value: value.into() }
     }
 }
 
-/// A metric value.
+/// One value of a metric at one time and step.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metric {
-    /// Name.
+    /// Name of the metric.
     pub key: String,
-    /// Value. NaN stays NaN; infinities become the largest finite values, as MLflow stores them.
+    /// Value of the metric. NaN stays NaN; infinities become the largest finite values, as MLflow stores them.
     pub value: f64,
-    /// Epoch milliseconds.
+    /// Time of the value, epoch milliseconds.
     pub timestamp_ms: i64,
-    /// Step, such as the boosting round; may be negative.
+    /// Step of the value, such as the boosting round; may be negative.
     pub step: i64,
-    /// Logged model it belongs to.
+    /// Id of the logged model that the value belongs to.
     pub model_id: Option<String>,
-    /// Data set it was measured on.
+    /// Name and digest of the data set that the value was measured on.
     pub dataset: Option<(String, String)>,
-    /// Run, where several are listed together.
+    /// Id of the run, where values of several runs are listed together.
     pub run_id: Option<String>,
 }

@@ -1,28 +1,28 @@
 //! Stages of model versions.
 
-/// Stage of a model version, MLflow's words.
+/// Stage of a model version, in MLflow's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// No stage.
+    /// The version is in no stage.
     None,
-    /// Being tried.
+    /// The version is being tried.
     Staging,
-    /// Live.
+    /// The version is live.
     Production,
-    /// Retired.
+    /// The version is retired.
     Archived,
 }
 
 impl Stage {
     const ALL: [Self; 4] = [Self::None, Self::Staging, Self::Production, Self::Archived];
 
-    /// Whether a version that comes to it archives the one there.
+    /// Returns whether a version that comes to the stage archives the one that is there.
     #[must_use]
     pub fn archives(self) -> bool {
         matches!(self, Self::Staging | Self::Production)
     }
 
-    /// MLflow's spelling.
+    /// Returns MLflow's spelling of the stage.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Stage {
 impl std::str::FromStr for Stage {
     type Err = String;
 
-    /// Any case.
+    /// Reads MLflow's spelling, in upper or lower case.
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|stage| stage.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
             format!("Invalid Model Version stage: {text}. Value must be one of None, Staging, Production, Archived.")

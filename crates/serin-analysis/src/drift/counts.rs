@@ -1,4 +1,4 @@
-//! Tests on counts of categories.
+//! Tests on the counts of a column's categories in both samples.
 
 use super::special::{chi_square_sf, ln_gamma, normal_cdf};
 

@@ -1,8 +1,8 @@
-//! Distances between distributions.
+//! Distances between the distributions of a reference sample and a current sample.
 
 use super::bins::{counts, distinct, filled, shares, sturges_edges};
 
-/// Population stability index.
+/// Population stability index of the (reference, current) counts of each bin: Σ (r − c)·ln(r/c), 0 where both are alike.
 pub(super) fn psi(counts: &[(u64, u64)]) -> f64 {
     let (reference, current) = shares(counts);
     let (reference, current) = (filled(&reference), filled(&current));
@@ -28,7 +28,7 @@ pub(super) fn jensen_shannon(counts: &[(u64, u64)]) -> f64 {
     ((left + right) / 2.0).max(0.0).sqrt()
 }
 
-/// Hellinger distance of categories.
+/// Hellinger distance of the (reference, current) counts of each category, 0 to 1.
 pub(super) fn hellinger_by_value(counts: &[(u64, u64)]) -> f64 {
     let (reference, current) = shares(counts);
     let overlap: f64 = reference.iter().zip(&current).map(|(p, q)| (p * q).sqrt()).sum();
@@ -87,7 +87,7 @@ pub(super) fn wasserstein_normed(reference: &[f64], current: &[f64]) -> f64 {
     between(reference, current, |gap| gap) / deviation.max(0.001)
 }
 
-/// Energy distance.
+/// Energy distance √2·√∫(F_R − F_C)² of two sorted samples, in the square root of the column's unit.
 pub(super) fn energy(reference: &[f64], current: &[f64]) -> f64 {
     std::f64::consts::SQRT_2 * between(reference, current, |gap| gap * gap).sqrt()
 }

@@ -5,23 +5,23 @@ use super::Drift;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// What is said of one column.
+/// Result of the drift test of one column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnDrift {
-    /// Name.
+    /// Name of the tested column.
     pub column: String,
     /// Evidently's name of the test, as its reports show it.
     pub method: &'static str,
     /// p-value or distance; NaN where the test says nothing.
     pub score: f64,
-    /// Where drift begins.
+    /// Score at which drift begins; whether it is reached from above or below depends on the test.
     pub threshold: f64,
-    /// Whether it does.
+    /// True if the score counts as drift at this threshold.
     pub drifted: bool,
 }
 
 impl ColumnDrift {
-    /// What a test found.
+    /// Takes over the result of a test, under the test's Evidently name.
     #[must_use]
     pub fn of(column: &str, found: &Drift) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl ColumnDrift {
     }
 }
 
-/// Drifted columns, and their share in all.
+/// Returns the number of drifted columns and their fraction of all columns, 0 to 1.
 #[must_use]
 pub fn drifted_columns(columns: &[ColumnDrift]) -> (usize, f64) {
     let drifted = columns.iter().filter(|column| column.drifted).count();
@@ -52,12 +52,12 @@ pub struct Metric {
     pub id: String,
     /// Type and parameters, as `ValueDrift(column=amount,…)`.
     pub name: String,
-    /// The same as JSON.
+    /// Type and parameters as a JSON object.
     pub config: Value,
 }
 
 impl Metric {
-    /// A metric of this type with these parameters.
+    /// Makes a metric of this type with these parameters.
     #[must_use]
     pub fn of(metric: &str, parameters: &[(&str, Value)]) -> Self {
         let text = |value: &Value| value.as_str().map_or_else(|| python_number(value), str::to_owned);
@@ -77,7 +77,7 @@ impl Metric {
         Self::of("DriftedColumnsCount", &[("drift_share", json!(share))])
     }
 
-    /// The drift of one column.
+    /// Makes the metric for the drift of one column.
     #[must_use]
     pub fn of_column(found: &ColumnDrift) -> Self {
         let parameters =
@@ -86,12 +86,13 @@ impl Metric {
     }
 }
 
-/// As Python prints it: a whole float with `.0`.
+/// Formats a number as Python prints it: a whole float with `.0`.
 fn python_number(value: &Value) -> String {
     value.as_f64().filter(|number| number.fract() == 0.0).map_or_else(|| value.to_string(), |n| format!("{n:.1}"))
 }
 
-/// The shape of `Report.json()`.
+/// Builds a report in the shape of `Report.json()`. `drift_share` is the fraction of drifted columns, 0 to 1, from which the
+/// test of the whole fails.
 #[must_use]
 pub fn evidently_report(columns: &[ColumnDrift], drift_share: f64) -> Value {
     let (count, share) = drifted_columns(columns);

@@ -23,7 +23,7 @@ pub(super) fn distance(reference: &[f64], current: &[f64]) -> f64 {
     largest
 }
 
-/// p-value of sorted samples.
+/// Returns the p-value, 0 to 1, of two sorted samples.
 pub(super) fn p_value(reference: &[f64], current: &[f64]) -> f64 {
     let d = distance(reference, current);
     let (r, c) = (reference.len(), current.len());
@@ -130,7 +130,7 @@ pub(super) fn one_sample_sf(n: u64, d: f64) -> f64 {
     (1.0 - cdf).clamp(0.0, 1.0)
 }
 
-/// The one-sided tail (Smirnov's sum).
+/// Probability of the one-sided tail, by Smirnov's sum.
 fn one_sided(n: u64, d: f64) -> f64 {
     let nf = n as f64;
     let top = (nf * (1.0 - d)).floor() as u64;

@@ -20,7 +20,7 @@ const SMALL: usize = 1000;
 /// Distinct whole numbers up to which a column is taken for categories.
 const CODES: usize = 10;
 
-/// A test.
+/// A statistical test or distance that compares two samples of one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "their names are what they are called everywhere")]
 pub enum Method {
@@ -42,7 +42,7 @@ pub enum Method {
     FisherExact,
 }
 
-/// When a score is drift.
+/// How a score is compared with the threshold to decide whether it is drift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     AtMost,
@@ -52,7 +52,7 @@ enum Rule {
 }
 
 impl Method {
-    /// All of them.
+    /// Every method, in the order of declaration.
     pub const ALL: [Self; 16] = [
         Self::Ks,
         Self::Wasserstein,
@@ -72,8 +72,8 @@ impl Method {
         Self::FisherExact,
     ];
 
-    /// Evidently's name, the one in its reports, its threshold, how it is compared, and whether it takes numbers and
-    /// categories.
+    /// Returns six facts of a method: Evidently's name, its name in reports, its default threshold, how a score is compared
+    /// with that, whether it takes numbers, and whether it takes categories.
     fn described(self) -> (&'static str, &'static str, f64, Rule, bool, bool) {
         match self {
             Self::Ks => ("ks", "K-S p_value", 0.05, Rule::AtMost, true, false),
@@ -95,19 +95,19 @@ impl Method {
         }
     }
 
-    /// As reports show it.
+    /// Returns the name that Evidently's reports show.
     #[must_use]
     pub fn display_name(self) -> &'static str {
         self.described().1
     }
 
-    /// Where drift begins, unless somebody says otherwise.
+    /// Returns the default threshold, in the unit of the method's score.
     #[must_use]
     pub fn threshold(self) -> f64 {
         self.described().2
     }
 
-    /// Whether a score is drift. NaN is none.
+    /// Returns whether a score is drift at this threshold. NaN is never drift.
     #[must_use]
     pub fn is_drift(self, score: f64, threshold: f64) -> bool {
         match self.described().3 {
@@ -118,7 +118,7 @@ impl Method {
         }
     }
 
-    /// Whether it is defined for numbers; the other ones are for categories.
+    /// Returns whether the method is defined for numbers (`numbers` is true) or for categories (`numbers` is false).
     #[must_use]
     pub fn takes(self, numbers: bool) -> bool {
         let (.., of_numbers, of_categories) = self.described();
@@ -144,7 +144,8 @@ impl FromStr for Method {
     }
 }
 
-/// Whether a column of whole numbers is taken for one of categories, by how few there are of the current side's values.
+/// Returns whether a column of whole numbers is taken for one of categories: it is where the current side has at most ten
+/// distinct values.
 #[must_use]
 pub fn are_codes(current: &[f64]) -> bool {
     let mut found: Vec<f64> = Vec::with_capacity(CODES);
@@ -164,27 +165,27 @@ pub fn are_codes(current: &[f64]) -> bool {
 pub struct Samples {
     reference: Vec<f64>,
     current: Vec<f64>,
-    /// Numbers, or codes of categories whose order is that of the categories.
+    /// True for numbers; false for codes of categories whose order is that of the categories.
     numbers: bool,
-    /// Both columns hold whole numbers by their type.
+    /// True if both columns hold whole numbers by their type.
     whole_numbers: bool,
 }
 
-/// What a test says.
+/// Result of one test on one column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Drift {
-    /// Which.
+    /// Test that gave the score.
     pub method: Method,
-    /// p-value or distance.
+    /// p-value or distance, as the method gives it; NaN where the test says nothing.
     pub score: f64,
-    /// Where drift begins.
+    /// Score at which drift begins.
     pub threshold: f64,
-    /// Whether it does.
+    /// True if the score counts as drift at this threshold.
     pub drifted: bool,
 }
 
 impl Samples {
-    /// Of numbers. `whole_numbers` says that the columns have an integer type, which widens narrow bins.
+    /// Makes samples of numbers. `whole_numbers` says that the columns have an integer type, which widens narrow bins.
     ///
     /// # Errors
     /// When a side has no finite value: nothing can be said then.
@@ -192,7 +193,7 @@ impl Samples {
         Self::of(reference, current, true, whole_numbers)
     }
 
-    /// Of categories, as codes that have the categories' order; NaN is missing.
+    /// Makes samples of categories, as codes that have the categories' order; NaN is missing.
     ///
     /// # Errors
     /// As [`Self::numbers`].

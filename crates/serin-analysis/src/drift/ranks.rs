@@ -90,7 +90,7 @@ pub(super) fn cramer_von_mises(reference: &[f64], current: &[f64]) -> f64 {
     if limit < 0.003 { 1.0 } else { (1.0 - limiting_cramer_von_mises(limit)).max(0.0) }
 }
 
-/// Distribution function of the limit.
+/// Distribution function of the Cramér-von Mises statistic's limit.
 fn limiting_cramer_von_mises(x: f64) -> f64 {
     let mut sum = 0.0;
     for k in 0..1000 {
@@ -209,7 +209,7 @@ fn quadratic(x: &[f64; 7], y: &[f64; 7]) -> [f64; 3] {
     solve(rows)
 }
 
-/// Gauss with pivots.
+/// Solves three linear equations by Gauss elimination with pivots; each row holds three coefficients and the right side.
 fn solve(mut rows: [[f64; 4]; 3]) -> [f64; 3] {
     for i in 0..3 {
         let pivot = (i..3).max_by(|a, b| rows[*a][i].abs().total_cmp(&rows[*b][i].abs())).unwrap_or(i);

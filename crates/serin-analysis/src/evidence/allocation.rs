@@ -1,4 +1,4 @@
-//! The allocation e-process: whose event is it?
+//! The allocation e-process: tests whether the candidate has more of the events than its share of traffic explains.
 //!
 //! Request t goes to the candidate with probability w, independently of everything else. Given that an event (an error,
 //! a slow answer, an alert) happened, it is the candidate's with probability w·r / (1 − w + w·r), where r is the ratio
@@ -12,17 +12,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-/// Alternatives of the mixture.
+/// Number of alternatives in the mixture.
 const GRID: usize = 48;
-/// Largest ratio among them.
+/// Largest ratio of the two rates among the alternatives.
 const LARGEST: f64 = 400.0;
 
-/// Events of both arms at one weight.
+/// Number of events of each arm while one weight was set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Events {
-    /// The candidate's.
+    /// Number of events of the candidate.
     pub candidate: u64,
-    /// The stable version's.
+    /// Number of events of the stable version.
     pub stable: u64,
 }
 
@@ -33,10 +33,10 @@ impl AddAssign for Events {
     }
 }
 
-/// Events by weight; counts of several processes may be added.
+/// Events of both arms at each weight; counts of several processes may be added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allocation {
-    /// By the candidate's weight in units of 1/10,000.
+    /// Events by the candidate's weight, in units of 1/10,000.
     by_weight: BTreeMap<u32, Events>,
 }
 
@@ -47,7 +47,7 @@ impl Allocation {
         *self.by_weight.entry(weight).or_default() += events;
     }
 
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         for (weight, events) in &other.by_weight {
             self.add(*weight, *events);
@@ -62,18 +62,18 @@ impl Allocation {
         sum
     }
 
-    /// Where both arms had requests.
+    /// Iterates over the weights at which both arms had requests.
     fn compared(&self) -> impl Iterator<Item = (&u32, &Events)> + Clone {
         self.by_weight.iter().filter(|(weight, _)| (1..10_000).contains(*weight))
     }
 
-    /// ln E against "the candidate's rate is at most `r0` times the stable version's".
+    /// ln E, in nats, against "the candidate's rate is at most `r0` times the stable version's".
     #[must_use]
     pub fn ln_e_above(&self, r0: f64) -> f64 {
         ln_e(r0, &self.compared().map(|(weight, events)| (f64::from(*weight) / 1e4, *events)))
     }
 
-    /// ln E against "the candidate's rate is at least `r0` times the stable version's": the arms change places.
+    /// ln E, in nats, against "the candidate's rate is at least `r0` times the stable version's": the arms change places.
     #[must_use]
     pub fn ln_e_below(&self, r0: f64) -> f64 {
         let swapped = |events: &Events| Events { candidate: events.stable, stable: events.candidate };

@@ -1,4 +1,4 @@
-//! Bounds that need no comparison.
+//! Tests that need no stable version to compare with: a share of events, and the split of the traffic.
 
 use super::mixture;
 
@@ -20,7 +20,7 @@ pub fn ln_e_share(events: u64, requests: u64, most: f64) -> f64 {
 /// NeurIPS 2022). `steps` are weight (between 0 and 1), the candidate's requests and all requests.
 #[must_use]
 pub fn ln_e_split(steps: &[(f64, u64, u64)]) -> f64 {
-    /// How sharply the mixture sits around the weight.
+    /// Sum of the Beta mixture's two parameters: how sharply it sits around the weight.
     const CONCENTRATION: f64 = 100.0;
     steps.iter().filter(|(weight, _, _)| *weight > 0.0 && *weight < 1.0).fold(0.0, |sum, (weight, candidate, all)| {
         let (a, b) = (CONCENTRATION * weight, CONCENTRATION * (1.0 - weight));

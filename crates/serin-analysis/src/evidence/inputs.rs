@@ -23,24 +23,24 @@ const RARE: f64 = 1e-3;
 /// Cells that a column of many values is cut into, about.
 const CELLS: f64 = 8.0;
 
-/// What each value of the live traffic says for one of two references.
+/// What each live value says for one of two references, in the columns in which the references differ.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct InputReferences(Vec<Column>);
 
 #[derive(Debug, Clone, PartialEq)]
 struct Column {
     name: String,
-    /// In the stable version's rows.
+    /// Position of the column in the stable version's rows, from 0.
     place: usize,
     /// Upper bounds of the cells but the last, ascending, inclusive.
     bounds: Vec<f32>,
-    /// Of the cells, in [`STEPS`].
+    /// What a value in each cell pays, in units of 1/[`STEPS`] nat.
     payoffs: Vec<i32>,
     missing: i32,
 }
 
 impl InputReferences {
-    /// Of the columns that both have, and in which their references differ.
+    /// Takes the columns that both profiles have and in which their references differ.
     #[must_use]
     pub fn of(stable: &MonitorProfile, candidate: &MonitorProfile) -> Self {
         let column = |(place, column): (usize, &ColumnReference)| {
@@ -51,7 +51,7 @@ impl InputReferences {
         Self(stable.columns.iter().enumerate().filter_map(column).collect())
     }
 
-    /// Counts rows of the stable version.
+    /// Counts rows, in the stable version's order of columns, into `counted`.
     pub fn count<'a>(&self, rows: &(impl Iterator<Item = &'a [f32]> + Clone), counted: &mut Inputs) {
         for column in &self.0 {
             let said = counted.0.entry(column.name.clone()).or_default();
@@ -108,7 +108,7 @@ impl Column {
 pub struct Inputs(BTreeMap<String, BTreeMap<i32, u64>>);
 
 impl Inputs {
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         for (name, said) in &other.0 {
             let mine = self.0.entry(name.clone()).or_default();
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::monitor::{ReferenceRows, Watched};
 
-    /// Of rows of one column.
+    /// Makes the profile of one column from its values.
     fn profile(values: impl Iterator<Item = f32>) -> MonitorProfile {
         let features: Vec<f32> = values.collect();
         let columns = [Watched { name: "AMOUNT".to_owned(), levels: None, gain: 1.0 }];

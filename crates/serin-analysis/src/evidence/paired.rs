@@ -5,23 +5,23 @@ use serde::{Deserialize, Serialize};
 
 const GRID: usize = 32;
 
-/// What both versions would have done, request by request; counts of several processes may be added.
+/// Number of requests for each combination of what both versions would have done; counts of several processes may be added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paired {
-    /// Both alert.
+    /// Requests on which both versions alert.
     pub both: u64,
-    /// Only the candidate alerts.
+    /// Requests on which only the candidate alerts.
     pub raised: u64,
-    /// Only the stable version alerts.
+    /// Requests on which only the stable version alerts.
     pub lowered: u64,
-    /// Neither alerts.
+    /// Requests on which neither version alerts.
     pub neither: u64,
-    /// The candidate's score is no number, or there is none, where the stable version's is one.
+    /// Requests that the stable version scored with a number and the candidate did not: its score is NaN, or there is none.
     pub unscored: u64,
 }
 
 impl Paired {
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         self.both += other.both;
         self.raised += other.raised;
@@ -30,34 +30,35 @@ impl Paired {
         self.unscored += other.unscored;
     }
 
-    /// Requests that both have scored.
+    /// Number of requests that both versions have scored.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.both + self.raised + self.lowered + self.neither
     }
 
-    /// Candidate's alerts over the stable version's; none without any of the latter.
+    /// Number of the candidate's alerts over that of the stable version's; none where the stable version has no alert.
     #[must_use]
     pub fn alert_ratio(&self) -> Option<f64> {
         let stable = self.both + self.lowered;
         (stable > 0).then(|| (self.both + self.raised) as f64 / stable as f64)
     }
 
-    /// Of the requests on which either alerts, the share on which only one does (Jaccard's distance of the alerts).
+    /// Fraction, 0 to 1, of the requests on which either version alerts where only one does: Jaccard's distance of the
+    /// alerts. None where neither ever alerts.
     #[must_use]
     pub fn disagreement(&self) -> Option<f64> {
         let n = self.both + self.raised + self.lowered;
         (n > 0).then(|| (self.raised + self.lowered) as f64 / n as f64)
     }
 
-    /// ln E against "the candidate's alert rate is at most `r` times the stable version's".
+    /// ln E, in nats, against "the candidate's alert rate is at most `r` times the stable version's".
     #[must_use]
     pub fn ln_e_more_alerts(&self, r: f64) -> f64 {
         // Of a request the bet pays x_c − r·x_s, whose mean is at most 0 under the null.
         bets(r, &[(self.both, 1.0 - r), (self.raised, 1.0), (self.lowered, -r)])
     }
 
-    /// ln E against "the candidate's alert rate is at least 1/`r` of the stable version's".
+    /// ln E, in nats, against "the candidate's alert rate is at least 1/`r` of the stable version's".
     #[must_use]
     pub fn ln_e_fewer_alerts(&self, r: f64) -> f64 {
         bets(r, &[(self.both, 1.0 - r), (self.lowered, 1.0), (self.raised, -r)])

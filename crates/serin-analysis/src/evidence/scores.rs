@@ -24,7 +24,7 @@ impl Scores {
         }
     }
 
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.0.as_flattened_mut().iter_mut().zip(other.0.as_flattened()) {
             *mine += theirs;
@@ -71,7 +71,7 @@ impl Scores {
     }
 }
 
-/// Of a score and its threshold; none where either is no probability.
+/// Returns the cell, from 0, of a score beside its threshold; none where either is no probability.
 fn cell((score, threshold): (f32, f32)) -> Option<usize> {
     let (score, threshold) = (f64::from(score), f64::from(threshold));
     let are_probabilities = (0.0..=1.0).contains(&score) && threshold > 0.0 && threshold < 1.0;

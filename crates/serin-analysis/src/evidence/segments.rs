@@ -16,18 +16,18 @@ const OTHER: &str = "other segments";
 pub struct Segments(BTreeMap<String, Paired>);
 
 impl Segments {
-    /// Adds what was counted of one segment.
+    /// Adds counts to the segment of this name, or to the one that all segments beyond the limit share.
     pub fn add(&mut self, name: &str, counted: &Paired) {
         let own = self.0.contains_key(name) || self.0.len() < SEGMENTS - 1;
         self.0.entry(if own { name } else { OTHER }.to_owned()).or_default().merge(counted);
     }
 
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         other.0.iter().for_each(|(name, counted)| self.add(name, counted));
     }
 
-    /// By name.
+    /// Iterates over the segments and their counts, ascending by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Paired)> {
         self.0.iter().map(|(name, counted)| (name.as_str(), counted))
     }

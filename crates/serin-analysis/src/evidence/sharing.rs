@@ -4,42 +4,43 @@ use super::Counts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a data plane counted of a release so far; its later word replaces its earlier one, so that repeats change nothing.
+/// What a data plane counted of a release so far. A later message replaces the earlier one, so that repeats change nothing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SharedEvidence {
-    /// Registered model.
+    /// Name of the registered model.
     pub model: String,
     /// Which versions: the candidate's and the stable one's.
     pub release: String,
-    /// Name of the data plane, its own for ever.
+    /// Name of the data plane that sends this; it keeps the name for ever.
     pub replica: String,
-    /// Grows with every word.
+    /// Sequence number of the message; it grows with every message of a replica.
     pub sequence: i64,
-    /// Everything it counted.
+    /// Everything that this data plane has counted of the release so far, not only since its last message.
     pub counts: Counts,
-    /// So long it leads without another word where it does, milliseconds; 0 asks for no lead.
+    /// For how long the sender keeps the lead without another message, milliseconds; 0 asks for no lead.
     #[serde(default)]
     pub lease_ms: i64,
-    /// A person has told it to act.
+    /// True if a person has told this data plane to act.
     #[serde(default)]
     pub claims: bool,
-    /// Where the release stands, of one who leads.
+    /// JSON state of the rollout, sent by the data plane that leads; none from the others.
     #[serde(default)]
     pub state: Option<Value>,
 }
 
-/// What the other data planes counted.
+/// What the data planes other than the one that asks have counted of the release.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct OthersEvidence {
-    /// Added up.
+    /// Sum of the counts of the other data planes.
     pub counts: Counts,
-    /// How many they are.
+    /// Number of the other data planes whose counts are in the sum.
     pub replicas: u64,
-    /// Who asked moves the release; the others follow.
+    /// True if the data plane that asked leads: it moves the release, and the others follow.
     #[serde(default)]
     pub leads: bool,
-    /// Where it stands by the word of the one who leads, or has led before.
+    /// JSON state of the rollout last sent by another data plane, which leads or has led before; none if the one that asked
+    /// sent it.
     #[serde(default)]
     pub state: Option<Value>,
 }

@@ -9,44 +9,44 @@ use super::segments::Segments;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What the evidence says.
+/// Outcome of judging all evidence of a rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Judgement {
-    /// Harm is proven.
+    /// Harm is proven; holds the reason as text for a person.
     Fail(String),
     /// Harmlessness is proven, or no evidence is asked for.
     Pass,
-    /// Neither.
+    /// Neither harm nor harmlessness is proven; holds the reason as text for a person.
     Hold(String),
 }
 
-/// Everything that is counted; counts of several processes may be added.
+/// Everything that is counted in a rollout; counts of several processes may be added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Requests that both versions have scored.
+    /// Requests that both versions have scored, by what each would have done.
     pub paired: Paired,
-    /// Requests by weight (units of 1/10,000), the candidate's and the stable version's.
+    /// Requests that each arm has answered, by the candidate's weight in units of 1/10,000.
     pub requests: BTreeMap<u32, Events>,
-    /// Answers that are no decision of the model: errors, fallbacks, scores that are no number.
+    /// Answers that are no decision of the model (errors, fallbacks, scores that are no number), by arm and weight.
     pub errors: Allocation,
-    /// Answers slower than each bound, by its milliseconds.
+    /// Answers slower than a bound, by arm and weight, for each bound in milliseconds.
     #[serde(default, rename = "slow_by_bound")]
     pub slow: BTreeMap<u32, Allocation>,
-    /// Alerts of the arms.
+    /// Answers that are alerts, by arm and weight.
     pub alerts: Allocation,
     /// Requests that both versions have scored, by segment.
     #[serde(default)]
     pub segments: Segments,
-    /// How their scores were spread.
+    /// Requests that both versions have scored, by how far each score lies from its version's threshold.
     #[serde(default)]
     pub scores: Scores,
-    /// Which version's training data their columns look like.
+    /// Live values of each column, by which version's training data they are likelier in.
     #[serde(default)]
     pub inputs: Inputs,
 }
 
 impl Counts {
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Self) {
         self.paired.merge(&other.paired);
         for (weight, events) in &other.requests {
@@ -62,7 +62,7 @@ impl Counts {
         self.inputs.merge(&other.inputs);
     }
 
-    /// Requests that the candidate has answered.
+    /// Number of requests that the candidate has answered.
     #[must_use]
     pub fn exposed(&self) -> u64 {
         self.requests.values().map(|events| events.candidate).sum()
@@ -76,20 +76,20 @@ pub struct Limits {
     pub alpha: f64,
     /// Probability that a harmful one is ever taken for proven harmless.
     pub beta: f64,
-    /// Errors and slow answers may be so many times the stable version's.
+    /// Factor above 1 by which the candidate's rate of errors, and of slow answers, may exceed the stable version's.
     pub error_ratio: f64,
-    /// Alerts may be between 1/this and this times the stable version's.
+    /// Factor above 1: the candidate's alert rate may be between 1/this and this times the stable version's.
     pub alert_ratio: f64,
-    /// The same in each segment, where some are declared.
+    /// The same factor for the alert rate within each segment; none where no segments are declared.
     pub segment_ratio: Option<f64>,
-    /// The same of the scores in each cell of [`Scores`]; none leaves them out.
+    /// The same factor for the number of scores from each bound of [`Scores`] up; none leaves scores out.
     pub score_ratio: Option<f64>,
-    /// So many nats the live values of a column may be likelier in the stable version's reference than in the candidate's; none
-    /// leaves them out.
+    /// Nats by which the live values of a column may be likelier, on average, in the stable version's reference than in the
+    /// candidate's; none leaves columns out.
     pub input_nats: Option<f64>,
-    /// Errors may be at most this share of the candidate's requests.
+    /// Fraction of the candidate's requests, 0 to 1, that may be errors.
     pub error_share: f64,
-    /// Of the requests on which either alerts, at most this share may be alerts of one alone.
+    /// Fraction, 0 to 1, of the requests on which either version alerts that may be alerts of one version alone.
     pub disagreement: f64,
 }
 
@@ -109,27 +109,27 @@ impl Default for Limits {
     }
 }
 
-/// One kind of harm.
+/// Evidence of one kind of harm.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Component {
-    /// Which.
+    /// Name of the kind of harm, as reports and reasons show it.
     pub name: &'static str,
     /// Its share of the error rate; all add up to 1.
     pub weight: f64,
-    /// ln of its e-value.
+    /// ln of the e-value against "there is no such harm", in nats.
     pub ln_e: f64,
     /// What was found, for a person.
     pub found: String,
 }
 
-/// What the evidence says.
+/// Result of judging all evidence of a rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// All kinds of harm.
+    /// Evidence of each kind of harm, in the order in which reports show them.
     pub components: Vec<Component>,
-    /// ln of the weighted sum of the e-values; harm is proven from ln(1/α) up.
+    /// ln of the weighted sum of the e-values, in nats; harm is proven from ln(1/α) up.
     pub ln_e: f64,
-    /// ln of the e-value against "its alert rate is out of bounds"; harmlessness is proven from ln(1/β) up.
+    /// ln of the e-value against "its alert rate is out of bounds", in nats; harmlessness is proven from ln(1/β) up.
     pub ln_e_alike: f64,
     /// FAIL, PASS or HOLD, with the reason.
     pub judgement: Judgement,
@@ -251,7 +251,7 @@ fn unlike(means: &[(&str, f64)], most: f64) -> String {
     format!("live payments are unlike the candidate's training in {}{more}", named.join(", "))
 }
 
-/// An e-value for people.
+/// Formats an e-value for people: a whole number, or a power of ten where it is large.
 fn shown(ln_e: f64) -> String {
     if ln_e > 16.0 { format!("10^{:.0}", ln_e / std::f64::consts::LN_10) } else { format!("{:.0}", ln_e.exp()) }
 }

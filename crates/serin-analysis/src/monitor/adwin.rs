@@ -3,11 +3,11 @@
 
 use std::collections::VecDeque;
 
-/// Buckets of one size before two are merged.
+/// Number of buckets of one size that are kept before two are merged.
 const MOST: usize = 5;
-/// Values between two looks.
+/// Number of values between two looks for a change.
 const CLOCK: u64 = 32;
-/// Least values on each side of a cut.
+/// Least number of values on each side of a cut.
 const LEAST: u64 = 5;
 /// Probability of a false alarm at a look.
 const DELTA: f64 = 0.002;
@@ -32,7 +32,7 @@ pub struct Adwin {
 }
 
 impl Adwin {
-    /// Takes the next value; whether the mean has changed.
+    /// Takes the next value and returns true if the mean has changed. A value that is not finite is ignored.
     pub fn push(&mut self, value: f64) -> bool {
         if !value.is_finite() {
             return false;
@@ -44,19 +44,19 @@ impl Adwin {
         changed
     }
 
-    /// Mean of what is in the window; NaN of nothing.
+    /// Mean of the values in the window; NaN while it is empty.
     #[must_use]
     pub fn mean(&self) -> f64 {
         self.total / self.width as f64
     }
 
-    /// Changes so far.
+    /// Number of changes noticed so far.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// Values in the window.
+    /// Number of values in the window.
     #[must_use]
     pub fn width(&self) -> u64 {
         self.width
@@ -118,7 +118,7 @@ impl Adwin {
         changed
     }
 
-    /// Whether some cut leaves two sides whose means differ by more than chance.
+    /// Returns whether some cut leaves two sides whose means differ by more than chance.
     fn has_cut(&self) -> bool {
         let n = self.width as f64;
         let variance = self.spread / n;

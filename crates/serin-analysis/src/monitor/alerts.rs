@@ -24,11 +24,11 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// All of them.
+    /// Every rule, in the order of declaration.
     pub const ALL: [Self; 6] =
         [Self::Drift, Self::DriftedShare, Self::AlertRate, Self::DataQuality, Self::Performance, Self::Service];
 
-    /// As it is written.
+    /// Returns the name of the rule in configuration, history and messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,32 +41,32 @@ impl Rule {
         }
     }
 
-    /// Whether somebody has to look now.
+    /// Returns whether somebody has to look now: true for all rules but drift of a single column.
     #[must_use]
     pub fn is_critical(self) -> bool {
         !matches!(self, Self::Drift)
     }
 }
 
-/// Something that was looked at.
+/// What was found of one condition at one look.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// Kind.
+    /// Rule that the condition belongs to.
     pub rule: Rule,
-    /// Column or figure.
+    /// Name of the column or figure that the condition is about.
     pub subject: String,
-    /// Whether it is wrong; none where nothing can be said, which changes nothing.
+    /// Whether the condition holds; none where nothing can be said, which changes no alert.
     pub wrong: Option<bool>,
-    /// In a sentence.
+    /// The condition in one sentence, for a person.
     pub message: String,
 }
 
-/// When alerts begin and end.
+/// How many looks in a row it takes to begin and to end an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hysteresis {
-    /// Looks in a row until it begins.
+    /// Number of looks in a row at which the condition must hold until the alert begins; 0 counts as 1.
     pub begin: u32,
-    /// Looks in a row until it ends.
+    /// Number of looks in a row at which the condition must not hold until the alert ends.
     pub end: u32,
 }
 
@@ -79,13 +79,13 @@ impl Default for Hysteresis {
 /// An alert that began or ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// Kind.
+    /// Rule that the alert belongs to.
     pub rule: Rule,
-    /// Column or figure.
+    /// Name of the column or figure that the alert is about.
     pub subject: String,
-    /// Began; ended otherwise.
+    /// True if the alert began, false if it ended.
     pub began: bool,
-    /// In a sentence.
+    /// The alert in one sentence, for a person.
     pub message: String,
 }
 
@@ -96,17 +96,17 @@ struct State {
     firing: bool,
 }
 
-/// Which alerts are on.
+/// State of every alert by rule and subject: whether it is on, and how many looks in a row spoke for a change.
 #[derive(Debug, Clone, Default)]
 pub struct AlertBook(BTreeMap<(Rule, String), State>);
 
 impl AlertBook {
-    /// With alerts that are on already, as after a restart.
+    /// Makes a book with alerts that are on already, as after a restart.
     pub fn with(firing: impl IntoIterator<Item = (Rule, String)>) -> Self {
         Self(firing.into_iter().map(|key| (key, State { firing: true, ..State::default() })).collect())
     }
 
-    /// One look; what began and what ended.
+    /// Takes the conditions of one look and returns the alerts that began or ended by it.
     pub fn look(&mut self, conditions: Vec<Condition>, hysteresis: Hysteresis) -> Vec<Change> {
         let mut changes = Vec::new();
         for Condition { rule, subject, wrong, message } in conditions {
@@ -124,14 +124,15 @@ impl AlertBook {
         changes
     }
 
-    /// Whether an alert of this kind is on.
+    /// Returns whether an alert of this rule is on.
     #[must_use]
     pub fn is_firing(&self, rule: Rule) -> bool {
         self.0.iter().any(|((of, _), state)| *of == rule && state.firing)
     }
 }
 
-/// What a report says, as conditions. `share` is the part of the model's gain from which drift is of the whole.
+/// Turns a report into conditions. `share` is the fraction of the model's gain, 0 to 1, in drifted columns from which the
+/// whole model counts as drifted.
 #[must_use]
 pub fn conditions(report: &Report, share: f64) -> Vec<Condition> {
     let known = |watch: &Watch| !matches!(watch.certainty, Certainty::Insufficient(..));

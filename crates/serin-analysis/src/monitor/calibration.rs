@@ -1,4 +1,5 @@
-//! What thresholds are worth: days that the reference could have had, made of its own hours, against the other half of it.
+//! How far days that the reference could have had exceed the thresholds: such days are made of its own hours and compared
+//! with its other half.
 //!
 //! A resampled day takes each hour from a random day of the same season (hour of the day, working day or weekend), so there
 //! are far more of them than days; its distances are compared with the thresholds, and what exceeds them too often raises all.
@@ -49,7 +50,7 @@ pub(super) fn resample(profile: &MonitorProfile, panes: &[Pane]) -> Vec<f32> {
     exceeded
 }
 
-/// The largest figure over its threshold.
+/// Returns the largest ratio of a figure to its threshold; 0 where no ratio is finite.
 fn largest(report: &Report) -> f32 {
     let watches = report.drift.iter().chain(&report.quality).chain([&report.alert_rate]);
     let ratios = watches.filter(|watch| watch.threshold > 0.0).map(|watch| watch.value / watch.threshold);

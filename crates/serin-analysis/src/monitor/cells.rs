@@ -8,17 +8,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Edges that are asked for; flat and heavy-tailed columns get fewer.
+/// Number of edges that are asked for; flat and heavy-tailed columns get fewer.
 const EDGES: usize = 128;
 
-/// Where the cells of a column lie.
+/// Edges between the cells of one column, ascending.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Edges(Vec<f32>);
 
 impl Edges {
-    /// Of a reference, in any order: values at which half the share of rows below and half the share of the range cross
-    /// multiples of 1/128. Values that are not finite are left out; without any there is one cell.
+    /// Makes edges from the values of a reference, in any order: values at which half the share of rows below and half the
+    /// share of the range cross multiples of 1/128. Values that are not finite are left out; without any there is one cell.
     #[must_use]
     pub fn of(values: &[f32]) -> Self {
         let mut sorted: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).map(|v| v + 0.0).collect();
@@ -42,19 +42,19 @@ impl Edges {
         Self(edges)
     }
 
-    /// Of codes 0 to `levels` - 1; further ones are one cell.
+    /// Makes edges of the codes 0 to `levels` - 1; further codes share one cell.
     #[must_use]
     pub fn of_codes(levels: usize) -> Self {
         Self((0..levels.min(4 * EDGES)).map(|code| code as f32).collect())
     }
 
-    /// Number of cells.
+    /// Number of cells: 2K + 1 for K edges.
     #[must_use]
     pub fn cells(&self) -> usize {
         2 * self.0.len() + 1
     }
 
-    /// The edges, ascending.
+    /// The edges themselves, ascending and without repeats.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.0
@@ -66,10 +66,10 @@ impl Edges {
     }
 }
 
-/// One column of some rows, counted.
+/// Number of rows and sum of values in each cell of one column.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Counts {
-    /// Rows without a finite value.
+    /// Number of rows without a finite value; they are in no cell.
     pub missing: u64,
     counts: Vec<u64>,
     sums: Vec<f64>,
@@ -78,7 +78,7 @@ pub struct Counts {
 /// A cell that is not empty, as it travels: number, rows, and the sum of their values.
 type Cell = (u16, u64, f64);
 
-/// Counts without the empty cells.
+/// Counts without the empty cells, as they are stored and sent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SparseCounts {
     missing: u64,
@@ -86,13 +86,13 @@ pub struct SparseCounts {
 }
 
 impl Counts {
-    /// Of no rows.
+    /// Makes counts of no rows, with all the cells that the edges have.
     #[must_use]
     pub fn new(edges: &Edges) -> Self {
         Self { missing: 0, counts: vec![0; edges.cells()], sums: vec![0.0; edges.cells()] }
     }
 
-    /// Counts a value.
+    /// Counts one value in its cell; a value that is not finite counts as missing.
     pub fn add(&mut self, edges: &Edges, value: f32) {
         if !value.is_finite() {
             self.missing += 1;
@@ -103,7 +103,7 @@ impl Counts {
         self.sums[cell] += f64::from(value);
     }
 
-    /// Adds the rows of another one over the same edges.
+    /// Adds the counts of other rows over the same edges.
     pub fn merge(&mut self, other: &Self) {
         self.missing += other.missing;
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
@@ -114,25 +114,25 @@ impl Counts {
         }
     }
 
-    /// Rows with a value.
+    /// Number of rows with a finite value.
     #[must_use]
     pub fn present(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Rows.
+    /// Number of rows, missing ones included.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.present() + self.missing
     }
 
-    /// Mean of the values; NaN without any.
+    /// Mean of the finite values; NaN without any.
     #[must_use]
     pub fn mean(&self) -> f64 {
         self.sums.iter().sum::<f64>() / self.present() as f64
     }
 
-    /// To keep or to send.
+    /// Returns the counts without their empty cells, to store or to send.
     #[must_use]
     pub fn sparse(&self) -> SparseCounts {
         let cells = self.counts.iter().zip(&self.sums).enumerate().filter(|(_, (count, _))| **count > 0);
@@ -140,7 +140,7 @@ impl Counts {
         SparseCounts { missing: self.missing, cells: cells.collect() }
     }
 
-    /// Adds what was kept or sent; a cell that the edges do not have is left out.
+    /// Adds counts that were stored or sent; a cell that the edges do not have is left out.
     pub fn merge_sparse(&mut self, other: &SparseCounts) {
         self.missing += other.missing;
         for (cell, count, sum) in &other.cells {
@@ -153,7 +153,7 @@ impl Counts {
         }
     }
 
-    /// As shares of the rows that have a value; none without any.
+    /// Returns each cell's fraction of the rows that have a value; none without any.
     #[must_use]
     pub fn shares(&self) -> Option<Shares> {
         let present = self.present();
@@ -175,7 +175,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Values with their shares, ascending: edges as they are, what lies between two at its mean.
+    /// Iterates over (value, share), ascending: edges as they are, what lies between two at its mean.
     pub(super) fn masses(&self, edges: &Edges) -> impl Iterator<Item = (f64, f64)> {
         let edges = edges.values();
         let cells = self.cells.iter().zip(&self.sums).enumerate().filter(|(_, (share, _))| **share > 0.0);
@@ -186,7 +186,7 @@ impl Shares {
         })
     }
 
-    /// The share up to a value; within a gap as if its values were spread evenly.
+    /// Returns the share of rows up to a value, 0 to 1; within a gap as if its values were spread evenly.
     pub(super) fn at_most(&self, edges: &Edges, value: f32) -> f64 {
         let cell = edges.cell(value);
         let whole: f64 = self.cells[..cell].iter().sum();
@@ -199,7 +199,7 @@ impl Shares {
         whole + self.cells[cell] * within
     }
 
-    /// A mixture; none of nothing. Weights need not add up to one.
+    /// Mixes distributions by their weights, which need not add up to one; none where there are no parts.
     #[must_use]
     pub fn mixed(parts: &[(f64, Shares)]) -> Option<Self> {
         let total: f64 = parts.iter().map(|(weight, _)| weight).sum();
@@ -277,7 +277,7 @@ pub fn jensen_shannon(reference: &Shares, current: &Shares) -> f64 {
     (sum / 2.0).max(0.0).sqrt()
 }
 
-/// Whether every cell that both use is one value, so that [`jensen_shannon`] is exact.
+/// Returns whether every cell that both use is one value, so that [`jensen_shannon`] is exact.
 #[must_use]
 pub(super) fn are_values(reference: &Shares, current: &Shares) -> bool {
     let open = |shares: &Shares| shares.cells.iter().step_by(2).all(|share| *share == 0.0);

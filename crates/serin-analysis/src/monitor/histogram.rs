@@ -9,13 +9,15 @@ const FEW: usize = 12;
 /// One bar: values from `from` and below `to`, or exactly `from` where both are the same.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bin {
-    /// Lower end; minus infinity of the first bar of many values.
+    /// Lower end, inclusive; minus infinity of the first bar of many values, NaN of the bar for values that the reference
+    /// does not know.
     pub from: f64,
-    /// Upper end; infinity of the last bar of many values, and of all values that the reference does not know.
+    /// Upper end, exclusive; infinity of the last bar of many values, and of the bar for values that the reference does not
+    /// know.
     pub to: f64,
-    /// Share of the reference's rows, its hours weighted as the window's are.
+    /// Fraction of the reference's rows in the bar, 0 to 1, its hours weighted as the window's are.
     pub reference: f64,
-    /// Share of the window's rows.
+    /// Fraction of the window's rows in the bar, 0 to 1.
     pub live: f64,
 }
 
@@ -60,7 +62,7 @@ pub fn histogram(profile: &MonitorProfile, panes: &[Pane], column: usize, bins: 
     Some(bars)
 }
 
-/// Of masses in the order of their values.
+/// Returns the value up to which this share of the mass lies; `masses` are (value, share), ascending by value.
 fn quantile(masses: &[(f64, f64)], share: f64) -> f64 {
     let mut below = 0.0;
     for (value, mass) in masses {

@@ -24,15 +24,15 @@ pub use profile::{ColumnReference, Distance, MonitorProfile, ReferenceRows, Watc
 pub use report::{Budget, Certainty, Report, Watch, report};
 pub use shown::{certainty_word, drift_json};
 
-/// Part of the model's gain whose drift is drift of the whole.
+/// Fraction of the model's gain, 0 to 1, in drifted columns from which the whole model counts as drifted.
 pub const SHARE: f64 = 0.3;
-/// Length of a pane.
+/// Length of a pane, milliseconds.
 pub const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// Seasons: hours of a working day, then hours of Saturday and Sunday.
+/// Number of seasons: 24 hours of a working day, then 24 hours of Saturday and Sunday.
 const SEASONS: usize = 48;
 
-/// The season of a point in time.
+/// Returns the season, 0 to 47, of a point in time (epoch milliseconds, UTC).
 fn season(at_ms: i64) -> usize {
     // 1970-01-01 was a Thursday.
     let weekday = (at_ms.div_euclid(DAY_MS) + 3).rem_euclid(7);

@@ -1,23 +1,23 @@
-//! An hour of traffic, counted.
+//! Counts of one hour of traffic.
 
 use super::profile::MonitorProfile;
 use super::{Counts, HOUR_MS, SparseCounts};
 use serde::{Deserialize, Serialize};
 
-/// What happened in one hour of events.
+/// Counts of the decisions whose events happened in one hour.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pane {
     /// Beginning of the hour, epoch milliseconds.
     pub from_ms: i64,
-    /// Decisions that were alerts.
+    /// Number of decisions that were alerts.
     pub alerts: u64,
-    /// Every column of the model, in its order.
+    /// Counts of every column of the model, in the model's order.
     pub columns: Vec<Counts>,
-    /// The score.
+    /// Counts of the scores that the model gave.
     pub score: Counts,
 }
 
-/// A pane as it is kept or sent.
+/// A pane without its empty cells, as it is stored or sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SparsePane {
     from_ms: i64,
@@ -27,7 +27,7 @@ pub struct SparsePane {
 }
 
 impl Pane {
-    /// Of the hour that holds a point in time.
+    /// Makes an empty pane of the hour that holds a point in time (epoch milliseconds).
     #[must_use]
     pub fn new(profile: &MonitorProfile, at_ms: i64) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Pane {
         }
     }
 
-    /// Counts a decision; `features` in the model's order, as many as it has.
+    /// Counts a decision; `features` are in the model's order, one value for each column.
     pub fn add(&mut self, profile: &MonitorProfile, features: &[f32], score: f32, alert: bool) {
         for ((counts, column), value) in self.columns.iter_mut().zip(&profile.columns).zip(features) {
             counts.add(&column.edges, *value);
@@ -47,13 +47,13 @@ impl Pane {
         self.alerts += u64::from(alert);
     }
 
-    /// Decisions.
+    /// Number of decisions in the hour.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.score.rows()
     }
 
-    /// To keep or to send.
+    /// Returns the pane without its empty cells, to store or to send.
     #[must_use]
     pub fn sparse(&self) -> SparsePane {
         SparsePane {
@@ -64,7 +64,7 @@ impl Pane {
         }
     }
 
-    /// Adds what was kept or sent about the same hour.
+    /// Adds a pane of the same hour that was stored or sent.
     pub fn merge(&mut self, other: &SparsePane) {
         self.alerts += other.alerts;
         for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
@@ -75,7 +75,7 @@ impl Pane {
 }
 
 impl SparsePane {
-    /// Beginning of the hour.
+    /// Beginning of the hour, epoch milliseconds.
     #[must_use]
     pub fn from_ms(&self) -> i64 {
         self.from_ms

@@ -1,4 +1,5 @@
-//! What traffic looked like when the model was made: by season, and how much its days differed.
+//! What traffic looked like when the model was made, by season (hour of a working day or of a weekend day), and how much its
+//! days differed.
 
 use super::cells::are_values;
 use super::{Counts, DAY_MS, Edges, Pane, SEASONS, Shares, SparseCounts, jensen_shannon, season, wasserstein};
@@ -7,96 +8,97 @@ use std::collections::BTreeMap;
 
 /// Different values up to which numbers are compared as categories, as Evidently does with large references.
 const FEW: usize = 5;
-/// Rows from which a day counts as one.
+/// Number of rows from which a day counts as one.
 pub(super) const DAY_ROWS: u64 = 200;
 
 /// How two distributions of a column are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distance {
-    /// 1-Wasserstein over the reference's standard deviation.
+    /// 1-Wasserstein distance over the reference's standard deviation, without a unit.
     Wasserstein,
-    /// Jensen-Shannon, natural logarithms.
+    /// Jensen-Shannon distance with natural logarithms, 0 to √ln 2.
     JensenShannon,
 }
 
-/// A column's reference.
+/// Distribution of one column, or of the score, on the reference's rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ColumnReference {
-    /// Name.
+    /// Name of the column, or `score`.
     pub name: String,
-    /// How it is compared.
+    /// Distance by which live values are compared with the reference.
     pub distance: Distance,
-    /// Where its cells lie.
+    /// Edges of the column's cells.
     pub edges: Edges,
-    /// Its share in the model's total gain; 0 for the score.
+    /// Fraction of the model's total gain that the column has, 0 to 1; 0 for the score.
     pub importance: f64,
-    /// A category's missing values are unknown ones, where none was missing in training.
+    /// True for a category, whose missing values are unknown ones where none was missing in training.
     pub is_category: bool,
     /// Population standard deviation of the whole reference, at least 0.001 (Evidently's floor).
     pub deviation: f64,
-    /// Rows by season.
+    /// Rows of the reference in each season, 0 to 47; all in season 0 where times are unknown.
     seasons: BTreeMap<u8, SparseCounts>,
-    /// Each day's distance from the other half of the reference, in time, so that what changes within weeks is in it; its
-    /// noise is that of a day's rows.
+    /// Distance of each day of the reference from the half of the days that it is not in (early or late), so that what
+    /// changes within weeks is in it. Its noise is that of a day's rows.
     pub days: Vec<f64>,
-    /// Each day's share of missing values.
+    /// Fraction of missing values on each day, 0 to 1.
     pub missing_days: Vec<f64>,
 }
 
-/// The reference of a model.
+/// Reference of a model: every column, the score and the alert rate, on rows that it was not trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MonitorProfile {
-    /// Layout of this file.
+    /// Number of the file's layout; one above [`Self::FORMAT`] is refused.
     pub format: u32,
-    /// Rows of the reference.
+    /// Number of rows in the reference.
     pub rows: u64,
-    /// Mean rows of a day.
+    /// Mean number of rows of a day.
     pub day_rows: f64,
-    /// Every column of the model, in its order.
+    /// Reference of every column of the model, in the model's order.
     pub columns: Vec<ColumnReference>,
-    /// The score.
+    /// Reference of the scores that the model gave.
     pub score: ColumnReference,
-    /// Share of alerts at the threshold.
+    /// Fraction of the rows that are alerts at the threshold, 0 to 1.
     pub alert_rate: f64,
-    /// Each day's share of alerts.
+    /// Fraction of the rows that are alerts on each day, 0 to 1.
     pub alert_days: Vec<f64>,
-    /// Of days made of the reference's own hours, the largest figure over its threshold; none in packages of older serins.
+    /// For each day resampled from the reference's own hours, the largest ratio of a figure to its threshold; empty in
+    /// packages of older serins.
     #[serde(default)]
     pub resampled: Vec<f32>,
 }
 
-/// Which column of [`ReferenceRows`].
+/// One column of [`ReferenceRows`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watched {
-    /// Name.
+    /// Name of the column.
     pub name: String,
-    /// Number of a category's levels; none for numbers.
+    /// Number of levels of a category; none for numbers.
     pub levels: Option<usize>,
-    /// Total gain in the model.
+    /// Total gain of the column in the model.
     pub gain: f64,
 }
 
 /// Rows that the model was not trained on.
 #[derive(Debug, Clone, Copy)]
 pub struct ReferenceRows<'a> {
-    /// Columns, in the model's order.
+    /// The columns, in the model's order.
     pub columns: &'a [Watched],
-    /// Row-major, as many a row as there are columns; NaN is missing.
+    /// Values of the columns, row-major, one value for each column in a row; NaN is missing.
     pub features: &'a [f32],
-    /// Epoch milliseconds; empty where times are unknown, which leaves seasons and days out.
+    /// Time of each row, epoch milliseconds; empty where times are unknown, which leaves seasons and days out.
     pub times: &'a [i64],
-    /// What the model says.
+    /// Score that the model gives each row.
     pub scores: &'a [f32],
-    /// From which score on it alerts.
+    /// Score from which the model alerts, inclusive.
     pub threshold: f32,
 }
 
 impl MonitorProfile {
-    /// Layout that this build writes.
+    /// Number of the layout that this build writes.
     pub const FORMAT: u32 = 1;
 
-    /// The same cells and thresholds, with these hours for the reference.
+    /// Returns a profile with the same cells and thresholds whose reference is these hours.
     pub(super) fn with_seasons_of(&self, hours: &[&Pane]) -> Self {
         let of = |column: &ColumnReference, counts: &dyn Fn(&Pane) -> &Counts| {
             let mut seasons: BTreeMap<u8, Counts> = BTreeMap::new();
@@ -115,15 +117,15 @@ impl MonitorProfile {
         }
     }
 
-    /// What all thresholds are raised by, for this many days between two alarms.
+    /// Returns the factor by which all thresholds are raised, for this many days between two alarms.
     pub(super) fn factor(&self, days_between_alarms: f64) -> f64 {
         factor(&self.resampled, days_between_alarms)
     }
 
-    /// Reads what a model package holds.
+    /// Reads the JSON profile that a model package holds.
     ///
     /// # Errors
-    /// When it is not valid, or of a later format.
+    /// Returns an error when the bytes are no valid profile, or one of a later format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let profile: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if profile.format > Self::FORMAT {
@@ -133,7 +135,8 @@ impl MonitorProfile {
     }
 }
 
-/// What all thresholds are raised by, so that a resampled day exceeds one in the stated number of them; never lowered.
+/// Returns the factor, at least 1, by which all thresholds are raised so that one resampled day in the stated number exceeds
+/// one.
 pub(super) fn factor(exceeded: &[f32], days_between_alarms: f64) -> f64 {
     let mut sorted = exceeded.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
@@ -192,7 +195,7 @@ impl ColumnReference {
         made
     }
 
-    /// From other days, hour by hour; none where they have no such hours.
+    /// Returns the distance of a day from other days, hour by hour; none where they have no such hours.
     fn distance_of_a_day(&self, day: &BTreeMap<u8, Counts>, others: &BTreeMap<u8, Counts>) -> Option<f64> {
         let (mut reference, mut current) = (Vec::new(), Counts::new(&self.edges));
         for (season, counts) in day {
@@ -205,7 +208,7 @@ impl ColumnReference {
         Some(low)
     }
 
-    /// Bounds of the distance, and whether they are one value.
+    /// Returns the lower and upper bound of the distance; they are equal where it is known exactly.
     pub(super) fn distance(&self, reference: &Shares, current: &Shares) -> (f64, f64) {
         match self.distance {
             Distance::Wasserstein => {
@@ -220,8 +223,8 @@ impl ColumnReference {
         }
     }
 
-    /// The reference with the mix of hours of some rows (rows by season), and the share of those rows whose hours it has.
-    /// All of it where it has no times.
+    /// Returns the reference with the mix of hours of some rows (`mix` holds rows by season), and the fraction of those rows
+    /// whose hours the reference has. A reference without times is returned whole.
     pub(super) fn matched(&self, mix: &[f64; SEASONS]) -> Option<(Shares, f64)> {
         let of = |season: u8| {
             let mut counts = Counts::new(&self.edges);
@@ -244,19 +247,20 @@ impl ColumnReference {
         !self.missing_days.is_empty()
     }
 
-    /// Rows of the reference that are missing.
+    /// Returns the fraction of the reference's rows in which the column is missing, 0 to 1; 0 without rows.
     pub(crate) fn missing_share(&self) -> f64 {
         let whole = self.whole();
         if whole.rows() == 0 { 0.0 } else { whole.missing as f64 / whole.rows() as f64 }
     }
 
-    /// Of the values that are there the share up to a given one; none where there is no value.
+    /// Returns a function that gives the fraction of the column's present values up to a given one; none where no value is
+    /// present.
     pub(crate) fn cumulative(&self) -> Option<impl Fn(f32) -> f64> {
         let shares = self.whole().shares()?;
         Some(move |value| shares.at_most(&self.edges, value))
     }
 
-    /// All hours together.
+    /// Sums the counts of all seasons.
     fn whole(&self) -> Counts {
         let mut whole = Counts::new(&self.edges);
         self.seasons.values().for_each(|season| whole.merge_sparse(season));

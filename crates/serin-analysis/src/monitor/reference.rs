@@ -1,4 +1,4 @@
-//! Making a profile of the rows that a model was trained on.
+//! Making the profile of a model from rows that it was not trained on.
 
 use super::calibration::resample;
 use super::profile::{ColumnReference, DAY_ROWS, MonitorProfile, ReferenceRows};
@@ -6,7 +6,7 @@ use super::{DAY_MS, HOUR_MS, Pane};
 use std::collections::BTreeMap;
 
 impl MonitorProfile {
-    /// Of rows in any order.
+    /// Makes the profile of rows in any order.
     #[must_use]
     pub fn of(rows: &ReferenceRows<'_>) -> Self {
         let width = rows.columns.len();
@@ -42,7 +42,7 @@ impl MonitorProfile {
         made
     }
 
-    /// The rows by hour, in this profile's cells.
+    /// Counts the rows by hour, in this profile's cells; panes are ascending in time.
     fn hours(&self, rows: &ReferenceRows<'_>) -> Vec<Pane> {
         let mut hours: BTreeMap<i64, Pane> = BTreeMap::new();
         let features = rows.features.chunks_exact(rows.columns.len().max(1));

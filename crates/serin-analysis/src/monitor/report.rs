@@ -12,23 +12,23 @@ use crate::drift::special::student_two_sided;
 /// Degrees of freedom from which Student's t is a normal deviate.
 const NORMAL: f64 = 1e6;
 
-/// How much is demanded.
+/// How large a difference must be, and how rare, to be an alarm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
     /// Expected days between two false alarms of a model, over all its columns.
     pub days_between_alarms: f64,
-    /// Distance below which no column is drifted (Evidently's threshold).
+    /// Distance below which no column counts as drifted (Evidently's threshold).
     pub drift_floor: f64,
-    /// Change of the share of missing values below which nothing is wrong.
+    /// Change of the fraction of missing values, 0 to 1, below which nothing is wrong.
     pub missing_floor: f64,
-    /// Factor by which the alert rate must change.
+    /// Factor by which the alert rate must rise or fall.
     pub alert_factor: f64,
-    /// Rows below which nothing is said.
+    /// Number of rows below which nothing is said.
     pub min_rows: u64,
 }
 
 impl Default for Budget {
-    /// One false alarm a quarter, in expectation at most.
+    /// At most one false alarm a quarter, in expectation.
     fn default() -> Self {
         Self { days_between_alarms: 90.0, drift_floor: 0.1, missing_floor: 0.02, alert_factor: 2.0, min_rows: 2000 }
     }
@@ -37,55 +37,55 @@ impl Default for Budget {
 /// How well a figure is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Certainty {
-    /// As from the rows themselves.
+    /// The figure is what the rows themselves would give.
     Exact,
-    /// Within these bounds.
+    /// The figure lies between this lower and this upper bound.
     Certified(f64, f64),
-    /// Too few rows: there are, and are needed.
+    /// There are too few rows: their number, and the number that is needed.
     Insufficient(u64, u64),
 }
 
-/// One watched figure.
+/// One watched figure with its threshold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watch {
-    /// Column, or `score` or `alert_rate`.
+    /// Name of the column, or `score` or `alert_rate`.
     pub name: String,
     /// What is measured: `wasserstein`, `jensenshannon`, `missing`, `unknown category` or `rate`.
     pub measure: &'static str,
-    /// The figure; the lower bound where it is not exact.
+    /// The figure, in the measure's unit; its lower bound where it is not exact, NaN where there are no values.
     pub value: f64,
-    /// How well it is known.
+    /// How well the figure is known.
     pub certainty: Certainty,
-    /// From where on it is an alarm; for a rate the upper one.
+    /// Value from which the figure is an alarm; for the alert rate the upper of two.
     pub threshold: f64,
-    /// Whether it is: proven, not merely possible.
+    /// True if the figure is proven to be beyond its threshold, not merely possibly so.
     pub alarm: bool,
-    /// Share in the model's total gain.
+    /// Fraction of the model's total gain that the column has, 0 to 1; 0 for the score and the alert rate.
     pub importance: f64,
 }
 
-/// A window of traffic against the reference.
+/// Comparison of a window of traffic with the reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// Beginning of the first hour and end of the last one, epoch milliseconds.
     pub window_ms: (i64, i64),
-    /// Decisions.
+    /// Number of decisions in the window.
     pub rows: u64,
-    /// Share of the rows in hours that the reference knows; 1 where it has no times.
+    /// Fraction of the rows in hours that the reference knows, 0 to 1; 1 where it has no times.
     pub matched: f64,
-    /// Distances of the columns and of the score.
+    /// Distances of the columns, in the model's order, and of the score, which is last.
     pub drift: Vec<Watch>,
-    /// Missing values and unknown categories.
+    /// Fractions of missing values or unknown categories, in the same order.
     pub quality: Vec<Watch>,
-    /// Share of alerts.
+    /// Fraction of the decisions that are alerts, 0 to 1.
     pub alert_rate: Watch,
-    /// Drifted columns' share of the model's gain.
+    /// Fraction of the model's gain that the drifted columns have, 0 to 1.
     pub drifted_importance: f64,
-    /// Resampled days of the reference that the thresholds went by, and by what those raised them.
+    /// Number of resampled days of the reference that the thresholds went by, and the factor by which those raised them.
     pub calibration: (usize, f64),
 }
 
-/// Compares panes, which are added up. None without a decision.
+/// Compares panes, which are added up, with the reference. None without a decision.
 #[must_use]
 pub fn report(profile: &MonitorProfile, panes: &[Pane], budget: &Budget) -> Option<Report> {
     let rows: u64 = panes.iter().map(Pane::rows).sum();
@@ -133,19 +133,20 @@ pub fn report(profile: &MonitorProfile, panes: &[Pane], budget: &Budget) -> Opti
     })
 }
 
-/// What chance and the days of the reference allow.
+/// Limits that chance and the days of the reference set.
 struct Limits {
     /// Probability that one figure is beyond its limit on a quiet day.
     level: f64,
-    /// The normal deviate that is exceeded, on either side, with that probability.
+    /// Normal deviate that is exceeded, on either side, with that probability.
     z: f64,
     day_rows: f64,
-    /// What resampled days raise thresholds by.
+    /// Factor by which resampled days raise thresholds.
     factor: f64,
 }
 
 impl Limits {
-    /// Upper prediction limit for the next of some days' figures; none of fewer than three.
+    /// Returns the mean of some days' figures, and the margin above it up to which the next one is predicted; none for fewer
+    /// than three days.
     fn above(&self, days: &[f64]) -> Option<(f64, f64)> {
         if days.len() < 3 {
             return None;
@@ -157,7 +158,7 @@ impl Limits {
     }
 }
 
-/// The t that is exceeded with this probability.
+/// Returns the t that is exceeded with this probability.
 fn student_quantile(level: f64, dof: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1e6);
     for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! A monitor's report, shown.
+//! Forms in which a monitor's report is shown.
 
 use super::{Certainty, Report, Watch};
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
-//! From a score to the share of frauds among such scores.
+//! From a score to the fraction of frauds among such scores.
 
 /// Isotonic regression: the non-decreasing function with the least squared error (pool adjacent violators; Barlow and
 /// others 1972), constant within a block, and for a score between two blocks that of the lower one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
-    /// Least score of a block and its share of frauds, both ascending.
+    /// Least score of a block and its fraction of frauds (0 to 1), both ascending.
     blocks: Vec<(f32, f64)>,
 }
 
@@ -46,7 +46,8 @@ impl Calibration {
         Self { blocks: pooled.into_iter().map(|(score, rows, frauds)| (score, frauds / rows)).collect() }
     }
 
-    /// Share of frauds that a score means; NaN for one that is no number, or where nothing was fitted.
+    /// Returns the fraction of frauds that a score means, 0 to 1; NaN for a score that is no number, or where nothing was
+    /// fitted.
     #[must_use]
     pub fn probability(&self, score: f32) -> f64 {
         if score.is_nan() {

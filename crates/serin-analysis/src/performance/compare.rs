@@ -4,49 +4,49 @@ use crate::classification::log_loss;
 use crate::draws::Draws;
 use std::fmt::Write;
 
-/// Confidence of an interval: 95 % two-sided.
+/// Probability that lies beyond each end of an interval: 95 % two-sided.
 const TAIL: f64 = 0.025;
 
-/// One matured row as both models saw it; first the present one, then the one that would replace it.
+/// One matured row as both models saw it. In each pair the present model comes first, then the one that would replace it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Paired {
-    /// Fraud or genuine.
+    /// True for a fraud, false for a genuine transaction.
     pub fraud: bool,
-    /// Money at stake.
+    /// Amount of the transaction, in the unit of the cost of a review.
     pub amount: f64,
-    /// Probabilities.
+    /// Score of each model, a probability of fraud from 0 to 1; NaN where the model gave no number.
     pub scores: [f32; 2],
-    /// At each model's own threshold.
+    /// Whether each model alerts, at its own threshold.
     pub alerts: [bool; 2],
-    /// How many rows it stands for; 1, where none was let through by exploration.
+    /// Number of rows that this row stands for; 1, where none was let through by exploration.
     pub weight: f64,
 }
 
-/// One figure of both.
+/// One figure of both models.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Difference {
-    /// Of the present model and of the other one.
+    /// The figure of the present model, then of the other one.
     pub values: [f64; 2],
-    /// How much better the other one is, and the 95 % interval of that: above 0 is better, whatever the figure.
+    /// How much better the other model is, in the figure's unit: above 0 is better, whatever the figure.
     pub gain: f64,
-    /// Of the gain.
+    /// Lower and upper end of the gain's 95 % interval.
     pub interval: (f64, f64),
 }
 
-/// Two models on the same rows.
+/// Two models compared on the same rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// Rows.
+    /// Number of rows that were compared.
     pub rows: u64,
-    /// Frauds among them.
+    /// Number of the rows that are frauds.
     pub frauds: u64,
-    /// Average precision.
+    /// Average precision, 0 to 1.
     pub average_precision: Difference,
-    /// Share of frauds that are alerts.
+    /// Fraction of the frauds that are alerts, 0 to 1.
     pub recall: Difference,
-    /// Money lost: missed frauds and reviews.
+    /// Money lost: amounts of missed frauds, plus the cost of a review for each alert.
     pub cost: Difference,
-    /// Mean negative log likelihood: how well scores are probabilities.
+    /// Mean negative log likelihood in nats: how well scores are probabilities.
     pub log_loss: Difference,
 }
 
@@ -59,9 +59,10 @@ struct Figures {
     log_loss: f64,
 }
 
-/// Rows of one model in the order of its scores, with what each adds.
+/// Order of the rows by one model's scores, and the log loss of each row in the order of the rows.
 struct Ranked {
-    /// Row numbers, highest score first, and where a new score begins.
+    /// Row index, and true if the row's score differs from the one before; descending by score, NaN counts as minus
+    /// infinity.
     order: Vec<(u32, bool)>,
     losses: Vec<f64>,
 }
@@ -120,8 +121,8 @@ impl Ranked {
     }
 }
 
-/// Compares on rows; intervals by `resamples` paired bootstrap samples of rows (Efron's percentile interval). Rows of
-/// one card are taken as independent. The order of the rows changes nothing. None without rows.
+/// Compares both models on the rows. Intervals come from `resamples` paired bootstrap samples of rows (Efron's percentile
+/// interval); rows of one card are taken as independent. The order of the rows changes nothing. None without rows.
 #[must_use]
 pub fn compare(rows: &[Paired], review_cost: f64, resamples: usize, seed: u64) -> Option<Comparison> {
     if rows.is_empty() {
@@ -167,18 +168,19 @@ pub fn compare(rows: &[Paired], review_cost: f64, resamples: usize, seed: u64) -
     })
 }
 
-/// What a challenger must show.
+/// What a challenger must show to go on to a rollout.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GateRules {
-    /// Least frauds to judge by.
+    /// Least number of matured frauds to judge by.
     pub min_frauds: u64,
-    /// Average precision it may lose, at the lower end of the interval.
+    /// Average precision, 0 to 1, that it may lose at the lower end of the interval.
     pub average_precision_margin: f64,
-    /// Share of the present cost that it may add.
+    /// Fraction of the present cost that it may add.
     pub cost_margin: f64,
-    /// Share of the present log loss that it may add.
+    /// Fraction of the present log loss that it may add.
     pub log_loss_margin: f64,
-    /// How many times as long it may take, and microseconds a row below which nobody minds.
+    /// Factor by which it may take longer for a row than the champion, and microseconds for a row up to which any time is
+    /// fine.
     pub latency: (f64, f64),
 }
 
@@ -197,14 +199,15 @@ impl Default for GateRules {
 /// Whether a challenger may go on to a rollout, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
-    /// Not worse in anything, better in something.
+    /// The challenger is not worse in anything and better in something; holds what it is better in.
     Accept(String),
-    /// With every reason.
+    /// The challenger must not go on; holds every reason.
     Discard(String),
 }
 
-/// Judges a challenger; `latency_us` is the time for a row, of the champion and of the challenger. It must be no worse by
-/// more than the margins even at the bad end of the intervals, and better in average precision or cost even there.
+/// Judges a challenger. `latency_us` is the time for a row in microseconds, of the champion and of the challenger. The
+/// challenger must be no worse by more than the margins even at the bad end of the intervals, and better in average
+/// precision or cost even there.
 #[must_use]
 pub fn gate(found: Option<&Comparison>, latency_us: [f64; 2], rules: &GateRules) -> Gate {
     let Some(found) = found else { return Gate::Discard("there is no matured row to judge by".to_owned()) };

@@ -5,15 +5,15 @@ use super::compare::{Comparison, Difference, Paired, compare};
 use crate::classification::steps;
 use crate::draws::Draws;
 
-/// For the intervals that are shown.
+/// Number of bootstrap samples for the intervals that are shown.
 const RESAMPLES: usize = 1000;
 
 /// How often and how strictly a promoted version is compared with the one before it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GuardRules {
-    /// Frauds at the first look; the next ones come at twice as many.
+    /// Number of matured frauds at the first look; each next look comes at twice as many.
     pub min_frauds: u64,
-    /// Looks.
+    /// Number of looks after a promotion.
     pub looks: u32,
     /// Probability, at most, that a version as good as the one before it is undone by any of the looks (each test at its
     /// share of it, by Bonferroni).
@@ -21,21 +21,22 @@ pub struct GuardRules {
 }
 
 impl Default for GuardRules {
-    /// At 50, 100, 200, 400 and 800 frauds; one in a hundred promotions.
+    /// Looks at 50, 100, 200, 400 and 800 frauds, and undoes one good promotion in a hundred at most.
     fn default() -> Self {
         Self { min_frauds: 50, looks: 5, error: 0.01 }
     }
 }
 
 impl GuardRules {
-    /// Which look, from 0, is due when matured frauds grow from one number to another; the last one that was passed.
+    /// Returns which look, from 0, is due when the number of matured frauds grows from `before` to `now`: the last one that
+    /// was passed; none where no further one was.
     #[must_use]
     pub fn due(&self, before: u64, now: u64) -> Option<u32> {
         let passed = |frauds: u64| (0..self.looks).rev().find(|look| frauds >= self.min_frauds.max(1) << look);
         passed(now).filter(|_| passed(now) != passed(before))
     }
 
-    /// Of one test: two figures at each look, one side.
+    /// Probability of an error of one test: two figures at each look, one side.
     fn level(&self) -> f64 {
         self.error / f64::from(2 * self.looks.max(1))
     }
@@ -44,31 +45,31 @@ impl GuardRules {
 /// One matured transaction as both versions saw it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guarded {
-    /// When it happened, epoch milliseconds.
+    /// Time of the transaction, epoch milliseconds.
     pub at_ms: i64,
-    /// Fraud or genuine.
+    /// True for a fraud, false for a genuine transaction.
     pub fraud: bool,
-    /// Money at stake.
+    /// Amount of the transaction, in the unit of the cost of a review.
     pub amount: f64,
-    /// Of the version before and of the promoted one.
+    /// Score of the version before and of the promoted one, 0 to 1; NaN where it gave no number.
     pub scores: [f32; 2],
-    /// Of how many decisions it stands for.
+    /// Number of decisions that the row stands for.
     pub weight: f64,
 }
 
-/// What a look says.
+/// Result of one look.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GuardVerdict {
-    /// Each version with as many alerts as the promoted one raised: only the order of scores counts.
+    /// Comparison with as many alerts of each version as the promoted one raised: only the order of scores counts.
     pub at_budget: Comparison,
-    /// Each at its own threshold: what money says.
+    /// Comparison with each version at its own threshold: what money says.
     pub at_thresholds: Comparison,
-    /// Why the promotion is to be undone; none where no loss is proven.
+    /// Reason for which the promotion is to be undone; none where no loss is proven.
     pub loss: Option<String>,
 }
 
-/// Compares the version before (first) with the promoted one, each with its threshold. None without a fraud;
-/// cost only counts where reviews cost something and frauds have amounts.
+/// Compares the version before (first) with the promoted one, each with its threshold. None where no row is a fraud. Cost
+/// counts only where reviews cost something and frauds have amounts.
 #[must_use]
 pub fn guard(rows: &[Guarded], thresholds: [f32; 2], review_cost: f64, rules: &GuardRules) -> Option<GuardVerdict> {
     let alerts = rows.iter().filter(|row| row.scores[1] >= thresholds[1]).map(|row| row.weight).sum::<f64>();
@@ -148,7 +149,7 @@ fn by_chance(gains: &[f64], level: f64) -> f64 {
     f64::from(as_low) / f64::from(flips + 1)
 }
 
-/// The lowest line at which the version before raises no more alerts than these.
+/// Returns the lowest threshold at which the version before raises no more alerts than these.
 fn line(rows: &[Guarded], alerts: f64) -> f32 {
     let scored = rows.iter().filter(|row| !row.scores[0].is_nan());
     let (scores, weights): (Vec<f32>, Vec<f64>) = scored.map(|row| (row.scores[0], row.weight)).unzip();

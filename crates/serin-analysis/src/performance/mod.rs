@@ -17,36 +17,36 @@ pub use compare::{Comparison, Difference, Gate, GateRules, Paired, compare, gate
 pub use guard::{GuardRules, GuardVerdict, Guarded, guard};
 
 const DAY_MS: i64 = 86_400_000;
-/// Bins of the reliability curve.
+/// Number of bins of the reliability curve.
 const BINS: usize = 10;
-/// Most points of a curve.
+/// Greatest number of points of a curve.
 pub const POINTS: usize = 200;
 
 /// One decision with what is known of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scored {
-    /// When the transaction happened, epoch milliseconds.
+    /// Time of the transaction, epoch milliseconds.
     pub at_ms: i64,
-    /// What the model said; NaN where it had no number.
+    /// Score that the model gave, 0 to 1; NaN where it had no number.
     pub score: f32,
-    /// What the model's threshold asked for.
+    /// True if the score reached the model's threshold, whatever exploration did then.
     pub alert: bool,
-    /// What exploration did with an alert.
+    /// What exploration did with the alert; none where it had no part.
     pub explored: Option<Explored>,
-    /// Fraud or genuine, where a label says so.
+    /// True for a fraud, false for a genuine transaction; none without a label.
     pub fraud: Option<bool>,
-    /// Money at stake.
+    /// Amount of the transaction, in the unit of the cost of a review; 0 where none is known.
     pub amount: f64,
-    /// Card or customer, for card precision; 0 where none is known.
+    /// Key of the card or customer, for card precision; 0 where none is known.
     pub card: u64,
 }
 
 /// What exploration did with an alert: let it through, to learn what becomes of such payments, or not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Explored {
-    /// Probability with which it was let through, above 0.
+    /// Probability with which the alert was let through, above 0 and at most 1.
     pub propensity: f64,
-    /// Whether it was.
+    /// True if the alert was let through, false if it was held.
     pub let_through: bool,
 }
 
@@ -62,25 +62,26 @@ impl Scored {
     }
 }
 
-/// When labels are complete.
+/// Rule by which a row and its label count in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Maturity {
     /// Age from which a row counts, milliseconds.
     pub delay_ms: i64,
-    /// Whether a matured row without a label counts as genuine, as where only chargebacks are reported; it is left out
-    /// otherwise.
+    /// True if a matured row without a label counts as genuine, as where only chargebacks are reported; such a row is left
+    /// out otherwise.
     pub unlabelled_is_genuine: bool,
 }
 
 impl Default for Maturity {
-    /// Seven days; rows without a label are left out.
+    /// Rows count after seven days; those without a label are left out.
     fn default() -> Self {
         Self { delay_ms: 7 * DAY_MS, unlabelled_is_genuine: false }
     }
 }
 
 impl Maturity {
-    /// The label that counts at `as_of_ms`: none for a row that is too young, or about which nothing is known.
+    /// Returns the label that counts at `as_of_ms` (epoch milliseconds): none for a row that is too young, or about which
+    /// nothing is known.
     #[must_use]
     pub fn label(&self, at_ms: i64, known: Option<bool>, as_of_ms: i64) -> Option<bool> {
         if !self.is_matured(at_ms, as_of_ms) {
@@ -89,21 +90,21 @@ impl Maturity {
         known.or(self.unlabelled_is_genuine.then_some(false))
     }
 
-    /// Whether what happened at `at_ms` is old enough.
+    /// Returns whether what happened at `at_ms` is old enough at `as_of_ms`, both epoch milliseconds.
     #[must_use]
     pub fn is_matured(&self, at_ms: i64, as_of_ms: i64) -> bool {
         at_ms.saturating_add(self.delay_ms) <= as_of_ms
     }
 }
 
-/// Scores and outcomes of a tenth of the rows.
+/// Scores and outcomes of one bin of the reliability curve, a tenth of the rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reliability {
-    /// Rows.
+    /// Number of rows in the bin.
     pub rows: u64,
-    /// Mean score.
+    /// Mean score of the rows in the bin, 0 to 1.
     pub expected: f64,
-    /// Share of frauds.
+    /// Fraction of the rows in the bin that are frauds, 0 to 1.
     pub observed: f64,
 }
 
@@ -111,45 +112,45 @@ pub struct Reliability {
 /// frauds that the model does not see. Over all rows, matured or not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// Expected frauds.
+    /// Expected number of frauds.
     pub frauds: f64,
-    /// Expected precision of the alerts; NaN without any.
+    /// Expected precision of the alerts, 0 to 1; NaN without an alert.
     pub precision: f64,
-    /// Expected recall; NaN without a fraud to expect.
+    /// Expected recall, 0 to 1; NaN without a fraud to expect.
     pub recall: f64,
-    /// Expected average precision.
+    /// Expected average precision, 0 to 1.
     pub average_precision: f64,
 }
 
-/// How decisions turned out.
+/// How the decisions of a window turned out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Performance {
-    /// Decisions in the window.
+    /// Number of decisions in the window.
     pub decisions: u64,
-    /// Those old enough to count.
+    /// Number of decisions old enough to count.
     pub matured: u64,
-    /// Matured ones with a label; the metrics are of these.
+    /// Number of matured decisions with a label; the metrics are of these.
     pub labelled: u64,
-    /// Frauds among them.
+    /// Number of labelled decisions that are frauds.
     pub frauds: u64,
-    /// Alerts among them that exploration let through: each stands for more, by its propensity.
+    /// Number of labelled decisions that are alerts which exploration let through: each stands for more, by its propensity.
     pub explored: u64,
-    /// Matured alerts that exploration did not let through; those stand for them.
+    /// Number of matured alerts that exploration did not let through; those that it did stand for them.
     pub held: u64,
-    /// Alerts among all decisions.
+    /// Number of alerts among all decisions.
     pub alerts: u64,
-    /// By name, as `serin evaluate` calls them; empty where no row counts, and without those that are not defined.
+    /// Metrics by name, as `serin evaluate` calls them; empty where no row counts, and without those that are not defined.
     pub metrics: BTreeMap<&'static str, f64>,
-    /// From low scores to high.
+    /// Bins of the reliability curve, from low scores to high.
     pub reliability: Vec<Reliability>,
-    /// Recall and precision at falling thresholds, at most [`POINTS`] of them.
+    /// Points (recall, precision) at falling thresholds, at most [`POINTS`] of them.
     pub precision_recall: Vec<(f64, f64)>,
-    /// Where it can be made: with matured frauds to calibrate on.
+    /// Estimate over all decisions; none without matured frauds to calibrate on.
     pub estimate: Option<Estimate>,
 }
 
 impl Performance {
-    /// Share of all decisions whose outcome is known and counted.
+    /// Fraction of all decisions whose outcome is known and counted, 0 to 1.
     #[must_use]
     pub fn coverage(&self) -> f64 {
         share(self.labelled, self.decisions)
@@ -160,8 +161,8 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Measures rows at a point in time. Sums are taken in the order of time, ties in the order given; a review of an alert
-/// costs `review_cost`, and `k` cards are looked at a day.
+/// Measures rows at a point in time (epoch milliseconds). Sums are taken in the order of time, ties in the order given. A
+/// review of an alert costs `review_cost`, and `k` cards are looked at a day.
 #[must_use]
 pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: f64, k: usize) -> Performance {
     let mut rows = rows.to_vec();
@@ -254,7 +255,7 @@ fn metrics(
     found
 }
 
-/// Bins of as many rows each, by score.
+/// Returns bins of as many rows each, ascending by score.
 fn reliability(scores: &[f32], labels: &[f32], weights: &[f64]) -> Vec<Reliability> {
     let mut order: Vec<usize> = (0..scores.len()).filter(|row| !scores[*row].is_nan()).collect();
     order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));

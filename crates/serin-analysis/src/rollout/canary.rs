@@ -18,25 +18,25 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind")]
 pub enum Document {
-    /// How a new version is released.
+    /// Rules by which new versions are released.
     Canary(Box<Canary>),
     /// A query that a canary's metric names.
     MetricTemplate(MetricTemplate),
-    /// Where a canary's alerts go.
+    /// Address that a canary's alerts go to.
     AlertProvider(AlertProvider),
 }
 
-/// A Canary object.
+/// A Canary object: how new versions of one workload are released.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Canary {
-    /// `flagger.app/v1beta1`.
+    /// API group and version, `flagger.app/v1beta1`; any other is refused.
     pub api_version: String,
     /// Name and namespace, as webhooks get them.
     pub metadata: Metadata,
-    /// The rules.
+    /// Rules of the release.
     pub spec: CanarySpec,
-    /// Written by controllers, never read from a file.
+    /// Status of the object, written by controllers; read, and without effect.
     #[serde(default)]
     pub status: Option<Anything>,
 }
@@ -45,157 +45,159 @@ pub struct Canary {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CanarySpec {
-    /// Mesh or ingress; `kubernetes` means blue/green without weights.
+    /// Mesh or ingress that splits the traffic; `kubernetes` means blue/green without weights.
     #[serde(default)]
     pub provider: Option<String>,
-    /// Address of the Prometheus for the built-in checks.
+    /// URL of the Prometheus that is asked where a metric's template names no server.
     #[serde(default)]
     pub metrics_server: Option<String>,
-    /// The workload.
+    /// Workload that is released.
     pub target_ref: Reference,
-    /// Cluster only.
+    /// Autoscaler of the workload; has an effect only in a cluster.
     #[serde(default)]
     pub autoscaler_ref: Option<Anything>,
-    /// Cluster only.
+    /// Ingress of the workload; has an effect only in a cluster, but templates of queries may name it.
     #[serde(default)]
     pub ingress_ref: Option<Reference>,
-    /// Cluster only.
+    /// Route of the workload; has an effect only in a cluster, but templates of queries may name it.
     #[serde(default)]
     pub route_ref: Option<Reference>,
-    /// Cluster only.
+    /// Upstream of the workload; has an effect only in a cluster.
     #[serde(default)]
     pub upstream_ref: Option<Reference>,
-    /// Cluster only.
+    /// Service that is made for the workload; has an effect only in a cluster.
     #[serde(default)]
     pub service: Option<Anything>,
-    /// Seconds in which the candidate must become ready.
+    /// Seconds in which the candidate must become ready, or it is rolled back.
     #[serde(default)]
     pub progress_deadline_seconds: Option<u32>,
-    /// Promote without looking.
+    /// True to promote a candidate as soon as it is ready, without analysis.
     #[serde(default)]
     pub skip_analysis: bool,
-    /// Cluster only.
+    /// True to restore the workload when the Canary is deleted; has an effect only in a cluster.
     #[serde(default)]
     pub revert_on_deletion: bool,
-    /// Do nothing for now.
+    /// True to make no look for now: the rollout stays as it is.
     #[serde(default)]
     pub suspend: bool,
-    /// Steps and checks; `canaryAnalysis` is its old name.
+    /// Steps and checks of the analysis; `canaryAnalysis` is its old name.
     #[serde(alias = "canaryAnalysis")]
     pub analysis: Analysis,
 }
 
-/// A named object.
+/// Reference to an object by name.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reference {
-    /// Group and version.
+    /// API group and version of the object.
     #[serde(default)]
     pub api_version: Option<String>,
-    /// Kind.
+    /// Kind of the object, such as `Deployment`.
     #[serde(default)]
     pub kind: Option<String>,
-    /// Name.
+    /// Name of the object.
     pub name: String,
-    /// Namespace.
+    /// Namespace of the object; none where the file gives none.
     #[serde(default)]
     pub namespace: Option<String>,
 }
 
-/// Steps and checks.
+/// Steps and checks that a candidate must pass.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Analysis {
-    /// Time between two looks; 60 s without it, never less than 10 s unless told so.
+    /// Time between two looks; 60 s without it, and never less than 10 s outside of tests.
     #[serde(default)]
     pub interval: Option<GoDuration>,
-    /// Failed checks before the rollback; below 1 it is 1.
+    /// Number of failed checks that ends in a rollback; below 1 it is 1.
     #[serde(default)]
     pub threshold: i32,
-    /// Highest weight; 100 without it.
+    /// Highest weight of the candidate, percent; 100 without it.
     #[serde(default)]
     pub max_weight: Option<u32>,
-    /// Percent added a step.
+    /// Percent that each step adds to the candidate's weight.
     #[serde(default)]
     pub step_weight: Option<u32>,
-    /// Percents one after the other.
+    /// Weights of the candidate one after the other, percent, rising.
     #[serde(default)]
     pub step_weights: Vec<u32>,
-    /// Percent that the primary gets back a step on promotion; all at once without it.
+    /// Percent that the stable version gets back with each step on promotion; 0 gives it all at once.
     #[serde(default)]
     pub step_weight_promotion: u32,
-    /// Looks of a blue/green or A/B rollout.
+    /// Number of looks of a blue/green or A/B rollout; 0 for one by weights.
     #[serde(default)]
     pub iterations: u32,
-    /// Requests of the A/B rollout.
+    /// Requests that an A/B rollout sends to the candidate; any of the list is enough.
     #[serde(default, rename = "match")]
     pub matches: Vec<Match>,
-    /// Copy traffic to the candidate first.
+    /// True to copy traffic to the candidate before it answers any.
     #[serde(default)]
     pub mirror: bool,
-    /// Cluster only.
+    /// Percent of the traffic that is mirrored; has an effect only in a cluster.
     #[serde(default)]
     pub mirror_weight: Option<u32>,
-    /// Cluster only.
+    /// Percent of the stable version's pods that must be ready; has an effect only in a cluster.
     #[serde(default)]
     pub primary_ready_threshold: Option<u32>,
-    /// Cluster only.
+    /// Percent of the candidate's pods that must be ready; has an effect only in a cluster.
     #[serde(default)]
     pub canary_ready_threshold: Option<u32>,
-    /// Cluster only.
+    /// Cookie that keeps a client on one version; has an effect only in a cluster.
     #[serde(default)]
     pub session_affinity: Option<Anything>,
-    /// Checks.
+    /// Measurements that must pass at every look.
     #[serde(default)]
     pub metrics: Vec<Metric>,
-    /// Gates, checks and messages.
+    /// Webhooks of the rollout: gates, checks and messages.
     #[serde(default)]
     pub webhooks: Vec<Webhook>,
-    /// Messages to people.
+    /// Messages to people about the rollout's events.
     #[serde(default)]
     pub alerts: Vec<Alert>,
 }
 
-/// A check.
+/// One measurement of the candidate and the range in which it passes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metric {
-    /// `request-success-rate` and `request-duration` are built in, other names need a template or a query.
+    /// Name of the metric; `request-success-rate` (percent) and `request-duration` (milliseconds) are built in, other names
+    /// need a template or a query.
     pub name: String,
-    /// Window of the query.
+    /// Length of time that the query looks back on, for its `{{ interval }}`.
     #[serde(default)]
     pub interval: Option<GoDuration>,
-    /// Old form of a range: a lower bound for the success rate, an upper one for anything else.
+    /// Old form of a range: a lower bound for the success rate, an upper bound for anything else.
     #[serde(default)]
     pub threshold: Option<f64>,
-    /// What passes.
+    /// Range of values that pass.
     #[serde(default)]
     pub threshold_range: Option<Range>,
-    /// Old form of a template: PromQL.
+    /// Old form of a template: the query itself, in PromQL.
     #[serde(default)]
     pub query: Option<String>,
-    /// Template that has the query.
+    /// MetricTemplate that has the query.
     #[serde(default)]
     pub template_ref: Option<Reference>,
-    /// For the template.
+    /// Variables of the template's query, by name.
     #[serde(default)]
     pub template_variables: BTreeMap<String, String>,
 }
 
-/// Bounds, both inclusive.
+/// Range of values; both bounds are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
-    /// Least.
+    /// Least value that passes; none sets no bound.
     #[serde(default)]
     pub min: Option<f64>,
-    /// Most.
+    /// Greatest value that passes; none sets no bound.
     #[serde(default)]
     pub max: Option<f64>,
 }
 
 impl Metric {
-    /// Whether a value passes; an infinity is compared, NaN is no value.
+    /// Returns whether a value passes. An infinity is compared as any number; NaN is not a value, and is to be told apart
+    /// before.
     #[must_use]
     pub fn accepts(&self, value: f64) -> bool {
         match (self.threshold_range, self.threshold) {
@@ -207,97 +209,97 @@ impl Metric {
     }
 }
 
-/// When a webhook is called.
+/// Point of a rollout at which a webhook is called, and what its answer does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HookType {
-    /// Before the start; the rollout waits for it.
+    /// Before the start; the rollout waits until it answers yes.
     ConfirmRollout,
-    /// Before traffic; a failure is a failed check.
+    /// Before the candidate gets traffic; a failure is a failed check.
     PreRollout,
     /// At every look; a failure is a failed check.
     #[default]
     #[serde(alias = "")]
     Rollout,
-    /// Before each step; the rollout waits for it.
+    /// Before each step; the rollout waits until it answers yes.
     ConfirmTrafficIncrease,
-    /// Before the promotion; the rollout waits for it.
+    /// Before the promotion; the rollout waits until it answers yes.
     ConfirmPromotion,
-    /// After the end.
+    /// After the rollout has succeeded or failed; its answer changes nothing.
     PostRollout,
-    /// Rolls back when it says yes.
+    /// At every look; the rollout is rolled back when it answers yes.
     Rollback,
-    /// Gets every event.
+    /// At every event; its answer changes nothing.
     Event,
 }
 
-/// A webhook.
+/// A webhook that takes part in a rollout.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Webhook {
-    /// Name.
+    /// Name of the webhook, as messages show it.
     pub name: String,
-    /// Where.
+    /// URL that the webhook is posted to.
     pub url: String,
-    /// When.
+    /// Point of the rollout at which it is called.
     #[serde(default, rename = "type")]
     pub kind: HookType,
-    /// 10 s without it.
+    /// Time that its answer is waited for; 10 s without it.
     #[serde(default)]
     pub timeout: Option<GoDuration>,
-    /// Tries after the first.
+    /// Number of tries after the first.
     #[serde(default)]
     pub retries: u32,
-    /// Do not check the certificate.
+    /// True to not check the server's certificate.
     #[serde(default, rename = "disableTLS")]
     pub disable_tls: bool,
-    /// No alert for its failures.
+    /// True to raise no alert for its failures; read, and without effect in-process.
     #[serde(default)]
     pub mute_alert: bool,
-    /// Sent along.
+    /// Pairs that are sent in the body as `metadata`.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Who hears of what.
+/// Which events are told to which provider.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Alert {
-    /// Name.
+    /// Name of the alert.
     pub name: String,
-    /// Least severity.
+    /// Least severity of the events that are told.
     #[serde(default)]
     pub severity: Severity,
-    /// The AlertProvider.
+    /// AlertProvider that the events are told to.
     pub provider_ref: Reference,
 }
 
-/// How bad it is.
+/// Severity of an event, ascending.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good to know.
+    /// For information; nothing needs to be done.
     #[default]
     Info,
-    /// Somebody should look.
+    /// A check failed or a gate holds the rollout up; somebody should look.
     Warn,
-    /// Something was stopped.
+    /// A rollout was stopped or rolled back.
     Error,
 }
 
 /// How a rollout moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
-    /// By weights.
+    /// By weights: the candidate's share of the traffic grows in steps.
     Weights,
-    /// All at once after so many looks.
+    /// Blue/green: all traffic goes to the candidate at once after a number of looks.
     BlueGreen,
-    /// Requests that match.
+    /// A/B: the requests that match go to the candidate.
     Ab,
 }
 
 impl Analysis {
-    /// How it moves.
+    /// Returns how the rollout moves.
     #[must_use]
     pub fn strategy(&self) -> Strategy {
         match (self.iterations, self.matches.is_empty()) {
@@ -307,7 +309,7 @@ impl Analysis {
         }
     }
 
-    /// Highest weight of the candidate.
+    /// Highest weight of the candidate, percent.
     #[must_use]
     pub fn top_weight(&self) -> u32 {
         match self.step_weights.last() {
@@ -316,7 +318,7 @@ impl Analysis {
         }
     }
 
-    /// Percent to add at a weight; none where there is no further step.
+    /// Returns the percent to add at a weight (percent); none where there is no further step.
     #[must_use]
     pub fn next_step(&self, weight: u32) -> Option<u32> {
         if self.step_weights.is_empty() {
@@ -331,13 +333,13 @@ impl Analysis {
         next.map(|next| next.saturating_sub(weight)).or_else(|| (weight >= self.top_weight()).then_some(1))
     }
 
-    /// Seconds between two looks; `shortest` is Flagger's 10 unless a test says otherwise.
+    /// Milliseconds between two looks; `shortest`, in milliseconds, is Flagger's 10 s unless a test says otherwise.
     #[must_use]
     pub fn interval_ms(&self, shortest: i64) -> i64 {
         self.interval.map_or(60_000, |interval| interval.milliseconds()).max(shortest)
     }
 
-    /// Failed checks that end it.
+    /// Number of failed checks that ends the rollout, at least 1.
     #[must_use]
     pub fn failure_threshold(&self) -> u32 {
         u32::try_from(self.threshold).ok().filter(|threshold| *threshold > 0).unwrap_or(1)
@@ -345,10 +347,10 @@ impl Analysis {
 }
 
 impl Canary {
-    /// What the CRD's schema and the controller would refuse, in-process too.
+    /// Checks what the CRD's schema and the controller would refuse, in-process too.
     ///
     /// # Errors
-    /// With the path of the field.
+    /// Returns a message that begins with the path of the field.
     pub fn check(&self, templates: &[MetricTemplate], providers: &[AlertProvider]) -> Result<(), String> {
         let analysis = &self.spec.analysis;
         if self.api_version != "flagger.app/v1beta1" {
@@ -414,7 +416,7 @@ impl Canary {
         Ok(())
     }
 
-    /// Fields that are set and mean something only in a cluster.
+    /// Returns the paths of fields that are set and have an effect only in a cluster.
     #[must_use]
     pub fn ignored(&self) -> Vec<&'static str> {
         let (spec, analysis) = (&self.spec, &self.spec.analysis);

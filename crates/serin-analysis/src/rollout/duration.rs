@@ -7,13 +7,13 @@ use serde::{Deserialize, Deserializer};
 pub struct GoDuration(i64);
 
 impl GoDuration {
-    /// Of milliseconds.
+    /// Makes a duration of this many milliseconds.
     #[must_use]
     pub const fn from_milliseconds(milliseconds: i64) -> Self {
         Self(milliseconds)
     }
 
-    /// Milliseconds.
+    /// Length of the duration in milliseconds.
     #[must_use]
     pub fn milliseconds(self) -> i64 {
         self.0
@@ -22,7 +22,7 @@ impl GoDuration {
     /// Reads Go's form (<https://pkg.go.dev/time#ParseDuration>); fractions of a millisecond are cut off.
     ///
     /// # Errors
-    /// With what is wrong.
+    /// Returns a message that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no duration: write 10s, 1m30s or 500ms");
         let mut rest = text;

@@ -7,63 +7,63 @@ use super::canary::{Canary, HookType, Metric, Severity, Strategy, Webhook};
 use crate::evidence::Judgement;
 use serde::{Deserialize, Serialize};
 
-/// Where a rollout is; Flagger's words.
+/// Phase of a rollout, in Flagger's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
-    /// The first version is live, nothing was released yet.
+    /// The first version is live, and nothing was released yet.
     Initialized,
-    /// A gate keeps it from starting.
+    /// A gate keeps the rollout from starting.
     Waiting,
-    /// The candidate is looked at.
+    /// The candidate is loaded or looked at.
     Progressing,
-    /// A gate keeps it from being promoted.
+    /// A gate, or too little evidence, keeps the candidate from being promoted.
     WaitingPromotion,
     /// The candidate becomes the stable version.
     Promoting,
     /// The candidate's traffic went back to the stable version, which is now the same.
     Finalising,
-    /// Promoted.
+    /// The candidate was promoted.
     Succeeded,
-    /// Rolled back.
+    /// The candidate was rolled back.
     Failed,
 }
 
-/// Who gets requests.
+/// How requests are split between the candidate and the stable version.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// Percent of the candidate; the stable version has the rest.
+    /// Percent of the requests that the candidate answers; the stable version answers the rest.
     pub candidate: u32,
-    /// The candidate gets a copy of every request.
+    /// True if the candidate gets a copy of every request.
     pub mirror: bool,
-    /// Only requests that match go by these weights (A/B).
+    /// True if only requests that match go by these weights (A/B).
     pub matched: bool,
 }
 
-/// Everything that outlives a tick.
+/// State of a rollout: everything that outlives a tick.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
-    /// Where it is.
+    /// Phase that the rollout is in.
     pub phase: Phase,
-    /// As the status of Flagger's object shows it; the route has the truth.
+    /// Candidate's weight in percent as the status of Flagger's object shows it; `route` says what is done.
     pub canary_weight: u32,
-    /// Failed checks of this run, never reset by good ones.
+    /// Number of failed checks in this run, never reset by good ones.
     pub failed_checks: u32,
-    /// Looks of a blue/green or A/B run; -1 while a weighted one waits for its promotion.
+    /// Number of looks in a blue/green or A/B run; -1 while a weighted one waits for its promotion.
     pub iterations: i32,
-    /// Who gets requests.
+    /// Split of the requests between the candidate and the stable version.
     pub route: Route,
-    /// What was seen last.
+    /// Revision that was seen last: the candidate's while the rollout is under way.
     pub last_applied: String,
-    /// What was promoted last.
+    /// Revision that was promoted last.
     pub last_promoted: String,
-    /// The candidate should be loaded.
+    /// True if the candidate should be loaded.
     pub candidate_wanted: bool,
-    /// The start was announced and the pre-rollout hooks have passed.
+    /// True once the start was announced and the pre-rollout hooks have passed.
     pub started: bool,
 }
 
 impl Rollout {
-    /// With a version that is live and was never analysed.
+    /// Makes the state of a version that is live and was never analysed.
     #[must_use]
     pub fn initialized(revision: &str) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Rollout {
         }
     }
 
-    /// Whether it has begun and not ended.
+    /// Returns whether the rollout has begun and not ended.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
         matches!(
@@ -95,68 +95,69 @@ impl Rollout {
     }
 }
 
-/// Whether a version can answer.
+/// Answer to whether a version can take requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
-    /// Now.
+    /// The version can answer.
     Ready,
-    /// Not yet.
+    /// The version cannot answer yet.
     NotYet,
-    /// It will not: its file is refused, or its time is over.
+    /// The version will never answer: its file is refused, or its time is over.
     Never,
 }
 
-/// What a check found.
+/// Result of one measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Measured {
-    /// A number.
+    /// The metric has this value.
     Value(f64),
-    /// Too little to say anything.
+    /// There is too little data for a value.
     NoData,
-    /// It could not be asked.
+    /// The metric could not be asked for; holds the error.
     Failed(String),
 }
 
-/// What the engine tells.
+/// Something that the engine tells people and webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// How bad it is.
+    /// Severity of the event.
     pub severity: Severity,
-    /// For a person.
+    /// Text of the event, for a person.
     pub message: String,
 }
 
-/// What the engine asks.
+/// Questions and orders of the engine to the server that it runs in.
 pub trait World {
-    /// What should be live: version and configuration of the target.
+    /// Returns the revision that should be live: version and configuration of the target.
     fn revision(&mut self) -> String;
-    /// The stable version.
+    /// Returns whether the stable version can answer.
     fn stable(&mut self) -> Readiness;
-    /// The candidate.
+    /// Returns whether the candidate can answer.
     fn candidate(&mut self) -> Readiness;
-    /// Whether the candidate has scored in the shadow for as long as it must, and as many requests, before it gets traffic.
+    /// Returns whether the candidate has scored in the shadow for as long, and as many requests, as it must before it gets
+    /// traffic.
     fn shadowed(&mut self) -> bool;
-    /// Calls a webhook with the phase that it is to hear and returns the HTTP status, or why there is none.
+    /// Calls a webhook with the phase that it is to hear. Returns the HTTP status, or why there is none.
     fn call(&mut self, hook: &Webhook, phase: Phase) -> Result<u16, String>;
     /// Takes a measurement of the candidate.
     fn measure(&mut self, metric: &Metric) -> Measured;
-    /// What the evidence says; [`Judgement::Pass`] where none is gathered.
+    /// Returns the verdict of the evidence; [`Judgement::Pass`] where none is gathered.
     fn evidence(&mut self) -> Judgement;
     /// Takes all traffic from the candidate at once: what follows, hooks among it, may take its time.
     fn withdraw(&mut self) {}
     /// Makes the candidate the stable version.
     fn promote(&mut self);
-    /// Tells.
+    /// Tells people of an event.
     fn tell(&mut self, event: Event);
 }
 
-/// Whether a webhook has said yes: Flagger takes 200 to 202.
+/// Returns whether a webhook has said yes: any status up to 202 does (Flagger takes 200 to 202).
 #[must_use]
 pub fn is_yes(answer: &Result<u16, String>) -> bool {
     matches!(answer, Ok(status) if *status <= 202)
 }
 
-/// Rolls back at once, as a person says.
+/// Rolls back at once, as a person orders; changes nothing where no rollout is under way.
 pub fn abort(rollout: &mut Rollout, canary: &Canary, world: &mut impl World, reason: &str) {
     if rollout.is_under_way() {
         rollout.last_applied = world.revision();
@@ -164,7 +165,7 @@ pub fn abort(rollout: &mut Rollout, canary: &Canary, world: &mut impl World, rea
     }
 }
 
-/// Promotes at once, as a person says, whatever gates and evidence say.
+/// Promotes at once, as a person orders, whatever gates and evidence say; the candidate must be ready and looked at.
 pub fn promote(rollout: &mut Rollout, canary: &Canary, world: &mut impl World) {
     if matches!(rollout.phase, Phase::Progressing | Phase::WaitingPromotion) && world.candidate() == Readiness::Ready {
         Tick { rollout, canary, world }.promote();
@@ -177,7 +178,7 @@ struct Tick<'a, W> {
     world: &'a mut W,
 }
 
-/// One look.
+/// Makes one look: moves the rollout by at most one step.
 pub fn tick(rollout: &mut Rollout, canary: &Canary, world: &mut impl World) {
     if canary.spec.suspend {
         return;
@@ -199,7 +200,7 @@ impl<W: World> Tick<'_, W> {
         self.canary.spec.analysis.webhooks.iter().filter(|hook| hook.kind == kind).cloned().collect()
     }
 
-    /// Calls hooks in order until one does not say yes; with its name and answer.
+    /// Calls hooks in order until one does not say yes; returns its name and answer, none where all said yes.
     fn refused_by(&mut self, kind: HookType, phase: Phase) -> Option<String> {
         for hook in self.hooks(kind) {
             let answer = self.world.call(&hook, phase);
@@ -263,14 +264,14 @@ impl<W: World> Tick<'_, W> {
         }
     }
 
-    /// Which rollback hook says yes.
+    /// Returns the reason where a rollback hook says yes.
     fn rollback_hook(&mut self) -> Option<String> {
         let phase = self.rollout.phase;
         let hook = self.hooks(HookType::Rollback).into_iter().find(|hook| is_yes(&self.world.call(hook, phase)))?;
         Some(format!("the rollback hook {} says so", hook.name))
     }
 
-    /// A rollback hook says yes, or harm is proven.
+    /// Rolls back and returns true where a rollback hook says yes or harm is proven.
     fn rollback_is_wanted(&mut self) -> bool {
         if let Some(reason) = self.rollback_hook() {
             self.roll_back(&reason);
@@ -322,7 +323,7 @@ impl<W: World> Tick<'_, W> {
         self.refused_by(HookType::PostRollout, Phase::Succeeded);
     }
 
-    /// The stable version, now the new one, takes its traffic back.
+    /// Gives the stable version, now the new one, its traffic back.
     fn shift_back(&mut self) {
         let step = self.canary.spec.analysis.step_weight_promotion;
         let left = self.rollout.route.candidate.saturating_sub(step);
@@ -340,7 +341,7 @@ impl<W: World> Tick<'_, W> {
         self.tell(Severity::Warn, message);
     }
 
-    /// Checks, then moves.
+    /// Makes the checks of a look, then moves the candidate's traffic.
     fn look(&mut self) {
         let beginning = self.rollout.route == Route::default() && self.rollout.iterations == 0;
         if beginning {
@@ -367,7 +368,7 @@ impl<W: World> Tick<'_, W> {
         }
     }
 
-    /// Whether everything passes; the first failure ends it.
+    /// Returns whether everything passes; the first failure ends the check.
     fn check(&mut self) -> bool {
         if let Some(by) = self.refused_by(HookType::Rollout, Phase::Progressing) {
             self.fail_check(&format!("rollout hook {by}"));
@@ -458,7 +459,7 @@ impl<W: World> Tick<'_, W> {
         }
     }
 
-    /// Waits for the promotion's gate and for proof.
+    /// Returns whether the promotion still waits for its gate or for proof, and notes that it waits.
     fn gate_is_shut(&mut self) -> bool {
         let mut by = self.refused_by(HookType::ConfirmPromotion, Phase::Progressing);
         if by.is_none()

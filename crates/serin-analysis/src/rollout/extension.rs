@@ -4,44 +4,44 @@ use super::GoDuration;
 use super::canary::Canary;
 use crate::evidence::Limits;
 
-/// Most bounds of slow answers.
+/// Greatest number of bounds for slow answers.
 pub const SLOW: usize = 4;
 const PREFIX: &str = "serin.dev/";
-/// An honest retrain moves a segment more than the whole.
+/// Default of `segment-tolerance`: an honest retrain moves a segment more than the whole.
 const SEGMENT_TOLERANCE: f64 = 2.25;
 
-/// What becomes of a candidate about which too little is known after so long.
+/// What becomes of a candidate about which too little is known when `max-hold` is over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnHold {
-    /// It is rolled back.
+    /// The candidate is rolled back.
     Rollback,
-    /// It is promoted.
+    /// The candidate is promoted.
     Promote,
-    /// A person decides.
+    /// Nothing happens until a person decides.
     #[default]
     Wait,
 }
 
-/// Annotations below `serin.dev/`.
+/// Settings of a rollout in the annotations below `serin.dev/`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extension {
-    /// `evidence: off` leaves the verdict to metrics and webhooks, as Flagger does.
+    /// False with `evidence: off`, which leaves the verdict to metrics and webhooks, as Flagger does.
     pub evidence: bool,
-    /// `alpha`, `tolerance` (alert ratio) and the like.
+    /// Limits of the verdict: `alpha`, `beta`, `tolerance` (alert ratio), `score-tolerance` and the like.
     pub limits: Limits,
-    /// `min-shadow`: time in the shadow before the first request, milliseconds.
+    /// `min-shadow`: time that the candidate scores in the shadow before its first request, milliseconds.
     pub min_shadow_ms: i64,
-    /// `min-shadow-requests`: requests that both versions have scored before the candidate answers the first one.
+    /// `min-shadow-requests`: number of requests that both versions have scored before the candidate answers the first one.
     pub min_shadow_requests: u64,
-    /// `max-hold`: time that a promotion waits for proof, milliseconds.
+    /// `max-hold`: time that a promotion waits for proof, milliseconds; none waits without end.
     pub max_hold_ms: Option<i64>,
-    /// `on-hold`: what then.
+    /// `on-hold`: what becomes of the candidate when `max-hold` is over.
     pub on_hold: OnHold,
     /// `segments`: columns whose values are judged one by one, within `segment-tolerance` (2.25).
     pub segments: Vec<String>,
-    /// `sticky: entity` keeps all transactions of an entity on one arm; each then counts once.
+    /// True with `sticky: entity`, which keeps all transactions of an entity on one arm; each entity then counts once.
     pub sticky: bool,
-    /// `slow`: answers above these are slow, milliseconds, ascending; at most [`SLOW`] of them.
+    /// `slow`: bounds in milliseconds, ascending, above which an answer is slow; 1 to [`SLOW`] of them.
     pub slow_ms: Vec<u32>,
 }
 
@@ -65,7 +65,7 @@ impl Extension {
     /// Reads the annotations of a canary.
     ///
     /// # Errors
-    /// With the annotation that is unknown or says nothing that it could.
+    /// Returns a message that names the annotation which is unknown or has a value that it cannot have.
     pub fn of(canary: &Canary) -> Result<Self, String> {
         let mut found = Self::default();
         for (name, value) in &canary.metadata.annotations {

@@ -4,42 +4,42 @@ use regex_lite::Regex;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Which requests an A/B rollout sends to the candidate.
+/// One alternative of an A/B rollout: a request that fits all of its patterns goes to the candidate.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Match {
-    /// By header.
+    /// Pattern of each header by the header's name, in any case.
     #[serde(default)]
     pub headers: BTreeMap<String, Pattern>,
-    /// By query parameter.
+    /// Pattern of each query parameter by the parameter's name.
     #[serde(default)]
     pub query_params: BTreeMap<String, Pattern>,
-    /// Cluster only.
+    /// Labels of the client's workload; have an effect only in a cluster.
     #[serde(default)]
     pub source_labels: BTreeMap<String, String>,
 }
 
-/// How a value is compared.
+/// Comparison of a header's or parameter's value with a text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Pattern {
-    /// Equal.
+    /// The value is this text.
     Exact(String),
-    /// Begins with.
+    /// The value begins with this text.
     Prefix(String),
-    /// Ends with.
+    /// The value ends with this text.
     Suffix(String),
-    /// Matches.
+    /// The whole value matches this regular expression.
     Regex(String),
 }
 
-/// Alternatives; each asks for all of its headers and query parameters.
+/// Alternatives of a rollout. Each asks for all of its headers and query parameters; one that fits is enough.
 #[derive(Debug)]
 pub struct Matching(Vec<Alternative>);
 
 #[derive(Debug, Default)]
 struct Alternative {
-    /// By lower-case name.
+    /// Test of each header by its lower-case name.
     headers: Vec<(String, Test)>,
     parameters: Vec<(String, Test)>,
 }
@@ -76,10 +76,10 @@ impl Test {
 }
 
 impl Matching {
-    /// None where nothing is to match.
+    /// Compiles the alternatives; none where the list is empty.
     ///
     /// # Errors
-    /// With the path of what cannot be told from a request.
+    /// Returns a message that begins with the path of what cannot be told from a request.
     pub fn of(matches: &[Match]) -> Result<Option<Self>, String> {
         let mut alternatives = Vec::new();
         for (number, asked) in matches.iter().enumerate() {
@@ -104,7 +104,8 @@ impl Matching {
         Ok((!alternatives.is_empty()).then_some(Self(alternatives)))
     }
 
-    /// Whether a request is the candidate's. `header` is asked by lower-case name, `parameter` by name; none is no match.
+    /// Returns whether a request is the candidate's. `header` is asked by lower-case name, `parameter` by name; a value of
+    /// none does not match.
     pub fn accepts(&self, header: impl Fn(&str) -> Option<String>, parameter: impl Fn(&str) -> Option<String>) -> bool {
         let all = |tests: &[(String, Test)], value: &dyn Fn(&str) -> Option<String>| {
             tests.iter().all(|(name, test)| value(name).is_some_and(|value| test.accepts(&value)))

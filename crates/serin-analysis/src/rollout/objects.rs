@@ -1,4 +1,4 @@
-//! What a Canary names: templates of queries, and where alerts go.
+//! Objects that a Canary names: templates of queries, and where alerts go.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -6,31 +6,31 @@ use std::collections::BTreeMap;
 /// `metadata` of an object.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 pub struct Metadata {
-    /// Name.
+    /// Name of the object.
     pub name: String,
-    /// Namespace.
+    /// Namespace of the object; none where the file gives none.
     #[serde(default)]
     pub namespace: Option<String>,
     /// Annotations; those of `serin.dev/` are this crate's.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// Without effect.
+    /// Labels; read, and without effect.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
 
-/// Whatever stands there: read, and without effect in-process.
+/// Any JSON value: read, and without effect in-process.
 pub type Anything = serde_json::Value;
 
-/// A MetricTemplate object.
+/// A MetricTemplate object: a query that metrics of a Canary name.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MetricTemplate {
-    /// `flagger.app/v1beta1`.
+    /// API group and version, `flagger.app/v1beta1`.
     pub api_version: String,
     /// Name that metrics refer to.
     pub metadata: Metadata,
-    /// Where and what to ask.
+    /// Server that is asked, and the query that it is asked.
     pub spec: TemplateSpec,
 }
 
@@ -38,45 +38,45 @@ pub struct MetricTemplate {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TemplateSpec {
-    /// Where to ask.
+    /// Server that answers the query.
     pub provider: TemplateProvider,
-    /// What to ask, a template over name, namespace, target, interval and variables.
+    /// Text of the query, a template over name, namespace, target, interval and variables.
     pub query: String,
 }
 
-/// Where a template asks.
+/// Server that answers a template's query.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TemplateProvider {
-    /// In-process only `prometheus` is asked.
+    /// Type of the server; in-process only `prometheus` is asked.
     #[serde(rename = "type")]
     pub kind: String,
-    /// URL.
+    /// URL of the server; without it the Canary's `metricsServer` is asked.
     #[serde(default)]
     pub address: Option<String>,
-    /// Sent along.
+    /// HTTP headers of the query; read, and without effect in-process.
     #[serde(default)]
     pub headers: BTreeMap<String, Vec<String>>,
-    /// Cluster only.
+    /// Secret with the server's credentials; has an effect only in a cluster.
     #[serde(default)]
     pub secret_ref: Option<Anything>,
-    /// Of cloud providers.
+    /// Region of a cloud provider; read, and without effect in-process.
     #[serde(default)]
     pub region: Option<String>,
-    /// Do not check the certificate.
+    /// True to not check the server's certificate; read, and without effect in-process.
     #[serde(default)]
     pub insecure_skip_verify: bool,
 }
 
-/// An AlertProvider object.
+/// An AlertProvider object: where alerts of a Canary go.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AlertProvider {
-    /// `flagger.app/v1beta1`.
+    /// API group and version, `flagger.app/v1beta1`.
     pub api_version: String,
     /// Name that alerts refer to.
     pub metadata: Metadata,
-    /// Where.
+    /// Address and shape of the messages.
     pub spec: AlertSpec,
 }
 
@@ -87,36 +87,36 @@ pub struct AlertSpec {
     /// Shape of the message.
     #[serde(rename = "type")]
     pub kind: AlertKind,
-    /// Channel.
+    /// Channel that the message is posted to; `general` without it.
     #[serde(default)]
     pub channel: Option<String>,
-    /// Who says it.
+    /// Name that the message is posted under; `serin` without it.
     #[serde(default)]
     pub username: Option<String>,
     /// URL of the incoming webhook.
     #[serde(default)]
     pub address: Option<String>,
-    /// Cluster only.
+    /// HTTP proxy; has an effect only in a cluster.
     #[serde(default)]
     pub proxy: Option<String>,
-    /// Cluster only.
+    /// Secret with the address; has an effect only in a cluster.
     #[serde(default)]
     pub secret_ref: Option<Anything>,
 }
 
-/// Shapes of messages.
+/// Service that a message goes to, which gives the message its shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertKind {
-    /// Slack.
+    /// An incoming webhook of Slack.
     Slack,
-    /// Microsoft Teams.
+    /// A Microsoft Teams webhook.
     Msteams,
-    /// Discord, in Slack's shape.
+    /// A Discord webhook, in Slack's shape.
     Discord,
-    /// Rocket.Chat, in Slack's shape.
+    /// A Rocket.Chat webhook, in Slack's shape.
     Rocket,
-    /// Google Chat.
+    /// A Google Chat webhook.
     Gchat,
     /// Plain JSON; a cluster's Flagger does not know it.
     Generic,

@@ -13,37 +13,37 @@ use super::{Forest, ForestError};
 use std::collections::VecDeque;
 use wide::f32x4;
 
-/// Most different features on one path.
+/// Greatest number of different features on one path.
 const MAX_PATH: usize = 32;
-/// Deepest tree: what is kept of a path while splits are laid out grows with it.
+/// Greatest depth of a tree: what is kept of a path while splits are laid out grows with it.
 const MAX_DEPTH: u32 = 64;
 
 /// 28 bytes: a forest's splits stream through the cache once a row, which is most of what a row costs.
 #[derive(Debug, Clone, Copy)]
 struct Split {
     threshold: f32,
-    /// Share of the rows that pass this feature's splits down to each child.
+    /// Fraction of the training rows that pass this feature's splits down to each child, 0 to 1.
     cover: [f32; 2],
-    /// A leaf's bits, or the place of a split.
+    /// For each child: the leaf's bits, or the place of a split.
     children: [u32; 2],
     /// Twice the place of the next split above on the same feature, and 1 where this one lies to its right; place 0
     /// stands for none.
     above: u32,
     feature: u16,
-    /// [`DEFAULT_LEFT`], [`CATEGORICAL`], [`LEAVES`].
+    /// Bit set of [`DEFAULT_LEFT`], [`CATEGORICAL`] and the two [`LEAVES`].
     flags: u8,
 }
 
 const DEFAULT_LEFT: u8 = 1;
 const CATEGORICAL: u8 = 2;
-/// The left child is a leaf, the right one is.
+/// Bits for "the left child is a leaf" and "the right child is a leaf".
 const LEAVES: [u8; 2] = [4, 8];
 
 #[derive(Debug)]
 struct Splits {
-    /// A split stands before those below it; places count from 1.
+    /// Splits of the tree; each stands before those below it, and places count from 1.
     splits: Vec<Split>,
-    /// Node of each split in the tree, for those by category.
+    /// Node of each split in the tree, for the splits by category.
     nodes: Vec<u32>,
     /// Index of the tree in the forest.
     tree: usize,
@@ -132,7 +132,7 @@ impl Forest {
 /// A number for each node of the quadrature.
 type Lanes<const N: usize> = [f32x4; N];
 
-/// What is known of a split while a row passes.
+/// Factors and sums of one split while a row passes.
 #[derive(Debug, Clone, Copy)]
 struct Passed<const N: usize> {
     /// Product of the factors above, without this split's feature.
@@ -141,15 +141,15 @@ struct Passed<const N: usize> {
     inverse: Lanes<N>,
     /// The feature's factor to the left and to the right.
     factors: [Lanes<N>; 2],
-    /// What hangs below to the left and to the right.
+    /// Sums from what hangs below to the left and to the right.
     below: [Lanes<N>; 2],
-    /// What hangs from this split, by the factors that its feature has not had above.
+    /// Sum from what hangs from this split, by the factors that its feature has not had above.
     hanging: Lanes<N>,
-    /// Whether the row passes to the left, and to the right, by all splits on the feature so far.
+    /// 1 where the row passes to the left, and to the right, by all splits on the feature so far; 0 where it does not.
     passes: [f32; 2],
-    /// `passes - cover`.
+    /// Difference `passes - cover` for the left and the right child.
     excess: [f32; 2],
-    /// Of the feature above.
+    /// Difference of the same kind for the next split above on the same feature.
     excess_above: f32,
 }
 

@@ -38,16 +38,16 @@ pub enum ForestError {
     Unsupported(String),
 }
 
-/// Which instructions evaluate the trees. Every path gives the same bits.
+/// Instructions that evaluate the trees. Every path gives the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ScoringPath {
-    /// Node by node, any tree (deep, categorical).
+    /// Walks from node to node; takes any tree (deep, categorical).
     Walk,
-    /// Byte ranks, heap-shaped trees, plain Rust.
+    /// Compares byte ranks in heap-shaped trees, in plain Rust.
     Portable,
-    /// Byte ranks, 32 trees a vector.
+    /// Compares byte ranks of 32 trees in one vector.
     Avx2,
-    /// Byte ranks, 64 trees a vector (needs AVX-512 F, BW and VBMI).
+    /// Compares byte ranks of 64 trees in one vector (needs AVX-512 F, BW and VBMI).
     Avx512,
 }
 
@@ -127,7 +127,7 @@ impl Forest {
         available
     }
 
-    /// The path chosen at load.
+    /// Instructions that were chosen when the model was loaded.
     #[must_use]
     pub fn path(&self) -> ScoringPath {
         self.path
@@ -148,7 +148,7 @@ impl Forest {
         self
     }
 
-    /// Columns of a row.
+    /// Number of features in a row.
     #[must_use]
     pub fn num_features(&self) -> usize {
         self.num_features
@@ -160,7 +160,7 @@ impl Forest {
         self.base_margins.len()
     }
 
-    /// Trees in the ensemble.
+    /// Number of trees in the forest.
     #[must_use]
     pub fn num_trees(&self) -> usize {
         self.trees.len()

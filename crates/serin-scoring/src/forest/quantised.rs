@@ -34,7 +34,7 @@ pub(super) struct Table {
 
 #[derive(Debug)]
 struct TableEntry {
-    /// Index into `RankTable::features`.
+    /// Position of the feature in `RankTable::features`.
     feature: usize,
     /// This table's rank for each rank over the whole forest; empty where the two are the same.
     rank_of: Vec<u8>,
@@ -175,7 +175,7 @@ fn thresholds(trees: &[Tree]) -> BTreeMap<usize, Vec<f32>> {
     thresholds
 }
 
-/// As many trees from the front as one table can hold: the thresholds used, and how many trees.
+/// Takes as many trees from the front as one table can hold; returns the thresholds used, by feature, and how many trees.
 fn longest_run(
     trees: &[Tree],
     ranks: &RankTable,

@@ -16,7 +16,7 @@ pub(super) struct Sixteen(pub(super) [f32; 16]);
 /// The distinct thresholds of one feature.
 #[derive(Debug)]
 pub(super) struct FeatureRanks {
-    /// Column in the row.
+    /// Position of the column in a row, from 0.
     pub(super) column: usize,
     pub(super) count: usize,
     /// First sixteen of each level in [`RankTable::sixteens`], the top level first. The lowest level has all

@@ -124,7 +124,7 @@ impl Tree {
         self.nodes[node].category_set.is_some()
     }
 
-    /// Whether a value that is there goes left at a split.
+    /// Returns whether a value that is present goes left at a split.
     pub(super) fn goes_left(&self, node: u32, x: f32) -> bool {
         let node = &self.nodes[node as usize];
         match node.category_set {

@@ -1,10 +1,10 @@
 //! Reading a log whose bytes are damaged.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod common;
+mod written;
 
-use common::{Held, NAME, Random, Sample, decision, model, open, read, shadows, spoil};
 use serin_decisions::{DamageKind, DecisionFiles, verify};
+use written::{Held, NAME, Random, Sample, decision, model, open, read, shadows, spoil};
 
 // R16
 #[test]

@@ -1,10 +1,10 @@
 //! Erasing an entity.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod common;
+mod written;
 
-use common::{Held, NAME, Random, Sample, decision, files, model, open, read, spoil};
 use serin_decisions::DecisionFiles;
+use written::{Held, NAME, Random, Sample, decision, files, model, open, read, spoil};
 
 /// Names that stay when `E1` is erased from what a range of damage left.
 fn without_e1(sample: &Sample, damage: &std::ops::Range<usize>) -> Vec<String> {

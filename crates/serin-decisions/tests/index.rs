@@ -1,12 +1,12 @@
 //! Reading by model and time, and counting, with indexes.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod common;
+mod written;
 
-use common::{NAME, Sample, files, model};
 use serin_decisions::{DamageKind, DecisionFiles, DecisionIds, DecisionLog, LogLimits, NewDecision};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
+use written::{NAME, Sample, files, model};
 
 const START: i64 = 1_764_000_000_000;
 const HOUR: i64 = 3_600_000;
@@ -22,7 +22,7 @@ fn write(folder: &Path, is_flushed: bool) {
         let at_ms = START + i * 10 * HOUR / 40_000;
         NOW.store(at_ms, Ordering::Relaxed);
         let name = i.to_string();
-        let new = NewDecision { id: ids.next(at_ms), alert: i % 100 == 0, ..common::decision(&name, "E") };
+        let new = NewDecision { id: ids.next(at_ms), alert: i % 100 == 0, ..written::decision(&name, "E") };
         log.append(&models[usize::from(i >= 24_000 && i % 10 == 0)], &[new]).unwrap();
     }
     if is_flushed {
@@ -139,7 +139,7 @@ fn indexes_go_with_their_segments() {
     drop(DecisionFiles::of(folder.path()).counts(0, i64::MAX).unwrap());
     std::fs::write(folder.path().join("1763999999999-00000001-0.idx"), "of a segment that is gone").unwrap();
     let limits = LogLimits { keep_bytes: Some(0), ..LogLimits::default() };
-    let (log, _) = DecisionLog::open(folder.path(), limits, common::clock).unwrap();
+    let (log, _) = DecisionLog::open(folder.path(), limits, written::clock).unwrap();
     assert_eq!(files(folder.path(), "idx").len(), 1);
     log.tend(std::time::Duration::ZERO).unwrap();
     assert_eq!((files(folder.path(), "seg").len(), files(folder.path(), "idx").len()), (0, 0));

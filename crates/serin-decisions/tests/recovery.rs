@@ -1,12 +1,12 @@
 //! Sealing what a dead process left.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod common;
+mod written;
 
-use common::{NAME, Random, Sample, clock, decision, files, model, open, read, spoil};
 use serin_decisions::{DecidingModel, DecisionLog, LogError, LogLimits, Recovered};
 use std::path::Path;
 use std::sync::Arc;
+use written::{NAME, Random, Sample, clock, decision, files, model, open, read, spoil};
 
 fn recover(folder: &Path) -> Recovered {
     DecisionLog::open(folder, LogLimits::default(), clock).unwrap().1

@@ -1,14 +1,14 @@
 //! What retention removes, and what it keeps.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod common;
+mod written;
 
-use common::{START, Sample, decision, files, model, read};
 use serin_decisions::{DecisionFiles, DecisionLog, LogLimits, RetentionClock};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+use written::{START, Sample, decision, files, model, read};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;

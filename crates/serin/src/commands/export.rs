@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use serin_artifacts::{ArtifactPath, Artifacts};
 use serin_dataset::{DatasetError, DecisionRow, DecisionWriter};
 use serin_decisions::{
-    DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, Record, replace_durably,
+    DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, ReadReport, Record, replace_durably,
 };
 use serin_models::LoadedModel;
 use serin_scorer::environment::s3_settings;
@@ -96,6 +96,12 @@ fn save(list: &Path, exported: &HashMap<String, (String, Vec<String>)>) -> anyho
     Ok(replace_durably(list, &serde_json::to_vec(exported)?)?)
 }
 
+/// Refuses a segment whose file could not be read to its end: it is exported when it can be. Damage within a segment stays there
+/// for ever, and the records around it are exported.
+fn whole(report: ReadReport) -> anyhow::Result<()> {
+    if report.unreadable.is_empty() { Ok(()) } else { Ok(report.into_result()?) }
+}
+
 /// What became of a segment.
 #[derive(Debug, Default)]
 struct Exported {
@@ -162,13 +168,14 @@ impl Exporter {
             true
         });
         report.warn();
+        whole(report)?;
         for model in &models {
             self.meet(model).await;
         }
         let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
         let mut writers: HashMap<String, DecisionWriter> = HashMap::new();
         let mut failure = None;
-        let _same_damage = files.read_segment(segment, since, until, |record| {
+        let report = files.read_segment(segment, since, until, |record| {
             let Record::Decision(decision) = record else { return true };
             let file = file_of(decision, &segment.name());
             let path = scratch.path().join(&file);
@@ -185,6 +192,7 @@ impl Exporter {
         if let Some(error) = failure {
             return Err(error.into());
         }
+        whole(report)?;
         let mut done = Exported::default();
         for (file, writer) in writers {
             done.rows += writer.finish()?;

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test lint unit slim conformance screenshots yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-rollout bench-dashboard bench-drift proof-delivery proof-demo fuzz clean
+.PHONY: help setup demo test lint unit slim environments conformance screenshots yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-rollout bench-dashboard bench-drift proof-delivery proof-demo fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ demo: setup ## the whole loop in a few minutes, with the dashboard beside it; st
 	cargo run --release --locked -p serin -- demo
 
 test: setup ## everything CI runs; what does not share a build folder is built side by side
-	$(MAKE) --no-print-directory -j2 lint slim
+	$(MAKE) --no-print-directory -j3 lint slim environments
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory conformance
 
@@ -33,6 +33,9 @@ endif
 
 slim: setup ## build the small binary serin-scorer, check what it is made of and its size
 	@bash build/check-slim.sh
+
+environments: setup ## the Python environments of the conformance suite, made once
+	@bash conformance/environments.sh
 
 conformance: setup ## Python peers (mlflow 3 and 2, xgboost, scikit-learn from PyPI) against the built binary
 	@bash conformance/run.sh

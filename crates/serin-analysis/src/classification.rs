@@ -18,7 +18,7 @@ fn weight(weights: &[f64], row: usize) -> f64 {
     weights.get(row).copied().unwrap_or(1.0)
 }
 
-/// Counts at every distinct score, highest first. Tied rows enter together.
+/// Counts at every distinct score, highest first, of rows with one score and one label each. Tied rows enter together.
 ///
 /// NaN scores sort last, as the lowest. `weights` may be empty: every row counts 1 then, and the counts are exact.
 #[must_use]
@@ -91,7 +91,8 @@ fn totals(steps: &[Step]) -> Option<(f64, f64)> {
     (last.true_positives > 0.0 && last.false_positives > 0.0).then_some((last.true_positives, last.false_positives))
 }
 
-/// Mean negative log likelihood of probabilities, clipped by float64's epsilon as scikit-learn does.
+/// Mean negative log likelihood of probabilities, clipped by float64's epsilon as scikit-learn does;
+/// one score and one 0/1 label for each row.
 #[must_use]
 pub fn log_loss(scores: &[f32], labels: &[f32], weights: &[f64]) -> f64 {
     mean(scores, labels, weights, |score, label| {
@@ -100,7 +101,7 @@ pub fn log_loss(scores: &[f32], labels: &[f32], weights: &[f64]) -> f64 {
     })
 }
 
-/// Mean squared difference of probability and label.
+/// Mean squared difference of probability and label, one of each for each row.
 #[must_use]
 pub fn brier(scores: &[f32], labels: &[f32], weights: &[f64]) -> f64 {
     mean(scores, labels, weights, |score, label| (f64::from(score) - f64::from(label)).powi(2))
@@ -127,7 +128,7 @@ pub struct Confusion {
 }
 
 impl Confusion {
-    /// Counts rows by score >= threshold and label; `weights` may be empty.
+    /// Counts rows, each with one score and one 0/1 label, by score >= threshold and label; `weights` may be empty.
     #[must_use]
     pub fn at(threshold: f32, scores: &[f32], labels: &[f32], weights: &[f64]) -> Self {
         let mut counts = Self::default();
@@ -173,7 +174,7 @@ impl Confusion {
     }
 }
 
-/// The figures that scores and labels give, by name; `confusion` counts what was done. Those that are not defined are NaN.
+/// The figures that scores and labels, one of each for each row, give by name; `confusion` counts what was done. Those that are not defined are NaN.
 /// `weights` may be empty: every row counts 1 then.
 #[must_use]
 pub fn figures(scores: &[f32], labels: &[f32], weights: &[f64], confusion: &Confusion) -> BTreeMap<&'static str, f64> {
@@ -220,7 +221,7 @@ pub fn card_precision(scores: &[f32], labels: &[f32], days: &[i64], cards: &[u64
     if days == 0 { f64::NAN } else { total / days as f64 }
 }
 
-/// Money lost at a threshold: the amounts of missed frauds, plus `review_cost` an alert. `weights` may
+/// Money lost at a threshold by rows with one score, label and amount each: the amounts of missed frauds, plus `review_cost` an alert. `weights` may
 /// be empty.
 #[must_use]
 pub fn cost(threshold: f32, scores: &[f32], labels: &[f32], amounts: &[f64], weights: &[f64], review_cost: f64) -> f64 {

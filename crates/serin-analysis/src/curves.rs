@@ -13,7 +13,7 @@ pub struct CalibrationBin {
     pub count: u64,
 }
 
-/// Uniform bins over [0, 1]; empty ones are left out (scikit-learn's `calibration_curve`): a score on an
+/// Calibration of scores with one 0/1 label each, in uniform bins over [0, 1]; empty ones are left out (scikit-learn's `calibration_curve`): a score on an
 /// inner edge belongs to the bin below it.
 #[must_use]
 pub fn calibration(scores: &[f32], labels: &[f32], bins: usize) -> Vec<CalibrationBin> {

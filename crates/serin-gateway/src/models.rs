@@ -24,11 +24,11 @@ pub struct ModelSlot {
 /// Why a newer model does not answer.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Refused {
-    /// Its version, or empty.
+    /// Version that was refused, or empty.
     version: String,
     /// What is wrong with it.
     reason: String,
-    /// Epoch milliseconds.
+    /// Time of the refusal, epoch milliseconds.
     at_ms: i64,
 }
 

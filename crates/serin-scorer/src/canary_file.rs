@@ -8,11 +8,11 @@ use std::path::Path;
 /// What a canary.yaml holds.
 #[derive(Debug)]
 pub struct Rules {
-    /// The rules.
+    /// Rules of the rollout.
     pub canary: Canary,
     /// Queries that the rules name.
     pub templates: Vec<MetricTemplate>,
-    /// Where alerts go.
+    /// Receivers that alerts go to.
     pub providers: Vec<AlertProvider>,
     /// What the `serin.dev` annotations say.
     pub extension: Extension,

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 /// Longer than this nobody waits: the panes come again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where panes go.
+/// Sink of the live monitor's panes.
 #[derive(Debug)]
 pub(super) struct Panes {
     pub(super) registry: Arc<dyn Registry>,

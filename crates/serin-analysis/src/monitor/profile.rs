@@ -135,7 +135,7 @@ impl MonitorProfile {
     }
 }
 
-/// Returns the factor, at least 1, by which all thresholds are raised so that one resampled day in the stated number exceeds
+/// Returns the factor, at least 1, by which, for `exceeded` with one value for each resampled day, all thresholds are raised so that one resampled day in the stated number exceeds
 /// one.
 pub(super) fn factor(exceeded: &[f32], days_between_alarms: f64) -> f64 {
     let mut sorted = exceeded.to_vec();

@@ -9,7 +9,7 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Fits it to scores, 0/1 labels and weights above 0; scores that are no number are left out.
+    /// Fits it to scores, 0/1 labels and weights above 0, one of each for each row; scores that are no number are left out.
     #[must_use]
     pub fn fit(scores: &[f32], labels: &[f32], weights: &[f64]) -> Self {
         let weighted = scores.iter().zip(labels).zip(weights);

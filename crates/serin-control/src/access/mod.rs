@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
-/// Time for which verified credentials are accepted without asking the database; a removed user is out after that.
+/// Time, milliseconds, for which verified credentials are accepted without asking the database; a removed user is out after that.
 const BELIEVED_MS: i64 = 30_000;
 const MAX_BELIEVED: usize = 10_000;
 /// Password hashes computed at a time: they cost 20 ms and 19 MiB each by design.

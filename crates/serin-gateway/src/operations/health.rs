@@ -13,7 +13,7 @@ pub(crate) async fn root() -> Json<Status> {
     Json(Status { status: "ok" })
 }
 
-/// Liveness.
+/// Whether the process answers at all.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, body = Status)))]
 pub(crate) async fn healthz() -> Json<Status> {
     Json(Status { status: "ok" })

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// What is loaded.
+/// Models that are loaded.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ListedModels {
     models: Vec<ListedModel>,

@@ -73,7 +73,7 @@ pub(super) struct TreeFile {
     pub(super) left_children: Vec<i32>,
     pub(super) right_children: Vec<i32>,
     pub(super) split_indices: Vec<i64>,
-    /// Read as float32 directly (serde_json's `float_roundtrip`): through float64 it could round twice.
+    /// Thresholds of the nodes, one for each node, read as float32 directly (serde_json's `float_roundtrip`): through float64 it could round twice.
     #[serde(deserialize_with = "floats")]
     pub(super) split_conditions: Vec<f32>,
     #[serde(deserialize_with = "flags")]

@@ -35,7 +35,7 @@ pub(super) struct RankTable {
 }
 
 impl RankTable {
-    /// None where a feature has more than [`MAX_THRESHOLDS`].
+    /// Ranks of the features' thresholds, each feature with its own in any order; none where a feature has more than [`MAX_THRESHOLDS`].
     pub(super) fn new(thresholds: impl IntoIterator<Item = (usize, Vec<f32>)>) -> Option<Self> {
         let mut sorted: Vec<(usize, Vec<f32>)> = thresholds.into_iter().collect();
         let mut levels = 1;

@@ -4,6 +4,7 @@
 mod architecture;
 mod categories;
 mod decisions;
+mod doc_comments;
 mod fallback;
 mod limits;
 mod offline;

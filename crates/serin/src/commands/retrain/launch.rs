@@ -11,7 +11,7 @@ use std::process::Stdio;
 pub(crate) struct Process {
     /// Program and arguments, before the order's.
     command: Vec<String>,
-    /// After them.
+    /// Options that stand after them.
     options: Vec<String>,
 }
 

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// What was gathered.
+/// Rows that were gathered.
 pub(super) struct Rows {
     pub(super) train: Dataset,
     pub(super) gate: Dataset,

@@ -244,7 +244,17 @@ def test_people_pause_abort_and_promote(shop):
     say("abort")
     shop.wait(lambda s: s["phase"] == "Failed" and s["candidate_weight"] == 0)
     assert shop.status()["stable_version"] == stable and "by hand" in shop.status()["history"][-1]["message"]
-    say("resume")
+    # B5: what can do nothing is refused, and leaves no line.
+    lines = len(shop.status()["history"])
+    for action in ("abort", "promote", "pause", "resume"):
+        assert "409" in run("rollout", action, "--server", shop.url, ok=False)
+    assert "already" in run("rollout", "start", "--to", version, *shop.registry, ok=False)
+    assert len(shop.status()["history"]) == lines
+    say("retry")
+    shop.wait(lambda s: s["phase"] == "Progressing" and s["candidate_loaded"] == str(version))
+    assert any("tried again by hand" in line["message"] for line in shop.status()["history"])
+    say("abort")
+    assert shop.status()["phase"] == "Failed", "it is answered when it is done"
     run("rollout", "start", "--to", version + 99, *shop.registry, ok=False)
     again = shop.train(shop.frame, "--threshold", "0.9")
     run("rollout", "start", "--to", again, *shop.registry)

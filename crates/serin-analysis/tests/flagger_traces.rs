@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code; the tables are what one looks at")]
 
 use serde_json::Value;
-use serin_analysis::rollout::canary::{Canary, HookType, Metric, Webhook};
-use serin_analysis::rollout::{Event, Judgement, Measured, Phase, Readiness, Rollout, World, tick};
+use serin_analysis::rollout::canary::{Canary, HookType, Metric};
+use serin_analysis::rollout::{Answer, Effect, Facts, Judgement, Measured, Phase, Question, Readiness, Rollout, tick};
 use std::collections::HashMap;
 
 /// Where we differ on purpose: scenario, the first tick that differs, why.
@@ -19,6 +19,7 @@ struct Scripted {
     calls: Vec<String>,
     events: Vec<String>,
     promotions: usize,
+    stable: Readiness,
     candidate: Readiness,
     judgement: Judgement,
 }
@@ -34,27 +35,18 @@ impl Scripted {
     }
 }
 
-impl World for Scripted {
-    fn revision(&mut self) -> String {
-        self.revision.clone()
+impl Scripted {
+    fn answer(&mut self, question: &Question) -> Answer {
+        match question {
+            Question::Hook(hook, _) => Answer::Hook(Ok(self.call(&hook.name))),
+            Question::Measurement(metric) => Answer::Measurement(self.measure(metric)),
+        }
     }
 
-    fn stable(&mut self) -> Readiness {
-        Readiness::Ready
-    }
-
-    fn candidate(&mut self) -> Readiness {
-        self.candidate
-    }
-
-    fn shadowed(&mut self) -> bool {
-        true
-    }
-
-    fn call(&mut self, hook: &Webhook, _: Phase) -> Result<u16, String> {
-        let status = self.next(&format!("h:{}", hook.name), "200");
-        self.calls.push(format!("{}={status}", hook.name));
-        Ok(status.parse().unwrap())
+    fn call(&mut self, hook: &str) -> u16 {
+        let status = self.next(&format!("h:{hook}"), "200");
+        self.calls.push(format!("{hook}={status}"));
+        status.parse().unwrap()
     }
 
     fn measure(&mut self, metric: &Metric) -> Measured {
@@ -72,16 +64,38 @@ impl World for Scripted {
         }
     }
 
-    fn evidence(&mut self) -> Judgement {
-        self.judgement.clone()
-    }
-
-    fn promote(&mut self) {
-        self.promotions += 1;
-    }
-
-    fn tell(&mut self, event: Event) {
-        self.events.push(event.message);
+    /// One look: every question is answered by the script, as often as it takes.
+    fn look(&mut self, rollout: &mut Rollout, canary: &Canary) {
+        let mut facts = Facts {
+            revision: self.revision.clone(),
+            stable: self.stable,
+            candidate: self.candidate,
+            shadowed: true,
+            evidence: self.judgement.clone(),
+            answers: Vec::new(),
+        };
+        let moved = loop {
+            match tick(rollout, canary, &facts) {
+                Ok(moved) => break moved,
+                Err(question) => {
+                    let answer = self.answer(&question);
+                    assert!(facts.answers.iter().all(|(asked, _)| *asked != question), "asked twice");
+                    facts.answers.push((question, answer));
+                }
+            }
+        };
+        *rollout = moved.rollout;
+        for effect in moved.effects {
+            match effect {
+                Effect::Promote => self.promotions += 1,
+                Effect::Tell(event) => self.events.push(event.message),
+                Effect::Call(hooks, _) => {
+                    for hook in &hooks {
+                        self.call(&hook.name);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -107,6 +121,7 @@ fn scripted(script: &Value) -> Scripted {
         calls: Vec::new(),
         events: Vec::new(),
         promotions: 0,
+        stable: Readiness::Ready,
         candidate: Readiness::Ready,
         judgement: Judgement::Pass,
     }
@@ -143,7 +158,7 @@ fn every_recorded_tick_is_ours_too() {
             }
             assert!(actions.len() <= 2, "{name}: {actions:?}");
             world.calls.clear();
-            tick(&mut rollout, &canary, &mut world);
+            world.look(&mut rollout, &canary);
             if deviates.is_some_and(|(_, from, _)| number >= *from) {
                 continue;
             }
@@ -172,7 +187,7 @@ fn weights() -> Value {
 fn run(canary: &Canary, world: &mut Scripted, rollout: &mut Rollout, ticks: usize) -> Vec<(Phase, u32)> {
     (0..ticks)
         .map(|_| {
-            tick(rollout, canary, world);
+            world.look(rollout, canary);
             (rollout.phase, rollout.route.candidate)
         })
         .collect()
@@ -180,38 +195,14 @@ fn run(canary: &Canary, world: &mut Scripted, rollout: &mut Rollout, ticks: usiz
 
 #[test]
 fn deviation_1_a_start_that_was_put_off_is_not_forgotten() {
-    struct Away<'a>(&'a mut Scripted, bool);
-    impl World for Away<'_> {
-        fn revision(&mut self) -> String {
-            self.0.revision()
-        }
-        fn stable(&mut self) -> Readiness {
-            if self.1 { Readiness::NotYet } else { Readiness::Ready }
-        }
-        fn candidate(&mut self) -> Readiness {
-            Readiness::Ready
-        }
-        fn shadowed(&mut self) -> bool {
-            true
-        }
-        fn call(&mut self, hook: &Webhook, phase: Phase) -> Result<u16, String> {
-            self.0.call(hook, phase)
-        }
-        fn measure(&mut self, metric: &Metric) -> Measured {
-            self.0.measure(metric)
-        }
-        fn evidence(&mut self) -> Judgement {
-            Judgement::Pass
-        }
-        fn promote(&mut self) {}
-        fn tell(&mut self, _: Event) {}
-    }
     let canary = canary(&weights(), &serde_json::json!({}));
     let mut world = scripted(&serde_json::json!({}));
     let mut rollout = Rollout { phase: Phase::Failed, ..Rollout::initialized("v1") };
-    tick(&mut rollout, &canary, &mut Away(&mut world, true));
+    world.stable = Readiness::NotYet;
+    world.look(&mut rollout, &canary);
     assert_eq!(rollout.phase, Phase::Failed);
-    tick(&mut rollout, &canary, &mut Away(&mut world, false));
+    world.stable = Readiness::Ready;
+    world.look(&mut rollout, &canary);
     assert_eq!(rollout.phase, Phase::Progressing);
 }
 
@@ -288,12 +279,49 @@ fn a_state_survives_being_written_after_every_tick() {
         let (mut whole, mut cut) = (scripted(&scenario["script"]), scripted(&scenario["script"]));
         let (mut a, mut b) = (Rollout::initialized("v1"), Rollout::initialized("v1"));
         for number in 0..12 {
-            tick(&mut a, &canary, &mut whole);
+            whole.look(&mut a, &canary);
             b = serde_json::from_str(&serde_json::to_string(&b).unwrap()).unwrap();
-            tick(&mut b, &canary, &mut cut);
+            cut.look(&mut b, &canary);
             assert_eq!(a, b, "{name}, tick {number}");
         }
         assert_eq!(whole.promotions, cut.promotions);
         assert!(canary.spec.analysis.webhooks.iter().all(|hook| hook.kind != HookType::Event));
     }
+}
+
+#[test]
+fn a_version_that_failed_is_tried_again_when_its_name_was_taken_back_and_given_anew() {
+    let canary = canary(&weights(), &serde_json::json!({}));
+    let mut world = scripted(&serde_json::json!({}));
+    let mut rollout = Rollout::initialized("v1");
+    world.judgement = Judgement::Fail("errors".to_owned());
+    run(&canary, &mut world, &mut rollout, 3);
+    assert_eq!(rollout.phase, Phase::Failed);
+    world.judgement = Judgement::Pass;
+    assert_eq!(run(&canary, &mut world, &mut rollout, 3), [(Phase::Failed, 0); 3], "the same name starts nothing");
+    "v1".clone_into(&mut world.revision);
+    run(&canary, &mut world, &mut rollout, 1);
+    "v2".clone_into(&mut world.revision);
+    run(&canary, &mut world, &mut rollout, 10);
+    assert_eq!((rollout.phase, rollout.last_promoted.as_str()), (Phase::Succeeded, "v2"));
+}
+
+#[test]
+fn a_look_without_its_answer_changes_nothing() {
+    let mut analysis = weights();
+    analysis["webhooks"] = serde_json::json!([{ "name": "gate", "type": "confirm-rollout", "url": "http://x" }]);
+    let canary = canary(&analysis, &serde_json::json!({}));
+    let rollout = Rollout::initialized("v1");
+    let facts = Facts {
+        revision: "v2".to_owned(),
+        stable: Readiness::Ready,
+        candidate: Readiness::NotYet,
+        shadowed: false,
+        evidence: Judgement::Pass,
+        answers: Vec::new(),
+    };
+    let question = tick(&rollout, &canary, &facts).unwrap_err();
+    assert!(matches!(&question, Question::Hook(hook, Phase::Initialized) if hook.name == "gate"));
+    let answered = Facts { answers: vec![(question, Answer::Hook(Ok(200)))], ..facts };
+    assert_eq!(tick(&rollout, &canary, &answered).unwrap().rollout.phase, Phase::Progressing);
 }

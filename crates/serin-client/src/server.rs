@@ -109,7 +109,13 @@ impl TrackingServer {
         let url = format!("{}{API}/{path}", self.base);
         let [actor, reason] = [&change.actor, &change.reason].map(|text| encoded(text));
         let request = || {
-            let request = self.request(Method::POST, &url).json(&body);
+            let mut request = self.request(Method::POST, &url).json(&body);
+            if let Some((replica, epoch)) = &change.only_if.leader {
+                request = request.header("serin-leader", format!("{replica} {epoch}"));
+            }
+            if let Some(version) = change.only_if.version {
+                request = request.header("serin-replaces", version);
+            }
             request.header("serin-actor", &actor).header("serin-reason", &reason)
         };
         self.send(path, request).await.map(drop)

@@ -121,17 +121,27 @@ impl DataPlanes {
         if releasing.is_empty() {
             return Err(ControlError::invalid(format!("no scoring server that this server knows releases {model}")));
         }
+        let (mut done, mut refused) = (false, Vec::new());
         for (address, _) in releasing {
             let url = format!("{}/v1/rollout/{action}", address.trim_end_matches('/'));
             let by = percent_encoding::utf8_percent_encode(actor, percent_encoding::NON_ALPHANUMERIC).to_string();
             let sent = self.asked(self.0.client.post(&url)).header("serin-actor", by).send().await;
             let response =
                 sent.map_err(|error| ControlError::invalid(format!("{url} does not answer: {}", error.without_url())))?;
-            if !response.status().is_success() {
-                return Err(ControlError::invalid(format!("{url} answers {}", response.status())));
+            let status = response.status();
+            if status.is_success() {
+                done = true;
+            } else {
+                // The first server leads, and the others follow it: they have nothing left to do.
+                let answer: serde_json::Value = response.json().await.unwrap_or_default();
+                let detail = answer["detail"].as_str().map_or_else(|| format!("{url} answers {status}"), str::to_owned);
+                refused.push((status, detail));
             }
         }
-        Ok(())
+        match refused.into_iter().find(|(status, _)| !done || *status != reqwest::StatusCode::CONFLICT) {
+            Some((_, detail)) => Err(ControlError::invalid(detail)),
+            None => Ok(()),
+        }
     }
 
     /// Every server's counters and models, or why it says none.

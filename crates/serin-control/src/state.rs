@@ -6,7 +6,7 @@ use crate::monitoring::{Board, Launcher, Monitoring, Sources, Watch, Watching};
 use crate::settings::Settings;
 use crate::webhooks::Webhooks;
 use serin_store::Store;
-use serin_tracking::Change;
+use serin_tracking::{Change, Precondition};
 use std::sync::Arc;
 
 /// State of the control plane; cheap to clone.
@@ -72,6 +72,7 @@ impl ControlPlane {
             (None, None) => "anonymous".to_owned(),
         };
         let reason = caller.statement.reason.clone().unwrap_or_else(|| reason.to_owned());
-        Change { actor, reason, at_ms: self.now_ms() }
+        let only_if = Precondition { leader: caller.statement.leader.clone(), version: caller.statement.replaces };
+        Change { actor, reason, at_ms: self.now_ms(), only_if }
     }
 }

@@ -1,7 +1,7 @@
 //! Registry, as the scoring server needs it.
 
 use futures_util::future::BoxFuture;
-use serin_analysis::evidence::sharing::{OthersEvidence, SharedEvidence};
+use serin_analysis::evidence::sharing::{Lease, OthersEvidence, SharedEvidence};
 use serin_tracking::ResolvedModel;
 
 /// Error of a registry, told apart by what can be done about it.
@@ -10,6 +10,9 @@ pub enum RegistryError {
     /// The registry has nothing of that name.
     #[error("{0}")]
     NotFound(String),
+    /// The precondition of a change does not hold any more, so it was not made.
+    #[error("{0}")]
+    Conflict(String),
     /// The registry did not answer, or not in time: it may be asked again.
     #[error("{0}")]
     Unavailable(String),
@@ -22,8 +25,9 @@ pub type RegistryAnswer<'a, T> = BoxFuture<'a, Result<T, RegistryError>>;
 pub trait Registrar: Send + Sync + 'static {
     /// The version that should be live, copied to this machine; `None` where the name points at none.
     fn candidate(&self) -> RegistryAnswer<'_, Option<ResolvedModel>>;
-    /// Makes a version the live one, unless it is already.
-    fn promote(&self, version: i64, reason: String) -> RegistryAnswer<'_, ()>;
+    /// Makes a version the live one, unless it is already: only while `from` is live, where it is given, and while the
+    /// lease holds, where there is one.
+    fn point(&self, version: i64, from: Option<i64>, lease: Option<Lease>, reason: String) -> RegistryAnswer<'_, ()>;
     /// Sends what this server counted for a rollout, and returns what the other servers counted for the same one.
     fn share(&self, evidence: SharedEvidence) -> RegistryAnswer<'_, OthersEvidence>;
     /// Records in the registry how a version's rollout went.

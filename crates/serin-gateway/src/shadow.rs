@@ -160,6 +160,14 @@ impl Shadow {
         self.queue().push(seen);
     }
 
+    /// Returns when everything that waits is scored, or after `longest`.
+    pub(crate) fn drain(&self, longest: Duration) {
+        let until = std::time::Instant::now() + longest;
+        while self.waiting.load(Ordering::Relaxed) > 0 && std::time::Instant::now() < until {
+            std::thread::sleep(BUSY);
+        }
+    }
+
     fn queue(&self) -> MutexGuard<'_, Vec<Seen>> {
         // Nothing panics while it is held.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)

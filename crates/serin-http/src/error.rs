@@ -26,6 +26,8 @@ pub enum ApiError {
     Unreadable(String),
     /// The scoring routes know nothing of that name.
     NotFound(String),
+    /// The thing that the request is about is not where the request could do something. Nothing has changed.
+    Conflict(String),
     /// A body that no route reads.
     UnsupportedMedia(String),
     /// The request shows no key that the server knows.
@@ -64,15 +66,16 @@ fn status(code: &str) -> StatusCode {
         "RESOURCE_DOES_NOT_EXIST" | "NOT_FOUND" | "ENDPOINT_NOT_FOUND" => StatusCode::NOT_FOUND,
         "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
         "NOT_IMPLEMENTED" => StatusCode::NOT_IMPLEMENTED,
+        "RESOURCE_CONFLICT" => StatusCode::CONFLICT,
         "TEMPORARILY_UNAVAILABLE" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-/// MLflow's error body.
+/// Error body of MLflow's API.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MlflowError {
-    /// Such as `BAD_REQUEST`.
+    /// Code of the error, such as `BAD_REQUEST`.
     error_code: &'static str,
     /// What is wrong and the way out.
     message: String,
@@ -102,9 +105,9 @@ pub struct Detail {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Place {
-    /// A field name.
+    /// Name of a field.
     Name(String),
-    /// A position.
+    /// Position within a list.
     Index(usize),
 }
 
@@ -123,7 +126,7 @@ impl From<usize> for Place {
 /// Body of a 422.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ValidationErrors {
-    /// Every fault found.
+    /// Every fault that was found.
     pub detail: Vec<Detail>,
 }
 
@@ -167,6 +170,7 @@ impl ApiError {
             ),
             Self::Unavailable(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned()),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
+            Self::Conflict(message) => (StatusCode::CONFLICT, message),
             Self::UnsupportedMedia(message) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, message),
             Self::Unreadable(reason) | Self::Detail(reason) => (StatusCode::BAD_REQUEST, reason),
             Self::Mlflow { code, message } => (status(code), message),
@@ -197,6 +201,7 @@ impl ApiError {
         let code = match status {
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => 3,
             StatusCode::NOT_FOUND => 5,
+            StatusCode::CONFLICT => 10,
             StatusCode::PAYLOAD_TOO_LARGE => 8,
             StatusCode::NOT_IMPLEMENTED | StatusCode::UNSUPPORTED_MEDIA_TYPE => 12,
             StatusCode::SERVICE_UNAVAILABLE => 14,

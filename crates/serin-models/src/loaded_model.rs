@@ -39,6 +39,15 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// True if the model may be readable a moment later: a file could not be read, or is not there yet. Another error
+    /// is a verdict on the model.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::NotAModel { .. })
+    }
+}
+
 /// A loaded model with its name in the registry.
 #[derive(Debug)]
 pub struct LoadedModel {

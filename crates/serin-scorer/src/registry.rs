@@ -1,10 +1,10 @@
 //! Where a scoring server finds its models.
 
 use futures_util::future::{BoxFuture, FutureExt};
-use serin_analysis::evidence::sharing::{OthersEvidence, SharedEvidence};
+use serin_analysis::evidence::sharing::{Lease, OthersEvidence, SharedEvidence};
 use serin_client::{ClientError, TrackingServer};
 use serin_gateway::{RegistryAnswer, RegistryError};
-use serin_tracking::{Change, ModelUri, ResolvedModel, StoredPane};
+use serin_tracking::{Change, ModelUri, Precondition, ResolvedModel, StoredPane};
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub async fn point(registry: &dyn Registry, uri: &ModelUri, version: i64, change
 /// A registry behind a tracking server, serin's or MLflow's.
 #[derive(Debug, Clone)]
 pub struct RemoteRegistry {
-    /// The connection.
+    /// Connection to the tracking server.
     pub server: TrackingServer,
     /// Folder that models are copied to.
     pub cache: PathBuf,
@@ -68,7 +68,13 @@ pub fn registry_error(error: &ClientError) -> RegistryError {
     let message = with_causes(error);
     let missing = matches!(error, ClientError::NotFound { .. })
         || ["RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"].iter().any(|code| error.is(code));
-    if missing { RegistryError::NotFound(message) } else { RegistryError::Unavailable(message) }
+    if error.is("RESOURCE_CONFLICT") {
+        RegistryError::Conflict(message)
+    } else if missing {
+        RegistryError::NotFound(message)
+    } else {
+        RegistryError::Unavailable(message)
+    }
 }
 
 /// An error and its causes in one line.
@@ -124,12 +130,13 @@ pub(crate) struct RolloutRegistry {
     pub(crate) live: ModelUri,
     /// Alias or stage of the version that is to be released.
     pub(crate) candidate: ModelUri,
-    /// Registered model.
+    /// Name of the registered model.
     pub(crate) name: String,
 }
 
 fn change(reason: String) -> Change {
-    Change { actor: "serin rollout".to_owned(), reason, at_ms: crate::now_ms() }
+    let only_if = Precondition::default();
+    Change { actor: "serin rollout".to_owned(), reason, at_ms: crate::now_ms(), only_if }
 }
 
 impl serin_gateway::Registrar for RolloutRegistry {
@@ -137,8 +144,10 @@ impl serin_gateway::Registrar for RolloutRegistry {
         find(&*self.registry, &self.candidate).boxed()
     }
 
-    fn promote(&self, version: i64, reason: String) -> RegistryAnswer<'_, ()> {
-        point(&*self.registry, &self.live, version, change(reason)).boxed()
+    fn point(&self, version: i64, from: Option<i64>, lease: Option<Lease>, reason: String) -> RegistryAnswer<'_, ()> {
+        let leader = lease.map(|lease| (lease.replica, lease.epoch));
+        let change = Change { only_if: Precondition { leader, version: from }, ..change(reason) };
+        point(&*self.registry, &self.live, version, change).boxed()
     }
 
     fn share(&self, evidence: SharedEvidence) -> RegistryAnswer<'_, OthersEvidence> {

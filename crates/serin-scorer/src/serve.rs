@@ -62,6 +62,7 @@ pub struct Serving {
     workers: Workers,
     followers: Vec<tokio::task::JoinHandle<()>>,
     monitor: Option<Arc<LiveMonitor>>,
+    release: Option<Release>,
 }
 
 impl std::fmt::Display for Serving {
@@ -76,6 +77,10 @@ impl Serving {
         self.followers.iter().for_each(tokio::task::JoinHandle::abort);
         if !self.workers.stop(DRAIN).await {
             tracing::warn!("requests were still under way {} s after the stop; closing them", DRAIN.as_secs());
+        }
+        if let Some(release) = self.release {
+            let stopped = tokio::task::spawn_blocking(move || release.stop()).await;
+            debug_assert!(stopped.is_ok());
         }
         if let Some(monitor) = self.monitor {
             let stopped = tokio::task::spawn_blocking(move || monitor.stop()).await;
@@ -104,12 +109,14 @@ pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Res
         fallback: Arc::clone(&fallback),
         last_good: registry.as_ref().filter(|_| !fallback.0.is_empty()).map(|_| LastGood::of(&args.state.state)),
     };
-    let mut slots = Vec::new();
+    let (mut slots, mut loaded) = (Vec::new(), Vec::new());
     for (number, uri) in uris.iter().enumerate() {
         let slot = Arc::new(ModelSlot::new(name_of(uri), uri.to_string()));
         let first = resolve(registry.as_deref(), uri).await;
-        match first.and_then(|resolved| Ok(keeper.switch(&slot, &resolved)?)) {
-            Ok(model) => {
+        match first.and_then(|resolved| Ok((keeper.switch(&slot, &resolved)?, resolved))) {
+            Ok((model, resolved)) => {
+                loaded.resize(number, None);
+                loaded.push(Some(resolved));
                 tracing::info!(model = model.name, version = model.version, path = %model.package.forest.path(), sha256 = model.package.model_sha256, "model loaded");
             }
             // A candidate must not keep the live model from answering.
@@ -150,6 +157,7 @@ pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Res
                     name: name.clone(),
                 }),
                 file: args.state.state.join("rollout").join(format!("{}.json", file_name(&name))),
+                place: place_of(&args.state.state),
                 clock: now_ms,
             };
             Some(Release::start(releasing).map_err(anyhow::Error::msg).context("--canary")?)
@@ -171,7 +179,7 @@ pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Res
         decisions,
         ids: Arc::default(),
         shadow,
-        release,
+        release: release.clone(),
         monitor: monitor.clone(),
         exploration: args.explore,
         fallback,
@@ -203,15 +211,20 @@ pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Res
     let workers = workers.context("cannot start the server's threads")?;
     let every = Duration::from_secs_f64(args.poll.clamp(0.05, 3600.0));
     let mut followers = registry.map_or_else(Vec::new, |registry| {
-        let followed = uris.into_iter().zip(slots).filter(|(uri, _)| !matches!(uri, ModelUri::Path(_)));
+        loaded.resize(slots.len(), None);
+        let all = uris.into_iter().zip(slots).zip(loaded);
+        let followed = all.filter(|((uri, _), _)| !matches!(uri, ModelUri::Path(_)));
         followed
-            .map(|(uri, slot)| tokio::spawn(follow(Arc::clone(&registry), uri, slot, keeper.clone(), every)))
+            .map(|((uri, slot), loaded)| {
+                let followed = Followed { uri, slot, loaded };
+                tokio::spawn(follow(Arc::clone(&registry), followed, keeper.clone(), every))
+            })
             .collect::<Vec<_>>()
     });
     followers.extend(export(args, folder, surroundings)?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     followers.extend(tls.map(|tls| tokio::spawn(renew(tls, every))));
-    Ok(Serving { scheme, address: workers.address, workers, followers, monitor })
+    Ok(Serving { scheme, address: workers.address, workers, followers, monitor, release })
 }
 
 /// Watches what models see, into the registry's database.
@@ -322,6 +335,12 @@ fn released(
     Ok((rules, slot, candidate))
 }
 
+/// Name of this machine and path of a folder on it. A copy of the folder has another one.
+fn place_of(folder: &Path) -> String {
+    let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), path.display())
+}
+
 /// What requests call the model.
 fn name_of(uri: &ModelUri) -> String {
     match uri {
@@ -368,9 +387,18 @@ async fn resolve(registry: Option<&dyn Registry>, uri: &ModelUri) -> anyhow::Res
     }
 }
 
-/// Swaps the model when the URI names another one. A refused one is tried again only when it changes.
-async fn follow(registry: Arc<dyn Registry>, uri: ModelUri, slot: Arc<ModelSlot>, keeper: Keeper, every: Duration) {
-    let mut seen = resolve(Some(&*registry), &uri).await.ok().filter(|_| slot.live().is_some());
+/// Model of a URI that is followed, and the slot that it is loaded into.
+struct Followed {
+    uri: ModelUri,
+    slot: Arc<ModelSlot>,
+    /// Model that the slot holds. Which one the URI names by now is another question.
+    loaded: Option<ResolvedModel>,
+}
+
+/// Swaps the model when the URI names another one than is loaded. One that is refused is tried again when it changes,
+/// one that cannot be read at every look.
+async fn follow(registry: Arc<dyn Registry>, followed: Followed, keeper: Keeper, every: Duration) {
+    let Followed { uri, slot, loaded: mut seen } = followed;
     let mut away = false;
     loop {
         tokio::time::sleep(every).await;
@@ -391,8 +419,17 @@ async fn follow(registry: Arc<dyn Registry>, uri: ModelUri, slot: Arc<ModelSlot>
         let wanted = resolved.clone();
         match tokio::task::spawn_blocking(move || keeper.switch(&candidate, &wanted)).await {
             Ok(Ok(model)) => tracing::info!(model = model.name, version = model.version, "model switched"),
+            Ok(Err(error)) if error.is_passing() => {
+                tracing::error!(
+                    "the model cannot be read, and is tried again; the one before keeps answering: {error}"
+                );
+                continue;
+            }
             Ok(Err(error)) => tracing::error!("model refused, the one before keeps answering: {error}"),
-            Err(error) => tracing::error!("loading a model failed: {error}"),
+            Err(error) => {
+                tracing::error!("loading a model failed, and is tried again: {error}");
+                continue;
+            }
         }
         seen = Some(resolved);
     }

@@ -11,6 +11,9 @@ pub enum StoreError {
     /// Another thing has that name already, or somebody has changed the named thing meanwhile.
     #[error("{0}")]
     Conflict(String),
+    /// The precondition of a change does not hold any more, so it was not made.
+    #[error("{0}")]
+    Superseded(String),
     /// The caller asks for something that cannot be stored.
     #[error("{0}")]
     InvalidInput(String),

@@ -1,7 +1,7 @@
 //! Evidence that data planes counted for a release, each under its own name, and the lease that says which one moves
 //! it.
 
-use crate::sql::args;
+use crate::sql::{Connection, args};
 use crate::{Store, StoreError};
 
 /// Longest lease, milliseconds. A clock that is set back must not keep a dead replica in the lead for years.
@@ -31,6 +31,9 @@ pub struct LeaseRequest {
 pub struct Lead {
     /// True if the replica that asked leads now.
     pub leads: bool,
+    /// Epoch of the lead, 1 or more; it grows each time that the lead changes hands or is claimed. 0 if the replica
+    /// that asked does not lead.
+    pub epoch: i64,
     /// State stored by another replica, which leads or led until now; `None` if this replica led already, or no state
     /// is stored.
     pub state: Option<String>,
@@ -50,23 +53,39 @@ impl Store {
                 let sql = "INSERT INTO serin_lead (model_name, replica, until_ms, state) VALUES ($1, $2, $3, $4) ON CONFLICT (model_name) DO NOTHING";
                 let begun = args![&model, &replica, until_ms, state.as_deref().unwrap_or_default()];
                 if connection.execute(sql, begun).await? == 1 {
-                    return Ok(Lead { leads: true, state: None });
+                    return Ok(Lead { leads: true, epoch: 1, state: None });
                 }
-                let sql = "SELECT replica, until_ms, state FROM serin_lead WHERE model_name = $1";
+                let sql = "SELECT replica, until_ms, state, epoch FROM serin_lead WHERE model_name = $1";
                 let row = connection.row(sql, args![&model]).await?;
                 let row = row.ok_or_else(|| StoreError::damaged("serin_lead", format!("the lead of {model} is gone")))?;
-                let (leader, until, known) = (row.text(0)?, row.int(1)?, row.text(2)?);
+                let (leader, until, known, epoch) = (row.text(0)?, row.int(1)?, row.text(2)?, row.int(3)?);
                 let theirs = (leader != replica && !known.is_empty()).then(|| known.clone());
                 // Two that come at once may be told times in the other order, but not by a whole lease.
                 let over = until < now_ms || until - now_ms > 2 * LONGEST;
                 if leader != replica && !over && !claims {
-                    return Ok(Lead { leads: false, state: theirs });
+                    return Ok(Lead { leads: false, epoch: 0, state: theirs });
                 }
                 // What another one has said stays until it is heard; only one of two that come at once finds the row as it was.
                 let said = if leader == replica { state.unwrap_or(known) } else { known };
-                let sql = "UPDATE serin_lead SET replica = $1, until_ms = $2, state = $3 WHERE model_name = $4 AND replica = $5 AND until_ms = $6";
-                let taken = connection.execute(sql, args![&replica, until_ms, &said, &model, &leader, until]).await? == 1;
-                Ok(Lead { leads: taken, state: theirs })
+                let next = if leader != replica || claims { epoch + 1 } else { epoch };
+                let sql = "UPDATE serin_lead SET replica = $1, until_ms = $2, state = $3, epoch = $4 WHERE model_name = $5 AND replica = $6 AND until_ms = $7 AND epoch = $8";
+                let taken = connection.execute(sql, args![&replica, until_ms, &said, next, &model, &leader, until, epoch]).await? == 1;
+                Ok(Lead { leads: taken, epoch: if taken { next } else { 0 }, state: theirs })
+            })
+        })
+        .await
+    }
+
+    /// Removes the counts of a model's releases other than `release`: of attempts that are over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_evidence(&self, model: &str, release: &str) -> Result<(), StoreError> {
+        let [model, release] = [model, release].map(str::to_owned);
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = "DELETE FROM serin_evidence WHERE model_name = $1 AND release <> $2";
+                connection.execute(sql, args![&model, &release]).await.map(drop)
             })
         })
         .await
@@ -99,4 +118,17 @@ impl Store {
         })
         .await
     }
+}
+
+/// Holds the lead of a model's rollout until the end of the transaction, if it is still the one with this epoch.
+pub(crate) async fn must_lead(
+    connection: &mut Connection,
+    model: &str,
+    (replica, epoch): (&str, i64),
+) -> Result<(), StoreError> {
+    let sql = "UPDATE serin_lead SET epoch = epoch WHERE model_name = $1 AND replica = $2 AND epoch = $3";
+    if connection.execute(sql, args![model, replica, epoch]).await? == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Superseded(format!("{replica} does not lead the rollout of {model} any more (epoch {epoch})")))
 }

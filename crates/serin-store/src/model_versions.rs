@@ -1,5 +1,6 @@
 //! Model versions: what can be released.
 
+use crate::evidence::must_lead;
 use crate::ledger::record;
 use crate::model_rows::{check_tag, insert_model, missing as model_missing, must_exist as model_must_exist};
 use crate::names::limit;
@@ -262,6 +263,16 @@ impl Store {
                 let sql = "UPDATE registered_models SET last_updated_time = $1 WHERE workspace = 'default' AND name = $2";
                 connection.execute(sql, args![at, &model]).await?;
                 let before = must_exist(connection, &model, version).await?;
+                if let Some((replica, epoch)) = &change.only_if.leader {
+                    must_lead(connection, &model, (replica, *epoch)).await?;
+                }
+                if let Some(from) = change.only_if.version
+                    && before != stage.as_str()
+                    && must_exist(connection, &model, from).await? != stage.as_str()
+                {
+                    let stage = stage.as_str();
+                    return Err(StoreError::Superseded(format!("version {from} of {model} is not in {stage} any more")));
+                }
                 if archive_existing {
                     let sql = "UPDATE model_versions SET current_stage = 'Archived', last_updated_time = $1 \
                                WHERE workspace = 'default' AND name = $2 AND current_stage = $3 AND version <> $4 RETURNING version";

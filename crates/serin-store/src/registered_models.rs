@@ -1,5 +1,6 @@
 //! Registered models: names under which versions are released.
 
+use crate::evidence::must_lead;
 use crate::ledger::record;
 use crate::model_rows::{check_tag, insert_model, missing, must_exist};
 use crate::model_versions::{ModelVersion, must_exist as version_must_exist};
@@ -337,6 +338,17 @@ async fn point(
     change: &Change,
 ) -> Result<(), StoreError> {
     version_must_exist(connection, name, version).await?;
+    if let Some((replica, epoch)) = &change.only_if.leader {
+        must_lead(connection, name, (replica, *epoch)).await?;
+    }
+    if let Some(from) = change.only_if.version {
+        let sql =
+            "SELECT version FROM registered_model_aliases WHERE workspace = 'default' AND name = $1 AND alias = $2";
+        let now = connection.row(sql, args![name, alias]).await?.map(|row| row.int(0)).transpose()?;
+        if now != Some(from) && now != Some(version) {
+            return Err(StoreError::Superseded(format!("{name}@{alias} does not name version {from} any more")));
+        }
+    }
     let sql = "INSERT INTO registered_model_aliases (alias, version, name, workspace) VALUES ($1, $2, $3, 'default') ON CONFLICT (workspace, name, alias) DO UPDATE SET version = excluded.version WHERE registered_model_aliases.version <> excluded.version";
     // A repeated call changes nothing, so it leaves no row in the ledger either.
     if connection.execute(sql, args![alias, version, name]).await? > 0 {

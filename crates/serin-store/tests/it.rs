@@ -5,12 +5,12 @@ use serin_artifacts::Artifacts;
 use serin_store::{Alert, Batch, LifecycleStage, NewModelVersion, NewRun, RunSearch, Search, Store, StoreError};
 use serin_testkit::Postgres;
 use serin_tracking::{
-    Change, LabelSource, LabelSubject, Metric, ModelUri, NewLabel, RunStatus, Stage, StoredPane, Tag,
+    Change, LabelSource, LabelSubject, Metric, ModelUri, NewLabel, Precondition, RunStatus, Stage, StoredPane, Tag,
 };
 use std::sync::{Arc, OnceLock, Weak};
 
 fn change() -> Change {
-    Change { actor: "ana".into(), reason: "test".into(), at_ms: 5 }
+    Change { actor: "ana".into(), reason: "test".into(), at_ms: 5, only_if: Precondition::default() }
 }
 
 /// One server for all tests of the process, stopped with the last of them.

@@ -1,5 +1,14 @@
 //! Note that goes with a change of the registry.
 
+/// What must be true for a change to be made; it is looked at in the same transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Precondition {
+    /// Name of the data plane that must lead the model's rollout, and the epoch of its lead.
+    pub leader: Option<(String, i64)>,
+    /// Version that the alias or stage must name, where it does not name the new one already.
+    pub version: Option<i64>,
+}
+
 /// Who changes the registry, when and why.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -9,4 +18,6 @@ pub struct Change {
     pub reason: String,
     /// Time of the change, epoch milliseconds.
     pub at_ms: i64,
+    /// What must be true for the change to be made; by default nothing.
+    pub only_if: Precondition,
 }

@@ -8,7 +8,7 @@ mod registration;
 mod runs;
 mod stage;
 
-pub use change::Change;
+pub use change::{Change, Precondition};
 pub use labels::{LabelSource, LabelSubject, LabelsStored, NewLabel};
 pub use model_uri::{ModelUri, ResolvedModel};
 pub use panes::StoredPane;

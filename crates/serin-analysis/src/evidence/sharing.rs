@@ -29,6 +29,15 @@ pub struct SharedEvidence {
     pub state: Option<Value>,
 }
 
+/// Proof of the lead of a rollout: a change in the registry is made only while it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Name of the data plane that leads.
+    pub replica: String,
+    /// Number of the lead; it grows each time that the lead changes hands, or is claimed.
+    pub epoch: i64,
+}
+
 /// What the data planes other than the one that asks have counted of the release.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct OthersEvidence {
@@ -39,6 +48,9 @@ pub struct OthersEvidence {
     /// True if the data plane that asked leads: it moves the release, and the others follow.
     #[serde(default)]
     pub leads: bool,
+    /// Epoch of the lead, 0 where the data plane that asked does not lead.
+    #[serde(default)]
+    pub epoch: i64,
     /// JSON state of the rollout last sent by another data plane, which leads or has led before; none if the one that asked
     /// sent it.
     #[serde(default)]

@@ -31,7 +31,7 @@ pub struct Extension {
     pub limits: Limits,
     /// `min-shadow`: time that the candidate scores in the shadow before its first request, milliseconds.
     pub min_shadow_ms: i64,
-    /// `min-shadow-requests`: number of requests that both versions have scored before the candidate answers the first one.
+    /// `min-shadow-requests`: number of requests that both versions have scored before the candidate answers the first one, 100 by default.
     pub min_shadow_requests: u64,
     /// `max-hold`: time that a promotion waits for proof, milliseconds; none waits without end.
     pub max_hold_ms: Option<i64>,
@@ -51,7 +51,7 @@ impl Default for Extension {
             evidence: true,
             limits: Limits::default(),
             min_shadow_ms: 60_000,
-            min_shadow_requests: 0,
+            min_shadow_requests: 100,
             max_hold_ms: None,
             on_hold: OnHold::Wait,
             segments: Vec::new(),

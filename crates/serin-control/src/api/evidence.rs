@@ -34,7 +34,11 @@ pub async fn share_evidence(store: &Store, shared: &SharedEvidence, now_ms: i64)
             state: shared.state.as_ref().map(Value::to_string),
         };
         let lead = store.lead(&asked).await?;
-        others.leads = lead.leads;
+        (others.leads, others.epoch) = (lead.leads, lead.epoch);
+        if lead.leads {
+            // Counts of attempts that are over would be kept for ever.
+            store.forget_evidence(model, release).await?;
+        }
         others.state = lead.state.map(|state| serde_json::from_str(&state)).transpose().map_err(wrong)?;
     }
     Ok(others)

@@ -71,14 +71,14 @@ async fn events(visit: Visit) -> Result<Response, Failure> {
 
 /// Says something to the scoring servers that release the model.
 async fn control(visit: Visit, Path(action): Path<String>) -> Result<Response, Failure> {
-    if !matches!(action.as_str(), "promote" | "abort" | "pause" | "resume") {
+    if !matches!(action.as_str(), "promote" | "abort" | "pause" | "resume" | "retry") {
         return Err(ControlError::mlflow("ENDPOINT_NOT_FOUND", format!("no {action:?} for a rollout")).into());
     }
     let (_, model) = visit.model().await?;
     visit.must(Permission::Edit, &Resource::RegisteredModel(model.clone()))?;
     let actor = visit.caller.user().unwrap_or("somebody at the dashboard");
     visit.state.data_planes.control(&model, &action, actor).await?;
-    Ok(visit.done(&format!("/rollouts?name={}", encoded(&model)), "accepted"))
+    Ok(visit.done(&format!("/rollouts?name={}", encoded(&model)), "rollout-told"))
 }
 
 struct Part {

@@ -29,7 +29,7 @@ const SECTIONS: [(&str, &str); 9] = [
 
 /// What a page says after something was done: a fixed set, so that no link can put words into the server's mouth.
 const SAID: [(&str, &str); 12] = [
-    ("accepted", "Accepted: the scoring server acts on it within a second."),
+    ("rollout-told", "Done: the scoring servers have obeyed."),
     ("labelled", "The label is kept."),
     ("run-deleted", "The run is in the trash, where it can be restored."),
     ("run-restored", "The run is restored."),

@@ -10,7 +10,7 @@ use serin_decisions::{DecisionFiles, Fallback};
 use serin_models::LoadedModel;
 use serin_scoring::{Translation, TranslationError};
 use serin_store::{Labels, LedgerEntry, Store, StoreError};
-use serin_tracking::{Change, ModelUri, ResolvedModel, Stage};
+use serin_tracking::{Change, ModelUri, Precondition, ResolvedModel, Stage};
 use std::collections::HashSet;
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
@@ -204,7 +204,8 @@ pub(crate) async fn undo(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let reason = format!("version {} lost: {why}", undone.version);
-    let change = || Change { actor: ACTOR.to_owned(), reason: reason.clone(), at_ms: now_ms };
+    let change =
+        || Change { actor: ACTOR.to_owned(), reason: reason.clone(), at_ms: now_ms, only_if: Precondition::default() };
     store.point(&uri(name, &undone.target), undone.previous, change()).await?;
     store.note_rollout(name, undone.version, "RolledBack", change()).await
 }

@@ -1,6 +1,6 @@
 //! Routes on which people look at a rollout and give it commands.
 
-use crate::rollout::{Control, Release};
+use crate::rollout::{CommandError, Control, Release};
 use crate::state::DataPlane;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,9 +20,14 @@ pub(crate) async fn status(State(state): State<DataPlane>) -> Result<Json<Value>
     release(&state).map(|release| Json(release.shown()))
 }
 
-/// Says `promote`, `abort`, `pause` or `resume` to the rollout.
+/// Says `promote`, `abort`, `pause`, `resume` or `retry` to the rollout. Answers when that is done.
 #[utoipa::path(post, path = "/v1/rollout/{action}", params(("action" = String, Path)),
-    responses((status = 202, body = Value), (status = 404, body = ErrorMessage)))]
+    responses(
+        (status = 202, body = Value, description = "Done"),
+        (status = 404, body = ErrorMessage, description = "Nothing is released here, or there is no such action"),
+        (status = 409, body = ErrorMessage, description = "Nothing was done: the rollout is not where that is possible"),
+        (status = 503, body = ErrorMessage, description = "The rollout does not answer"),
+    ))]
 pub(crate) async fn control(
     State(state): State<DataPlane>,
     Path(action): Path<String>,
@@ -33,8 +38,15 @@ pub(crate) async fn control(
         "abort" => Control::Abort,
         "pause" => Control::Pause,
         "resume" => Control::Resume,
-        _ => return Err(ApiError::NotFound(format!("no {action:?}: there are promote, abort, pause and resume"))),
+        "retry" => Control::Retry,
+        _ => {
+            let message = format!("no {action:?}: there are promote, abort, pause, resume and retry");
+            return Err(ApiError::NotFound(message));
+        }
     };
-    release(&state)?.control(control, stated.actor);
+    release(&state)?.control(control, stated.actor).await.map_err(|error| match error {
+        CommandError::Conflict(message) => ApiError::Conflict(message),
+        CommandError::Unavailable => ApiError::Unavailable("the rollout does not answer; GET /v1/rollout shows it"),
+    })?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": action }))))
 }

@@ -1,12 +1,18 @@
-//! Progressive delivery: the split of traffic, and the task that moves it.
+//! Progressive delivery: the split of traffic, and the thread that moves it.
+//!
+//! What happens is decided by `serin_analysis::rollout::delivery`, which is pure; here it is fed with what was counted,
+//! and what it orders is done.
 
-mod gathering;
+mod counting;
+mod errands;
 mod messages;
+mod queries;
 mod release;
-mod sharing;
+mod shown;
 mod split;
-mod state;
-mod world;
+mod state_file;
 
-pub use release::{Control, Release, Releasing};
+pub(crate) use release::CommandError;
+pub use release::{Release, Releasing};
+pub use serin_analysis::rollout::delivery::Control;
 pub(crate) use split::{Step, hashed};

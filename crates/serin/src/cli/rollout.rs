@@ -48,6 +48,8 @@ pub(crate) enum RolloutAction {
     Pause(Scoring),
     /// Go on
     Resume(Scoring),
+    /// Try a version that was rolled back again, as a new attempt
+    Retry(Scoring),
     /// Check a canary.yaml and say what it does
     Explain {
         /// File

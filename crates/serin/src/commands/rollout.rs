@@ -8,6 +8,7 @@ use serde_json::Value;
 use serin_analysis::rollout::Extension;
 use serin_analysis::rollout::canary::Strategy;
 use serin_scorer::canary_file::{self, Rules};
+use serin_scorer::registry as scoring;
 use serin_tracking::ModelUri;
 use std::path::Path;
 
@@ -18,8 +19,14 @@ pub(crate) async fn run(args: &Rollout) -> anyhow::Result<()> {
             let version = ModelUri::Version(model.clone(), *to);
             // A version that is not there would be waited for in vain.
             registry.resolve(&version).await?;
+            let name = ModelUri::Alias(model.clone(), alias.clone());
+            if scoring::find(&registry, &name).await?.is_some_and(|found| found.version == Some(*to)) {
+                bail!(
+                    "{name} is version {to} already, so nothing has changed; a version that was rolled back is tried again by: serin rollout retry"
+                );
+            }
             let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
-            registry.point(&ModelUri::Alias(model.clone(), alias.clone()), *to, &user, "serin rollout start").await?;
+            registry.point(&name, *to, &user, "serin rollout start").await?;
             say(format_args!(
                 "{model}@{alias} is version {to}: servers with --canary release it (serin rollout status --watch)"
             ));
@@ -44,19 +51,20 @@ pub(crate) async fn run(args: &Rollout) -> anyhow::Result<()> {
         RolloutAction::Abort(server) => control(server, "abort").await,
         RolloutAction::Pause(server) => control(server, "pause").await,
         RolloutAction::Resume(server) => control(server, "resume").await,
+        RolloutAction::Retry(server) => control(server, "retry").await,
         RolloutAction::Explain { file, rps, alert_rate } => explain(file, *rps, *alert_rate),
     }
 }
 
 async fn control(server: &crate::cli::Scoring, action: &str) -> anyhow::Result<()> {
     ask(server, reqwest::Method::POST, &format!("/{action}")).await?;
-    say(format_args!("{action}: accepted (serin rollout status shows what came of it)"));
+    say(format_args!("{action}: done (serin rollout status shows where the rollout is)"));
     Ok(())
 }
 
 async fn ask(server: &crate::cli::Scoring, method: reqwest::Method, path: &str) -> anyhow::Result<Value> {
     let url = format!("{}/v1/rollout{path}", server.server.trim_end_matches('/'));
-    let mut request = reqwest::Client::new().request(method, &url).timeout(std::time::Duration::from_secs(10));
+    let mut request = reqwest::Client::new().request(method, &url).timeout(std::time::Duration::from_secs(30));
     if let Some(key) = &server.api_key {
         request = request.bearer_auth(key);
     }

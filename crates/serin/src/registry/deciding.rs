@@ -15,6 +15,7 @@ fn stored<'a, T: 'a>(
 ) -> BoxFuture<'a, Result<T, RegistryError>> {
     let class = |error: StoreError| match error {
         StoreError::NotFound(message) => RegistryError::NotFound(message),
+        StoreError::Superseded(message) => RegistryError::Conflict(message),
         other => RegistryError::Unavailable(other.to_string()),
     };
     answer.map(move |answer| answer.map_err(class)).boxed()

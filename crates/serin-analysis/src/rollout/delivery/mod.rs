@@ -1,0 +1,503 @@
+//! A rollout on one server, as a pure function: what was seen and what came in goes in, what is to be done comes out.
+//!
+//! [`Delivery::tick`] never waits. Webhooks, metrics servers, the registry and the loading of models are [`Task`]s,
+//! which the server runs beside it, each with a deadline; their results come back as [`Arrival`]s. So harm is seen, and
+//! a person's order to stop obeyed, at every tick, whatever hangs.
+
+mod arrivals;
+mod commands;
+mod looks;
+mod state;
+
+use super::canary::{Canary, Webhook};
+use super::engine;
+use super::facts::{Answer, Effect, Event, Moved, Question};
+use super::latency::LatencyCounts;
+use super::phase::Phase;
+use super::{Extension, Judgement};
+use crate::evidence::sharing::{Lease, OthersEvidence, SharedEvidence};
+use crate::evidence::{Counts, Verdict, judge};
+pub use commands::Control;
+use commands::Waiting;
+use looks::Pending;
+pub use state::{Ending, HistoryEntry, Look, Pointing, RolloutState};
+
+/// Longest time between two messages to the other servers, milliseconds.
+const SPEAK_MS: i64 = 2000;
+/// Number of message intervals after which the lead lapses: LEASE × min(interval, 2 s), about 30 s.
+const LEASE: i64 = 15;
+/// Time after which a task that failed is tried again, milliseconds.
+const AGAIN_MS: i64 = 2000;
+
+/// What the server sees at a tick.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// Time now, epoch milliseconds.
+    pub now_ms: i64,
+    /// Version that is live, none while no model is loaded.
+    pub live: Option<String>,
+    /// Version that is loaded as the candidate.
+    pub loaded: Option<String>,
+    /// Counts since the last tick.
+    pub counted: Counts,
+    /// Answer times of the candidate since the last tick.
+    pub latency: LatencyCounts,
+}
+
+/// Outcome of loading a candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loading {
+    /// The candidate is loaded; holds the segment columns that the live version does not have.
+    Ready(Vec<String>),
+    /// The candidate could not be read now, and is tried again; holds the error.
+    Failed(String),
+    /// The candidate is no model that can be served here, and is not tried again; holds the error.
+    Refused(String),
+}
+
+/// Failure of a change in the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// This server does not lead any more, or another version is live than the change says.
+    Conflict(String),
+    /// The registry did not make the change, and may be asked again.
+    Unavailable(String),
+}
+
+/// Something that came in since the last tick: an order of a person, or the result of a task.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A person's order; `id` is answered by [`Task::Reply`].
+    Command {
+        /// Number of the command, chosen by the caller.
+        id: u64,
+        /// Order that is given.
+        control: Control,
+        /// Name of the person, where it is known.
+        by: Option<String>,
+    },
+    /// Version that the registry names as the candidate, `None` where it names none; or the error.
+    Found(Result<Option<String>, String>),
+    /// Outcome of loading a version.
+    Loaded(String, Loading),
+    /// Evidence of the other servers, or the error.
+    Shared(Box<Result<OthersEvidence, String>>),
+    /// Outcome of a change of the live version.
+    Pointed(Pointing, Result<(), Refusal>),
+    /// Outcome of noting an end.
+    Noted(Ending, Result<(), String>),
+    /// Answer to the question of a look.
+    Answered(u64, Question, Answer),
+}
+
+/// Something to be done outside.
+#[derive(Debug)]
+pub enum Task {
+    /// Asks the registry for the candidate; answered by [`Arrival::Found`].
+    Find,
+    /// Loads this version as the candidate; answered by [`Arrival::Loaded`].
+    Load(String),
+    /// Lets go of the candidate.
+    Unload,
+    /// Sends evidence to the other servers; answered by [`Arrival::Shared`].
+    Share(Box<SharedEvidence>),
+    /// Changes the live version in the registry, while the lease holds; answered by [`Arrival::Pointed`].
+    Point(Pointing, Option<Lease>),
+    /// Notes an end in the registry; answered by [`Arrival::Noted`].
+    Note(Ending),
+    /// Gets the answer to the question of a look; answered by [`Arrival::Answered`].
+    Ask(u64, Question),
+    /// Calls webhooks in order with a phase; nobody waits.
+    Call(Vec<Webhook>, Phase),
+    /// Tells people of an event of a version.
+    Tell(String, Event),
+    /// Writes the state to its file.
+    Keep,
+    /// Answers the command of this number.
+    Reply(u64, Result<(), String>),
+}
+
+/// Rules of a rollout, the same for all of its attempts.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Name of the registered model.
+    pub model: String,
+    /// Rules that Flagger reads, too.
+    pub canary: Canary,
+    /// Rules in the annotations below `serin.dev/`.
+    pub extension: Extension,
+    /// Least time between two looks, milliseconds.
+    pub shortest_ms: i64,
+}
+
+impl Rules {
+    fn interval_ms(&self) -> i64 {
+        self.canary.spec.analysis.interval_ms(self.shortest_ms)
+    }
+}
+
+/// Counters that the built-in metrics have looked at.
+#[derive(Debug, Default)]
+struct Measuring {
+    requests: u64,
+    errors: u64,
+    latency: LatencyCounts,
+}
+
+/// Rollout of one model on one server.
+#[derive(Debug)]
+pub struct Delivery {
+    rules: Rules,
+    state: RolloutState,
+    verdict: Verdict,
+    /// Version that the registry named last; `None` while its name points at none.
+    wanted: Option<String>,
+    has_found: bool,
+    finding: bool,
+    loading: Option<String>,
+    load_after_ms: i64,
+    /// Version that cannot be served here, and the error.
+    refused: Option<(String, String)>,
+    /// Time since which a wanted candidate is not loaded, epoch milliseconds.
+    missing_since_ms: Option<i64>,
+    others: OthersEvidence,
+    heard: bool,
+    /// Name of the attempt whose evidence is being sent.
+    sharing: Option<String>,
+    /// True while the other servers have not been told of the last change.
+    untold: bool,
+    /// True while the lead is claimed for a person's order.
+    claims: bool,
+    next_look_ms: i64,
+    spoken_ms: i64,
+    look_due: bool,
+    looks: u64,
+    look: Option<Pending>,
+    waiting: Vec<Waiting>,
+    pointing: bool,
+    point_after_ms: i64,
+    noting: bool,
+    note_after_ms: i64,
+    measuring: Measuring,
+    now_ms: i64,
+}
+
+impl Delivery {
+    /// Goes on from a state.
+    #[must_use]
+    pub fn new(rules: Rules, state: RolloutState) -> Self {
+        let verdict = judge(&state.counts, &rules.extension.limits);
+        Self {
+            rules,
+            state,
+            verdict,
+            wanted: None,
+            has_found: false,
+            finding: false,
+            loading: None,
+            load_after_ms: 0,
+            refused: None,
+            missing_since_ms: None,
+            others: OthersEvidence::default(),
+            heard: true,
+            sharing: None,
+            untold: false,
+            claims: false,
+            next_look_ms: 0,
+            spoken_ms: 0,
+            look_due: false,
+            looks: 0,
+            look: None,
+            waiting: Vec::new(),
+            pointing: false,
+            point_after_ms: 0,
+            noting: false,
+            note_after_ms: 0,
+            measuring: Measuring::default(),
+            now_ms: 0,
+        }
+    }
+
+    /// State that outlives the process.
+    #[must_use]
+    pub fn state(&self) -> &RolloutState {
+        &self.state
+    }
+
+    /// Rules of the rollout.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Verdict of the last tick.
+    #[must_use]
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Evidence of the other servers, and whether they were heard when they were asked last.
+    #[must_use]
+    pub fn others(&self) -> (&OthersEvidence, bool) {
+        (&self.others, self.heard)
+    }
+
+    /// Version that cannot be served here, and the error.
+    #[must_use]
+    pub fn refused(&self) -> Option<(&str, &str)> {
+        self.refused.as_ref().map(|(version, error)| (version.as_str(), error.as_str()))
+    }
+
+    /// Refuses a candidate that is loaded and cannot decide on the live version's requests.
+    pub fn refuse(&mut self, version: &str, error: &str) {
+        self.refused = Some((version.to_owned(), error.to_owned()));
+    }
+
+    /// Moves the rollout on. Returns what is to be done, in order.
+    pub fn tick(&mut self, seen: Observed, arrivals: Vec<Arrival>) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        self.now_ms = seen.now_ms;
+        self.notice_hand(&seen);
+        let before = (self.state.rollout.clone(), self.state.paused);
+        for arrival in arrivals {
+            self.take(arrival, &mut tasks);
+        }
+        let interval = self.rules.interval_ms();
+        // A clock that is set back must not stop it for years.
+        let due = self.now_ms >= self.next_look_ms || self.next_look_ms - self.now_ms > interval;
+        if due {
+            self.next_look_ms = self.now_ms + interval;
+            self.look_due = true;
+            if !std::mem::replace(&mut self.finding, true) {
+                tasks.push(Task::Find);
+            }
+        }
+        self.load(&seen, &mut tasks);
+        self.gather(&seen);
+        let mut harm = self.judge();
+        if harm && (self.state.leads || !self.heard) {
+            self.stop_for_harm(&mut tasks);
+            harm = false;
+        }
+        let silent = self.now_ms - self.spoken_ms >= SPEAK_MS || self.now_ms < self.spoken_ms;
+        if due || silent || self.claims || harm {
+            self.share(&mut tasks);
+        }
+        if self.sharing.is_none() {
+            self.obey(&seen, &mut tasks);
+            if std::mem::take(&mut self.look_due) && self.state.leads && !self.state.paused && self.look.is_none() {
+                self.look = Some(Pending::default());
+                self.looks += 1;
+            }
+        }
+        self.look(&seen, &mut tasks);
+        self.point(&mut tasks);
+        self.note(&mut tasks);
+        let changed = before != (self.state.rollout.clone(), self.state.paused);
+        if changed {
+            self.judge();
+            if self.state.leads {
+                self.untold = true;
+                self.share(&mut tasks);
+            }
+        }
+        if (due || changed) && (before.0.is_under_way() || self.state.rollout.is_under_way()) {
+            self.state.track(self.now_ms, &self.verdict);
+        }
+        if due || changed {
+            tasks.push(Task::Keep);
+        }
+        tasks
+    }
+
+    /// Takes note of a live version that was moved by hand while nothing was released.
+    fn notice_hand(&mut self, seen: &Observed) {
+        if let Some(live) = seen.live.as_ref().filter(|_| !self.state.rollout.is_under_way()) {
+            self.state.rollout.last_promoted.clone_from(live);
+        }
+    }
+
+    /// Wants the candidate loaded, or let go of.
+    fn load(&mut self, seen: &Observed, tasks: &mut Vec<Task>) {
+        let rollout = &self.state.rollout;
+        if !rollout.candidate_wanted {
+            self.missing_since_ms = None;
+            if seen.loaded.is_some() && self.loading.is_none() {
+                tasks.push(Task::Unload);
+            }
+            return;
+        }
+        let version = rollout.last_applied.clone();
+        if seen.loaded.as_ref() == Some(&version) {
+            self.missing_since_ms = None;
+            return;
+        }
+        self.missing_since_ms.get_or_insert(self.now_ms);
+        let refused = self.refused.as_ref().is_some_and(|(refused, _)| *refused == version);
+        let early = self.now_ms < self.load_after_ms && self.load_after_ms - self.now_ms <= AGAIN_MS;
+        if refused || early || self.loading.is_some() || self.wanted.as_ref() != Some(&version) {
+            return;
+        }
+        self.loading = Some(version.clone());
+        tasks.push(Task::Load(version));
+    }
+
+    /// Adds what was counted since the last tick, while a candidate is analysed.
+    fn gather(&mut self, seen: &Observed) {
+        if matches!(self.state.rollout.phase, Phase::Progressing | Phase::WaitingPromotion) {
+            self.state.counts.merge(&seen.counted);
+            for (sum, count) in self.measuring.latency.iter_mut().zip(seen.latency) {
+                *sum += count;
+            }
+        }
+    }
+
+    /// Counts of this server and of the others.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.state.counts.clone();
+        counts.merge(&self.others.counts);
+        counts
+    }
+
+    /// Judges all evidence. Returns whether it proves harm of a candidate that is analysed.
+    fn judge(&mut self) -> bool {
+        self.verdict = judge(&self.counts(), &self.rules.extension.limits);
+        matches!(self.state.rollout.phase, Phase::Progressing | Phase::WaitingPromotion)
+            && self.rules.extension.evidence
+            && matches!(self.verdict.judgement, Judgement::Fail(_))
+    }
+
+    fn stop_for_harm(&mut self, tasks: &mut Vec<Task>) {
+        let Judgement::Fail(reason) = self.verdict.judgement.clone() else { return };
+        let moved = engine::stop(&self.state.rollout, &self.rules.canary, &self.revision(), &reason);
+        self.apply(moved, tasks);
+    }
+
+    /// Takes over the outcome of a look or an order, and notes what follows from it.
+    fn apply(&mut self, moved: Moved, tasks: &mut Vec<Task>) {
+        let before = std::mem::replace(&mut self.state.rollout, moved.rollout);
+        self.look = None;
+        let rollout = &self.state.rollout;
+        let begun = rollout.phase == Phase::Progressing
+            && !matches!(before.phase, Phase::Progressing | Phase::WaitingPromotion);
+        if begun || (rollout.last_applied != before.last_applied && rollout.is_under_way()) {
+            self.state.began_ms = self.now_ms.max(self.state.began_ms + 1);
+            self.state.paused = false;
+            self.state.forget();
+            self.forget();
+        }
+        if self.state.rollout.phase == Phase::WaitingPromotion {
+            self.state.hold_since_ms.get_or_insert(self.now_ms);
+        }
+        for effect in moved.effects {
+            match effect {
+                Effect::Promote => self.decide_promotion(),
+                Effect::Call(hooks, phase) => tasks.push(Task::Call(hooks, phase)),
+                Effect::Tell(event) => self.tell(event, tasks),
+            }
+        }
+        let phase = self.state.rollout.phase;
+        // A pause ends with its rollout.
+        self.state.paused &= self.state.rollout.is_under_way();
+        if matches!(phase, Phase::Succeeded | Phase::Failed) && before.phase != phase {
+            let reason = self.state.history.last().map_or_else(String::new, |entry| entry.message.clone());
+            // While the start waits for a gate, the version before is still the one that was applied last.
+            let waited = before.phase == Phase::Waiting;
+            let version = if waited { self.state.rollout.last_applied.clone() } else { before.last_applied };
+            self.state.end(Ending { version, succeeded: phase == Phase::Succeeded, reason });
+        }
+    }
+
+    /// Forgets what this process knows of an attempt, where another one begins.
+    fn forget(&mut self) {
+        self.others = OthersEvidence { leads: self.others.leads, ..OthersEvidence::default() };
+        (self.refused, self.missing_since_ms, self.load_after_ms) = (None, None, 0);
+        self.measuring = Measuring::default();
+        self.look = None;
+    }
+
+    fn decide_promotion(&mut self) {
+        let counts = self.counts();
+        let reason = format!(
+            "rollout: {} requests in the shadow, {} on the candidate, E {:.3}",
+            counts.paired.requests(),
+            counts.exposed(),
+            self.verdict.ln_e.exp()
+        );
+        self.state.pointing = Some(Pointing { to: self.state.rollout.last_applied.clone(), from: None, reason });
+    }
+
+    /// Tells people of an event; the same at every look is news once.
+    fn tell(&mut self, event: Event, tasks: &mut Vec<Task>) {
+        if self.state.history.last().is_some_and(|last| last.message == event.message) {
+            return;
+        }
+        self.state.remember(self.now_ms, event.severity, event.message.clone());
+        tasks.push(Task::Tell(self.revision(), event));
+    }
+
+    /// Version that should be live as far as is known.
+    fn revision(&self) -> String {
+        // A registry that was never heard, as after a start while it is away, changes nothing.
+        match &self.wanted {
+            _ if !self.has_found => self.state.rollout.last_applied.clone(),
+            Some(wanted) => wanted.clone(),
+            None => self.state.rollout.last_promoted.clone(),
+        }
+    }
+
+    fn lease(&self) -> Option<Lease> {
+        (self.state.epoch > 0).then(|| Lease { replica: self.state.replica.clone(), epoch: self.state.epoch })
+    }
+
+    /// Sends what was counted here, where there is something to tell or to hear.
+    fn share(&mut self, tasks: &mut Vec<Task>) {
+        let rollout = &self.state.rollout;
+        let begins = self
+            .wanted
+            .as_ref()
+            .is_some_and(|wanted| *wanted != rollout.last_applied && *wanted != rollout.last_promoted);
+        if self.sharing.is_some() || !(rollout.is_under_way() || begins || self.claims || self.untold) {
+            return;
+        }
+        // Time's part: after a crash it is not behind what was sent before.
+        self.state.spoken = (self.state.spoken + 1).max(self.now_ms);
+        self.spoken_ms = self.now_ms;
+        let release = self.state.attempt();
+        (self.sharing, self.untold) = (Some(release.clone()), false);
+        let claims = std::mem::take(&mut self.claims);
+        for waiting in &mut self.waiting {
+            waiting.claimed |= claims;
+        }
+        tasks.push(Task::Share(Box::new(SharedEvidence {
+            model: self.rules.model.clone(),
+            release,
+            replica: self.state.replica.clone(),
+            sequence: self.state.spoken,
+            counts: self.state.counts.clone(),
+            lease_ms: LEASE * self.rules.interval_ms().min(SPEAK_MS),
+            claims,
+            state: self.state.shared().filter(|_| self.state.leads),
+        })));
+    }
+
+    /// Makes the change of the live version that was decided on, again and again until it is made.
+    fn point(&mut self, tasks: &mut Vec<Task>) {
+        let early = self.now_ms < self.point_after_ms && self.point_after_ms - self.now_ms <= AGAIN_MS;
+        let Some(pointing) = self.state.pointing.clone().filter(|_| self.state.leads && !self.pointing && !early)
+        else {
+            return;
+        };
+        self.pointing = true;
+        tasks.push(Task::Point(pointing, self.lease()));
+    }
+
+    fn note(&mut self, tasks: &mut Vec<Task>) {
+        let early = self.now_ms < self.note_after_ms && self.note_after_ms - self.now_ms <= AGAIN_MS;
+        if let Some(ending) = self.state.endings.first().filter(|_| !self.noting && !early) {
+            self.noting = true;
+            tasks.push(Task::Note(ending.clone()));
+        }
+    }
+}

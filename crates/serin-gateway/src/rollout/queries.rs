@@ -1,0 +1,161 @@
+//! Questions of a rollout to webhooks and to Prometheus.
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use serin_analysis::rollout::canary::{Canary, Metric, MetricTemplate, Webhook};
+use serin_analysis::rollout::{GoDuration, Measured, Phase, is_yes};
+use std::time::Duration;
+
+/// Longest wait for a webhook that names none itself: Flagger's default, 10 s.
+const HOOK_TIMEOUT: GoDuration = GoDuration::from_milliseconds(10_000);
+/// Longest wait for Prometheus, and for a chat.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most times that a webhook is called again, whatever it asks for.
+const RETRIES: u32 = 10;
+
+/// HTTP clients; the second does not check certificates.
+#[derive(Debug, Clone)]
+pub(crate) struct Clients {
+    pub(crate) checking: Client,
+    trusting: Client,
+}
+
+impl Clients {
+    /// Makes the clients.
+    ///
+    /// # Errors
+    /// When the TLS library cannot be set up.
+    pub(crate) fn new() -> Result<Self, String> {
+        let client = |trusting| {
+            let builder = Client::builder().tls_danger_accept_invalid_certs(trusting);
+            builder.build().map_err(|error| error.to_string())
+        };
+        Ok(Self { checking: client(false)?, trusting: client(true)? })
+    }
+
+    /// Calls a webhook until it says yes or has no tries left. Returns the HTTP status, or why there is none.
+    pub(crate) async fn call(
+        &self,
+        hook: &Webhook,
+        canary: &Canary,
+        checksum: &str,
+        phase: Phase,
+    ) -> Result<u16, String> {
+        let metadata = &canary.metadata;
+        let body = json!({
+            "name": metadata.name, "namespace": metadata.namespace.clone().unwrap_or_default(), "phase": phase,
+            "checksum": checksum, "metadata": hook.metadata,
+        });
+        let client = if hook.disable_tls { &self.trusting } else { &self.checking };
+        let timeout = hook.timeout.unwrap_or(HOOK_TIMEOUT).milliseconds().max(1).unsigned_abs();
+        let mut answer = Err("it was not called".to_owned());
+        for _ in 0..=hook.retries.min(RETRIES) {
+            let request = client.request(Method::POST, &hook.url).json(&body).timeout(Duration::from_millis(timeout));
+            // The address may hold a token: it goes into no history and no log.
+            let sent = request.send().await.map_err(|error| chain(&error.without_url()));
+            answer = sent.map(|response| response.status().as_u16());
+            if is_yes(&answer) {
+                break;
+            }
+        }
+        answer
+    }
+
+    /// Asks Prometheus for a metric.
+    pub(crate) async fn measure(&self, metric: &Metric, canary: &Canary, templates: &[MetricTemplate]) -> Measured {
+        match self.ask_prometheus(metric, canary, templates).await {
+            Ok(Some(value)) => Measured::Value(value),
+            Ok(None) => Measured::NoData,
+            Err(error) => Measured::Failed(error),
+        }
+    }
+
+    async fn ask_prometheus(
+        &self,
+        metric: &Metric,
+        canary: &Canary,
+        templates: &[MetricTemplate],
+    ) -> Result<Option<f64>, String> {
+        let (address, query) = query(metric, canary, templates)?;
+        let url = format!("{}/api/v1/query", address.trim_end_matches('/'));
+        let host = url.split('/').nth(2).unwrap_or_default().rsplit('@').next().unwrap_or_default().to_owned();
+        let request = self.checking.get(&url).query(&[("query", query.as_str())]).timeout(QUERY_TIMEOUT);
+        let failed = |error: reqwest::Error| format!("{host}: {}", chain(&error.without_url()));
+        let response = request.send().await.map_err(failed)?;
+        if response.status().as_u16() >= 400 {
+            return Err(format!("{host} answers {}", response.status()));
+        }
+        let answer: Value = response.json().await.map_err(failed)?;
+        let result = &answer["data"]["result"];
+        let number = |value: &Value| value.as_str().and_then(|text| text.parse::<f64>().ok());
+        match answer["data"]["resultType"].as_str() {
+            Some("vector") => {
+                Ok(result.as_array().and_then(|samples| samples.last()).and_then(|last| number(&last["value"][1])))
+            }
+            Some("scalar") => Ok(number(&result[1])),
+            other => Err(format!(
+                "{host} answers a {}; a vector or a scalar is read",
+                other.unwrap_or("thing without a type")
+            )),
+        }
+    }
+}
+
+/// Longest time that the calls of a webhook may take, milliseconds.
+pub(crate) fn longest_ms(hook: &Webhook) -> u64 {
+    let timeout = hook.timeout.unwrap_or(HOOK_TIMEOUT).milliseconds().max(1).unsigned_abs();
+    timeout.saturating_mul(u64::from(hook.retries.min(RETRIES)) + 1)
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}
+
+/// Address of the Prometheus and PromQL of a metric, with the template's functions replaced.
+fn query(metric: &Metric, canary: &Canary, templates: &[MetricTemplate]) -> Result<(String, String), String> {
+    let template = metric
+        .template_ref
+        .as_ref()
+        .and_then(|reference| templates.iter().find(|template| template.metadata.name == reference.name));
+    let address = template.and_then(|template| template.spec.provider.address.clone());
+    let address = address.or_else(|| canary.spec.metrics_server.clone());
+    let address = address.ok_or("no address of a Prometheus: neither the template nor metricsServer has one")?;
+    let text = template.map(|template| &template.spec.query).or(metric.query.as_ref()).ok_or("no query")?;
+    let (mut query, mut rest) = (String::new(), text.as_str());
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after.split_once("}}").ok_or("the query has a {{ without its }}")?;
+        query.push_str(before);
+        query.push_str(&variable(name.trim(), metric, canary)?);
+        rest = after;
+    }
+    query.push_str(rest);
+    Ok((address, query.split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+/// Value of a function of a metric template.
+fn variable(name: &str, metric: &Metric, canary: &Canary) -> Result<String, String> {
+    let metadata = &canary.metadata;
+    Ok(match name {
+        "name" => metadata.name.clone(),
+        "namespace" => metadata.namespace.clone().unwrap_or_default(),
+        "target" | "service" => canary.spec.target_ref.name.clone(),
+        "ingress" => canary.spec.ingress_ref.as_ref().map_or_else(String::new, |found| found.name.clone()),
+        "route" => canary.spec.route_ref.as_ref().map_or_else(String::new, |found| found.name.clone()),
+        "interval" => {
+            metric.interval.map_or_else(String::new, |interval| format!("{}s", interval.milliseconds() / 1000))
+        }
+        other => {
+            let name = other
+                .strip_prefix("variables.")
+                .ok_or_else(|| format!("the query calls {other:?}, which is nothing"))?;
+            metric.template_variables.get(name).cloned().ok_or_else(|| format!("no variable {name:?}"))?
+        }
+    })
+}

@@ -26,8 +26,8 @@ pub(super) struct Looks<'a> {
 }
 
 impl<'a> Looks<'a> {
-    /// Reads how far a job is; `None` while the model has no traffic. The first look of a job at a model is the one at the hour
-    /// that ended last; it is written down at once, so that no restart loses what comes after it.
+    /// Reads how far a job is; `None` while the model has no traffic. The first look of a job at a model is the one at the
+    /// hour that ended last; this is written down at once, so that no restart loses what comes after it.
     pub(super) async fn of(
         context: &'a Context,
         job: &'static str,
@@ -78,8 +78,8 @@ impl<'a> Looks<'a> {
         self.until_ms
     }
 
-    /// Writes a look at the hour or day that ends at `end_ms` down, with what it changes. False if another server was first, or the
-    /// promotion that it undoes was moved: nothing is written then.
+    /// Writes a look at the hour or day that ends at `end_ms` down, with what it changes. False if another server was first,
+    /// or the promotion that it undoes was moved: nothing is written then.
     pub(super) async fn record(&mut self, end_ms: i64, look: LookRecord) -> Result<bool, JobError> {
         let look = LookRecord {
             job: self.job,

@@ -1,9 +1,9 @@
 //! Everything that the tracking server does by itself: each job apart, for each model apart, with its runs in the database.
 //!
-//! A [`Job`] has a name, a model or none, and a period. It is idempotent: what it has done is in the database, in the transaction
-//! of the work itself ([`serin_store::Store::record_look`]), so that a run that is repeated, or done by another server on the same
-//! database, does nothing twice. [`Jobs`] finds the models and runs the jobs; `supervisor.rs` catches what goes wrong in one, writes it down
-//! and runs it again.
+//! A [`Job`] has a name, a model or none, and a period. It is idempotent: what it has done is in the database, in the
+//! transaction of the work itself ([`serin_store::Store::record_look`]), so that a run that is repeated, or done by another
+//! server on the same database, does nothing twice. [`Jobs`] finds the models and runs the jobs; `supervisor.rs` catches what
+//! goes wrong in one, writes it down and runs it again.
 
 mod error;
 mod guard;

@@ -113,8 +113,8 @@ impl WatchJob {
         let (mut outcome, mut problem) = (Outcome::Idle, None);
         while let Some(end_ms) = looks.next_ms() {
             let found = self.look(end_ms).await?;
-            // The book of this look replaces the other one when the look is written, and not before: a look that fails is repeated
-            // as if it had not been.
+            // The book of this look replaces the other one when the look is written, and not before: a look that fails is
+            // repeated as if it had not been.
             let mut next = book.clone();
             let changes = next.look(found.conditions, self.context.settings.alerts.hysteresis());
             let record = LookRecord {

@@ -6,6 +6,7 @@ mod caller;
 mod dashboard;
 mod data_planes;
 mod error;
+mod jobs;
 mod monitoring;
 mod routes;
 mod settings;
@@ -16,9 +17,8 @@ pub use api::evidence::share_evidence;
 pub use api::monitoring::labels::{label_of_texts, label_report};
 pub use api::monitoring::performance::performance_report;
 pub use data_planes::DataPlanes;
-pub use monitoring::{
-    Explained, Launcher, Monitoring, MonitoringError, ReadParquet, References, RetrainingOrder, Watching,
-};
+pub use jobs::{Jobs, Launcher, RetrainingOrder, RunningJobs};
+pub use monitoring::{Explained, Monitoring, MonitoringError, ReadParquet, References};
 pub use routes::{Policy, control_plane};
 pub use settings::Settings;
 pub use state::ControlPlane;

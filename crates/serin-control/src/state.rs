@@ -2,7 +2,8 @@
 
 use crate::caller::Caller;
 use crate::data_planes::DataPlanes;
-use crate::monitoring::{Board, Launcher, Monitoring, Sources, Watch, Watching};
+use crate::jobs::{Context, Jobs, Launcher};
+use crate::monitoring::{Board, Monitoring, Sources};
 use crate::settings::Settings;
 use crate::webhooks::Webhooks;
 use serin_store::Store;
@@ -41,16 +42,16 @@ impl ControlPlane {
         Self { store, webhooks, monitoring, settings, data_planes, board: Board::default(), clock }
     }
 
-    /// Starts looking at what data planes see; `launcher` starts retrainings. The looks end with what is returned.
+    /// Everything that the server does by itself; `launcher` starts retrainings.
     #[must_use]
-    pub fn watch(&self, launcher: Option<Arc<dyn Launcher>>) -> Watching {
-        Watching::start(Watch {
+    pub fn jobs(&self, launcher: Option<Arc<dyn Launcher>>) -> Jobs {
+        Jobs::new(Context {
             store: self.store.clone(),
             monitoring: self.monitoring.clone(),
             settings: self.settings.clone(),
-            launcher,
             board: self.board.clone(),
             clock: self.clock,
+            launcher,
         })
     }
 

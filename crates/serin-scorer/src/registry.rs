@@ -135,8 +135,7 @@ pub(crate) struct RolloutRegistry {
 }
 
 fn change(reason: String) -> Change {
-    let only_if = Precondition::default();
-    Change { actor: "serin rollout".to_owned(), reason, at_ms: crate::now_ms(), only_if }
+    Change::new("serin rollout", reason, crate::now_ms())
 }
 
 impl serin_gateway::Registrar for RolloutRegistry {

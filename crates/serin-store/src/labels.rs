@@ -46,6 +46,24 @@ impl Label {
     }
 }
 
+/// Time of a label by which labels are selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelTime {
+    /// Time from which the verdict is known.
+    Known,
+    /// Time at which the server received the label.
+    Received,
+}
+
+impl LabelTime {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Known => "known_at",
+            Self::Received => "received_at",
+        }
+    }
+}
+
 /// Labels that take precedence, one for each transaction or decision.
 #[derive(Debug, Clone, Default)]
 pub struct Labels(HashMap<LabelSubject, Label>);
@@ -206,13 +224,25 @@ impl Store {
         Ok(Labels::of(rows.iter().map(label).collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// Number of labels that are known since `from_ms`, and not later than `until_ms`, epoch milliseconds.
+    /// Number of labels whose time is from `from_ms` to `until_ms`, epoch milliseconds.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn labels_known_since(&self, from_ms: i64, until_ms: i64) -> Result<i64, StoreError> {
-        let sql = "SELECT COUNT(*) FROM serin_labels WHERE known_at >= $1 AND known_at <= $2";
+    pub async fn count_labels(&self, by: LabelTime, from_ms: i64, until_ms: i64) -> Result<i64, StoreError> {
+        let column = by.column();
+        let sql = format!("SELECT COUNT(*) FROM serin_labels WHERE {column} >= $1 AND {column} <= $2");
         let row = self.reader().row(sql, args![from_ms, until_ms]).await?;
         row.map_or(Ok(0), |row| row.int(0))
+    }
+
+    /// Labels whose time is from `from_ms` to `until_ms`, epoch milliseconds; of each subject the one that takes precedence.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn labels_between(&self, by: LabelTime, from_ms: i64, until_ms: i64) -> Result<Labels, StoreError> {
+        let column = by.column();
+        let sql = format!("SELECT {COLUMNS} FROM serin_labels WHERE {column} >= $1 AND {column} <= $2");
+        let rows = self.reader().rows(sql, args![from_ms, until_ms]).await?;
+        Ok(Labels::of(rows.iter().map(label).collect::<Result<Vec<_>, _>>()?))
     }
 }

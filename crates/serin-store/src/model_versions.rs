@@ -257,36 +257,7 @@ impl Store {
         }
         let model = name.to_owned();
         self.write(move |connection| {
-            Box::pin(async move {
-                let at = change.at_ms;
-                // The model's row first, as every change of its versions: two movers wait for each other here.
-                let sql = "UPDATE registered_models SET last_updated_time = $1 WHERE workspace = 'default' AND name = $2";
-                connection.execute(sql, args![at, &model]).await?;
-                let before = must_exist(connection, &model, version).await?;
-                if let Some((replica, epoch)) = &change.only_if.leader {
-                    must_lead(connection, &model, (replica, *epoch)).await?;
-                }
-                if let Some(from) = change.only_if.version
-                    && before != stage.as_str()
-                    && must_exist(connection, &model, from).await? != stage.as_str()
-                {
-                    let stage = stage.as_str();
-                    return Err(StoreError::Superseded(format!("version {from} of {model} is not in {stage} any more")));
-                }
-                if archive_existing {
-                    let sql = "UPDATE model_versions SET current_stage = 'Archived', last_updated_time = $1 \
-                               WHERE workspace = 'default' AND name = $2 AND current_stage = $3 AND version <> $4 RETURNING version";
-                    for row in connection.rows(sql, args![at, &model, stage.as_str(), version]).await? {
-                        record(connection, &model, Some(row.int(0)?), "stage", Stage::Archived.as_str(), &change).await?;
-                    }
-                }
-                let sql = "UPDATE model_versions SET current_stage = $1, last_updated_time = $2 WHERE workspace = 'default' AND name = $3 AND version = $4";
-                connection.execute(sql, args![stage.as_str(), at, &model, version]).await?;
-                if before != stage.as_str() {
-                    record(connection, &model, Some(version), "stage", stage.as_str(), &change).await?;
-                }
-                Ok(())
-            })
+            Box::pin(async move { transition(connection, &model, version, stage, archive_existing, &change).await })
         })
         .await?;
         self.model_version(name, version).await
@@ -353,6 +324,45 @@ impl Store {
     }
 }
 
+/// Moves a version to a stage, with the ledger's rows; `archive_existing` archives the versions there.
+pub(crate) async fn transition(
+    connection: &mut Connection,
+    name: &str,
+    version: i64,
+    stage: Stage,
+    archive_existing: bool,
+    change: &Change,
+) -> Result<(), StoreError> {
+    let at = change.at_ms;
+    // The model's row first, as every change of its versions: two movers wait for each other here.
+    let sql = "UPDATE registered_models SET last_updated_time = $1 WHERE workspace = 'default' AND name = $2";
+    connection.execute(sql, args![at, name]).await?;
+    let before = must_exist(connection, name, version).await?;
+    if let Some((replica, epoch)) = &change.only_if.leader {
+        must_lead(connection, name, (replica, *epoch)).await?;
+    }
+    if let Some(from) = change.only_if.version
+        && before != stage.as_str()
+        && must_exist(connection, name, from).await? != stage.as_str()
+    {
+        let stage = stage.as_str();
+        return Err(StoreError::Superseded(format!("version {from} of {name} is not in {stage} any more")));
+    }
+    if archive_existing {
+        let sql = "UPDATE model_versions SET current_stage = 'Archived', last_updated_time = $1 \
+                   WHERE workspace = 'default' AND name = $2 AND current_stage = $3 AND version <> $4 RETURNING version";
+        for row in connection.rows(sql, args![at, name, stage.as_str(), version]).await? {
+            record(connection, name, Some(row.int(0)?), "stage", Stage::Archived.as_str(), change).await?;
+        }
+    }
+    let sql = "UPDATE model_versions SET current_stage = $1, last_updated_time = $2 WHERE workspace = 'default' AND name = $3 AND version = $4";
+    connection.execute(sql, args![stage.as_str(), at, name, version]).await?;
+    if before != stage.as_str() {
+        record(connection, name, Some(version), "stage", stage.as_str(), change).await?;
+    }
+    Ok(())
+}
+
 /// Stage of a version that is not deleted.
 pub(crate) async fn must_exist(connection: &mut Connection, name: &str, version: i64) -> Result<String, StoreError> {
     let sql = "SELECT current_stage FROM model_versions WHERE workspace = 'default' AND name = $1 AND version = $2 AND current_stage <> 'Deleted_Internal'";
@@ -365,7 +375,12 @@ pub(crate) async fn must_exist(connection: &mut Connection, name: &str, version:
     }
 }
 
-async fn put_tag(connection: &mut Connection, name: &str, version: i64, tag: &Tag) -> Result<(), StoreError> {
+pub(crate) async fn put_tag(
+    connection: &mut Connection,
+    name: &str,
+    version: i64,
+    tag: &Tag,
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO model_version_tags (key, value, name, version, workspace) VALUES ($1, $2, $3, $4, 'default') ON CONFLICT (workspace, key, name, version) DO UPDATE SET value = excluded.value";
     connection.execute(sql, args![&tag.key, &tag.value, name, version]).await.map(drop)
 }

@@ -110,13 +110,35 @@ impl Store {
         rows.iter().map(pane).collect()
     }
 
-    /// Models with panes, and the beginning of the newest pane of each.
+    /// Models with panes that begin at `latest_ms` or before, and the beginning of the newest of these panes of each. What
+    /// begins later waits until its time has come.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn watched_models(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        let sql = "SELECT model_name, MAX(from_at) FROM serin_panes GROUP BY model_name ORDER BY model_name";
-        self.reader().rows(sql, args![]).await?.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
+    pub async fn watched_models(&self, latest_ms: i64) -> Result<Vec<(String, i64)>, StoreError> {
+        let sql = "SELECT model_name, MAX(from_at) FROM serin_panes WHERE from_at <= $1 GROUP BY model_name ORDER BY model_name";
+        self.reader().rows(sql, args![latest_ms]).await?.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
+    }
+
+    /// Version and beginning, epoch milliseconds, of the newest pane of a model that begins before `before_ms`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn newest_pane(&self, model: &str, before_ms: i64) -> Result<Option<(String, i64)>, StoreError> {
+        let sql = "SELECT version, from_at FROM serin_panes WHERE model_name = $1 AND from_at < $2 ORDER BY from_at DESC, id DESC LIMIT 1";
+        let row = self.reader().row(sql, args![model, before_ms]).await?;
+        row.map(|row| Ok((row.text(0)?, row.int(1)?))).transpose()
+    }
+
+    /// Beginning of the oldest of a model's newest hours with traffic, epoch milliseconds: `hours` of them that begin at
+    /// `latest_ms` or before. `None` if there are no more than that.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn oldest_kept_hour(&self, model: &str, latest_ms: i64, hours: i64) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT DISTINCT from_at FROM serin_panes WHERE model_name = $1 AND from_at <= $2 ORDER BY from_at DESC LIMIT 2 OFFSET $3";
+        let rows = self.reader().rows(sql, args![model, latest_ms, (hours - 1).max(0)]).await?;
+        rows.first().filter(|_| rows.len() == 2).map(|row| row.int(0)).transpose()
     }
 
     /// Removes panes of a model that begin before `before_ms`.
@@ -129,45 +151,6 @@ impl Store {
             Box::pin(async move {
                 let sql = "DELETE FROM serin_panes WHERE model_name = $1 AND from_at < $2";
                 connection.execute(sql, args![model, before_ms]).await.map(drop)
-            })
-        })
-        .await
-    }
-
-    /// Writes down that an alert is on.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn begin_alert(&self, new: Alert) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                let sql = format!("INSERT INTO serin_alerts ({ALERT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
-                let values = args![
-                    uuid::Uuid::now_v7().to_string(),
-                    new.model,
-                    new.rule,
-                    new.subject,
-                    new.severity,
-                    new.fired_at_ms,
-                    new.resolved_at_ms,
-                    new.message
-                ];
-                connection.execute(sql, values).await.map(drop)
-            })
-        })
-        .await
-    }
-
-    /// Writes down that an alert is over.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn end_alert(&self, model: &str, rule: &str, subject: &str, at_ms: i64) -> Result<(), StoreError> {
-        let (model, rule, subject) = (model.to_owned(), rule.to_owned(), subject.to_owned());
-        self.write(move |connection| {
-            Box::pin(async move {
-                let sql = "UPDATE serin_alerts SET resolved_at = $1 WHERE model_name = $2 AND rule = $3 AND subject = $4 AND resolved_at IS NULL";
-                connection.execute(sql, args![at_ms, model, rule, subject]).await.map(drop)
             })
         })
         .await
@@ -193,6 +176,27 @@ impl Store {
             "SELECT {ALERT} FROM serin_alerts WHERE model_name = $1 AND resolved_at IS NULL ORDER BY fired_at, id"
         );
         self.reader().rows(sql, args![model]).await?.iter().map(alert).collect()
+    }
+
+    /// Alerts of a model that were on at a point in time, epoch milliseconds, by the alerts' own clock.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn alerts_at(&self, model: &str, at_ms: i64) -> Result<Vec<Alert>, StoreError> {
+        let sql = format!(
+            "SELECT {ALERT} FROM serin_alerts WHERE model_name = $1 AND fired_at <= $2 AND (resolved_at IS NULL OR resolved_at > $3) \
+             ORDER BY fired_at, id"
+        );
+        self.reader().rows(sql, args![model, at_ms, at_ms]).await?.iter().map(alert).collect()
+    }
+
+    /// Alerts of all models that are on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn firing_alerts(&self) -> Result<Vec<Alert>, StoreError> {
+        let sql = format!("SELECT {ALERT} FROM serin_alerts WHERE resolved_at IS NULL ORDER BY fired_at, id");
+        self.reader().rows(sql, args![]).await?.iter().map(alert).collect()
     }
 
     /// Writes down that a retraining begins; its id.

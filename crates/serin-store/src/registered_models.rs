@@ -330,7 +330,7 @@ async fn put_tag(connection: &mut Connection, name: &str, tag: &Tag) -> Result<(
     connection.execute(sql, args![&tag.key, &tag.value, name]).await.map(drop)
 }
 
-async fn point(
+pub(crate) async fn point(
     connection: &mut Connection,
     name: &str,
     alias: &str,

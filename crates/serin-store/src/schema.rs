@@ -33,14 +33,15 @@ const KNOWN_HEADS: [&str; 19] = [
 ];
 
 /// Forward only; a released file is never edited.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_search.sql"),
     include_str!("../migrations/0003_access.sql"),
     include_str!("../migrations/0004_monitoring.sql"),
     include_str!("../migrations/0005_evidence.sql"),
     include_str!("../migrations/0006_lead.sql"),
-    include_str!("../migrations/0007_lead_epoch.sql"),
+    include_str!("../migrations/0007_jobs.sql"),
+    include_str!("../migrations/0008_lead_epoch.sql"),
 ];
 
 /// Columns that serin reads and writes, to tell whether an unknown revision can be served.

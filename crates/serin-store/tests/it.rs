@@ -2,15 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use serin_artifacts::Artifacts;
-use serin_store::{Alert, Batch, LifecycleStage, NewModelVersion, NewRun, RunSearch, Search, Store, StoreError};
+use serin_store::{
+    AlertChange, AlertEvent, Batch, GuardLooks, JobRuns, LabelTime, LifecycleStage, LookRecord, NewModelVersion,
+    NewRun, RunSearch, Search, Store, StoreError, Tried, Undo,
+};
 use serin_testkit::Postgres;
 use serin_tracking::{
-    Change, LabelSource, LabelSubject, Metric, ModelUri, NewLabel, Precondition, RunStatus, Stage, StoredPane, Tag,
+    Change, LabelSource, LabelSubject, Metric, ModelUri, NewLabel, RunStatus, Stage, StoredPane, Tag,
 };
 use std::sync::{Arc, OnceLock, Weak};
 
 fn change() -> Change {
-    Change { actor: "ana".into(), reason: "test".into(), at_ms: 5, only_if: Precondition::default() }
+    Change::new("ana", "test", 5)
 }
 
 /// One server for all tests of the process, stopped with the last of them.
@@ -372,9 +375,17 @@ async fn a_panes_later_word_replaces_its_earlier_one_and_a_late_one_changes_noth
         let found = store.panes("m", 0, 3_600_001).await.unwrap();
         let bodies: Vec<&str> = found.iter().map(|pane| pane.body.as_str()).collect();
         assert_eq!(bodies, ["second", "third"]);
-        assert_eq!(store.watched_models().await.unwrap(), [("m".to_owned(), 3_600_000)]);
+        let ahead = StoredPane { from_ms: 7_200_000, ..pane("c/1", 1, "ahead") };
+        store.put_panes(vec![ahead]).await.unwrap();
+        // What lies ahead of the time that is allowed waits.
+        assert_eq!(store.watched_models(7_199_999).await.unwrap(), [("m".to_owned(), 3_600_000)]);
+        assert_eq!(store.watched_models(7_200_000).await.unwrap(), [("m".to_owned(), 7_200_000)]);
+        assert!(store.watched_models(3_599_999).await.unwrap().is_empty());
+        assert_eq!(store.newest_pane("m", 7_200_000).await.unwrap(), Some(("1".to_owned(), 3_600_000)));
+        assert_eq!(store.oldest_kept_hour("m", i64::MAX, 1).await.unwrap(), Some(7_200_000));
+        assert_eq!(store.oldest_kept_hour("m", i64::MAX, 2).await.unwrap(), None, "there are no more than two");
         store.remove_panes("m", 3_600_001).await.unwrap();
-        assert!(store.panes("m", 0, i64::MAX).await.unwrap().is_empty());
+        assert_eq!(store.panes("m", 0, i64::MAX).await.unwrap().len(), 1);
     }
 }
 
@@ -382,24 +393,26 @@ async fn a_panes_later_word_replaces_its_earlier_one_and_a_late_one_changes_noth
 async fn alerts_and_retrainings_keep_their_history() {
     for place in places().await {
         let store = &place.store;
-        let alert = |subject: &str, fired_at_ms| Alert {
-            id: String::new(),
+        let look = |from_ms, until_ms, changes| LookRecord {
+            job: "watch",
             model: "m".into(),
-            rule: "drift".into(),
-            subject: subject.into(),
-            severity: "warning".into(),
-            fired_at_ms,
-            resolved_at_ms: None,
-            message: "it drifted".into(),
+            from_ms,
+            until_ms,
+            changes,
+            ..LookRecord::default()
         };
-        store.begin_alert(alert("x", 10)).await.unwrap();
-        store.begin_alert(alert("y", 20)).await.unwrap();
-        store.end_alert("m", "drift", "x", 30).await.unwrap();
+        let began = ["x", "y"].map(|subject| change_of(subject, AlertEvent::Began, 20)).to_vec();
+        store.record_look(look(None, 20, began)).await.unwrap();
+        // An alert that is on does not begin again.
+        store.record_look(look(Some(20), 25, vec![change_of("x", AlertEvent::Began, 25)])).await.unwrap();
+        store.record_look(look(Some(25), 30, vec![change_of("x", AlertEvent::Ended, 30)])).await.unwrap();
+        assert_eq!(store.alerts_at("m", 29).await.unwrap().len(), 2);
+        assert_eq!(store.alerts_at("m", 30).await.unwrap().len(), 1);
         let on: Vec<String> = store.alerts_on("m").await.unwrap().into_iter().map(|alert| alert.subject).collect();
         assert_eq!(on, ["y"]);
         for name in ["m", ""] {
             let all = store.alerts(name, 10, 0).await.unwrap();
-            assert_eq!(all.iter().map(|alert| alert.resolved_at_ms).collect::<Vec<_>>(), [None, Some(30)]);
+            assert_eq!(all.iter().map(|alert| alert.resolved_at_ms).collect::<Vec<_>>(), [None, Some(30)], "{name:?}");
         }
         assert!(store.alerts("other", 10, 0).await.unwrap().is_empty());
 
@@ -420,7 +433,151 @@ async fn alerts_and_retrainings_keep_their_history() {
             amount: None,
         };
         store.put_labels(vec![label], 46).await.unwrap();
-        assert_eq!(store.labels_known_since(45, 45).await.unwrap(), 1);
-        assert_eq!(store.labels_known_since(46, 99).await.unwrap(), 0);
+        assert_eq!(store.count_labels(LabelTime::Known, 45, 45).await.unwrap(), 1);
+        assert_eq!(store.count_labels(LabelTime::Known, 46, 99).await.unwrap(), 0);
+        assert_eq!(store.labels_between(LabelTime::Received, 46, 46).await.unwrap().len(), 1);
+    }
+}
+
+/// Change of the alert `drift` of a subject, told to two receivers.
+fn change_of(subject: &str, event: AlertEvent, at_ms: i64) -> AlertChange {
+    AlertChange {
+        rule: "drift".into(),
+        subject: subject.into(),
+        severity: "warning".into(),
+        event,
+        at_ms,
+        message: "it drifted".into(),
+        receivers: vec!["slack-1".into(), "email-2".into()],
+    }
+}
+
+#[tokio::test]
+async fn runs_of_jobs_are_counted_and_the_last_error_stays() {
+    for place in places().await {
+        let store = &place.store;
+        let runs = |started_at_ms, error: Option<&str>| JobRuns {
+            name: "watch".into(),
+            model: "fraud \"ü\" {x}".into(),
+            started_at_ms,
+            ended_at_ms: started_at_ms + 1,
+            error: error.map(Into::into),
+            runs: 1,
+            failures: i64::from(error.is_some()),
+        };
+        store.begin_job("watch", "fraud \"ü\" {x}", 5).await.unwrap();
+        let begun = store.jobs().await.unwrap();
+        assert_eq!((begun[0].started_at_ms, begun[0].ended_at_ms, begun[0].runs), (5, None, 0));
+        store.end_job(runs(10, Some("away"))).await.unwrap();
+        store.end_job(runs(20, None)).await.unwrap();
+        store.end_job(JobRuns { name: "retention".into(), model: String::new(), ..runs(30, None) }).await.unwrap();
+        let all = store.jobs().await.unwrap();
+        assert_eq!(all.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["retention", "watch"]);
+        let watch = &all[1];
+        assert_eq!(
+            (watch.succeeded_at_ms, watch.failed_at_ms, watch.error.as_deref()),
+            (Some(21), Some(11), Some("away"))
+        );
+        assert_eq!((watch.runs, watch.failures, watch.started_at_ms), (2, 1, 20));
+    }
+}
+
+// R17: an alert, its notices and the progress of the look are one.
+#[tokio::test]
+async fn a_look_is_written_whole_or_not_at_all_and_once() {
+    for place in places().await {
+        let store = &place.store;
+        for _ in 0..2 {
+            store.create_model_version(version("fraud", "s3://b/k", ""), change()).await.unwrap();
+        }
+        store.set_alias("fraud", "champion", 2, change()).await.unwrap();
+        let undo = |only: i64| Undo {
+            target: uri("models:/fraud@champion"),
+            version: only,
+            previous: 1,
+            change: Change::new("serin guard", "it lost", 9),
+        };
+        let look = |from_ms, undo| LookRecord {
+            job: "guard",
+            model: "fraud".into(),
+            from_ms,
+            until_ms: 200,
+            state: "[]".into(),
+            changes: vec![change_of("promotion", AlertEvent::Happened, 200)],
+            guard: Some(GuardLooks { promotion: "p".into(), looks: 2 }),
+            undo,
+            now_ms: 1000,
+        };
+        store
+            .record_look(LookRecord { job: "guard", model: "fraud".into(), until_ms: 100, ..LookRecord::default() })
+            .await
+            .unwrap();
+        let nothing = async || {
+            assert!(store.alerts("fraud", 9, 0).await.unwrap().is_empty());
+            assert!(store.due_deliveries("slack-1", 9999, 9).await.unwrap().is_empty());
+            assert_eq!(store.progress("guard", "fraud").await.unwrap().unwrap().until_ms, 100);
+            assert_eq!(store.guard_looks("p").await.unwrap(), 0);
+        };
+        // Version 1 is not at the alias: nothing of the look is kept. Nor is a look from another progress.
+        for wrong in [look(Some(100), Some(undo(1))), look(Some(99), None), look(None, None)] {
+            let error = store.record_look(wrong).await.unwrap_err();
+            assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
+            nothing().await;
+        }
+        store.record_look(look(Some(100), Some(undo(2)))).await.unwrap();
+        assert_eq!(store.aliased_version("fraud", "champion").await.unwrap().version, 1);
+        assert_eq!(store.guard_looks("p").await.unwrap(), 2);
+        let ledger = store.model_history("fraud", 9, 0).await.unwrap();
+        let by_guard: Vec<&str> =
+            ledger.iter().filter(|entry| entry.actor == "serin guard").map(|entry| entry.change.as_str()).collect();
+        assert_eq!(by_guard, ["rollout", "alias"]);
+        assert_eq!(
+            store.alerts("fraud", 9, 0).await.unwrap()[0].resolved_at_ms,
+            Some(200),
+            "over as soon as it is said"
+        );
+        for receiver in ["slack-1", "email-2"] {
+            assert_eq!(store.due_deliveries(receiver, 1000, 9).await.unwrap().len(), 1);
+        }
+        let again = store.record_look(look(Some(100), None)).await.unwrap_err();
+        assert!(matches!(again, StoreError::Conflict(_)), "another server has done it");
+    }
+}
+
+#[tokio::test]
+async fn each_delivery_has_its_own_state_and_an_end_waits_for_its_beginning() {
+    for place in places().await {
+        let store = &place.store;
+        let look = |from_ms, until_ms, event| LookRecord {
+            job: "watch",
+            model: "m".into(),
+            from_ms,
+            until_ms,
+            changes: vec![change_of("x", event, until_ms)],
+            now_ms: until_ms,
+            ..LookRecord::default()
+        };
+        store.record_look(look(None, 10, AlertEvent::Began)).await.unwrap();
+        store.record_look(look(Some(10), 20, AlertEvent::Ended)).await.unwrap();
+        let due = async |receiver: &str, now_ms: i64| store.due_deliveries(receiver, now_ms, 9).await.unwrap();
+        let [first] = &due("slack-1", 20).await[..] else { panic!("the beginning alone") };
+        assert!(first.notice.began);
+        assert!(store.claim_delivery(first, 500).await.unwrap());
+        assert!(!store.claim_delivery(first, 500).await.unwrap(), "another server has it");
+        let failed = Tried::Failed { next_at_ms: 100, error: "away".into() };
+        store.end_delivery(first, failed, 21).await.unwrap();
+        assert!(due("slack-1", 99).await.is_empty(), "neither the beginning nor the end");
+        let [again] = &due("slack-1", 100).await[..] else { panic!("the beginning again") };
+        assert_eq!((again.notice.began, again.tries), (true, 1));
+        store.end_delivery(again, Tried::Taken, 101).await.unwrap();
+        let [end] = &due("slack-1", 100).await[..] else { panic!("the end") };
+        assert_eq!((end.notice.began, end.notice.fired_at_ms, end.notice.at_ms), (false, 10, 20));
+        // The other receiver has taken nothing; what was written before 15 is given up.
+        let given_up = store.expire_deliveries(15, 200).await.unwrap();
+        assert_eq!(given_up.len(), 1);
+        assert_eq!((given_up[0].receiver.as_str(), given_up[0].notice.began), ("email-2", true));
+        assert_eq!(due("email-2", 200).await.len(), 1);
+        store.remove_notices(1000).await.unwrap();
+        assert!(due("email-2", 200).await.is_empty() && due("slack-1", 200).await.is_empty());
     }
 }

@@ -21,3 +21,11 @@ pub struct Change {
     /// What must be true for the change to be made; by default nothing.
     pub only_if: Precondition,
 }
+
+impl Change {
+    /// Change that is made whatever has happened meanwhile; `at_ms` in epoch milliseconds.
+    #[must_use]
+    pub fn new(actor: impl Into<String>, reason: impl Into<String>, at_ms: i64) -> Self {
+        Self { actor: actor.into(), reason: reason.into(), at_ms, only_if: Precondition::default() }
+    }
+}

@@ -89,16 +89,50 @@ pub struct Change {
     pub message: String,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct State {
     wrong: u32,
     right: u32,
     firing: bool,
 }
 
-/// State of every alert by rule and subject: whether it is on, and how many looks in a row spoke for a change.
-#[derive(Debug, Clone, Default)]
+/// State of every alert by rule and subject: whether it is on, and how many looks in a row spoke for a change. As JSON it is a
+/// list of the alerts that are on or about to begin, so that the next look may come after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<Entry>", into = "Vec<Entry>")]
 pub struct AlertBook(BTreeMap<(Rule, String), State>);
+
+/// State of one alert, as a book is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    rule: Rule,
+    subject: String,
+    wrong: u32,
+    right: u32,
+    firing: bool,
+}
+
+impl From<Vec<Entry>> for AlertBook {
+    fn from(entries: Vec<Entry>) -> Self {
+        let state = |entry: Entry| {
+            let Entry { rule, subject, wrong, right, firing } = entry;
+            ((rule, subject), State { wrong, right, firing })
+        };
+        Self(entries.into_iter().map(state).collect())
+    }
+}
+
+impl From<AlertBook> for Vec<Entry> {
+    fn from(book: AlertBook) -> Self {
+        // Looks in a row at which nothing was wrong count for alerts that are on only.
+        let speaks = |(_, state): &(_, State)| state.firing || state.wrong > 0;
+        let entry = |((rule, subject), state): ((Rule, String), State)| {
+            let State { wrong, right, firing } = state;
+            Entry { rule, subject, wrong, right, firing }
+        };
+        book.0.into_iter().filter(speaks).map(entry).collect()
+    }
+}
 
 impl AlertBook {
     /// Makes a book with alerts that are on already, as after a restart.
@@ -196,6 +230,20 @@ mod tests {
             looks.iter().enumerate().filter_map(|(i, wrong)| Some((i, look(&mut book, *wrong)?))).collect();
         assert_eq!(changes, [(4, true), (11, false)]);
         assert!(!book.is_firing(Rule::Drift));
+    }
+
+    #[test]
+    fn looks_in_a_row_are_counted_over_a_restart() {
+        let mut book = AlertBook::default();
+        assert_eq!(look(&mut book, Some(true)), None);
+        let stored = serde_json::to_string(&book).expect("JSON");
+        let mut book: AlertBook = serde_json::from_str(&stored).expect("a book");
+        assert_eq!(look(&mut book, Some(true)), Some(true), "the second look in a row");
+        assert_eq!((look(&mut book, Some(false)), look(&mut book, Some(false))), (None, None));
+        let stored = serde_json::to_string(&book).expect("JSON");
+        let mut book: AlertBook = serde_json::from_str(&stored).expect("a book");
+        assert_eq!(look(&mut book, Some(false)), Some(false), "the third quiet look in a row");
+        assert_eq!(serde_json::to_string(&book).expect("JSON"), "[]", "what is quiet is not stored");
     }
 
     #[test]

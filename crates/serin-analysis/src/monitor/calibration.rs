@@ -50,10 +50,13 @@ pub(super) fn resample(profile: &MonitorProfile, panes: &[Pane]) -> Vec<f32> {
     exceeded
 }
 
-/// Returns the largest ratio of a figure to its threshold; 0 where no ratio is finite.
+/// Returns the largest ratio of what a figure has over the reference's own to what its threshold has; 0 where no ratio is
+/// finite.
 fn largest(report: &Report) -> f32 {
     let watches = report.drift.iter().chain(&report.quality).chain([&report.alert_rate]);
-    let ratios = watches.filter(|watch| watch.threshold > 0.0).map(|watch| watch.value / watch.threshold);
+    let ratios = watches
+        .filter(|watch| watch.threshold > watch.expected)
+        .map(|watch| (watch.value - watch.expected) / (watch.threshold - watch.expected));
     ratios.filter(|ratio| ratio.is_finite()).fold(0.0, f64::max) as f32
 }
 

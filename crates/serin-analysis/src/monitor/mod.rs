@@ -14,6 +14,7 @@ mod profile;
 mod reference;
 mod report;
 mod shown;
+mod silence;
 
 pub use adwin::Adwin;
 pub use alerts::{AlertBook, Change, Condition, Hysteresis, Rule, conditions};
@@ -23,6 +24,7 @@ pub use pane::{Pane, SparsePane};
 pub use profile::{ColumnReference, Distance, MonitorProfile, ReferenceRows, Watched};
 pub use report::{Budget, Certainty, Report, Watch, report};
 pub use shown::{certainty_word, drift_json};
+pub use silence::is_outage;
 
 /// Fraction of the model's gain, 0 to 1, in drifted columns from which the whole model counts as drifted.
 pub const SHARE: f64 = 0.3;

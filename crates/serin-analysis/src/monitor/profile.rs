@@ -122,6 +122,31 @@ impl MonitorProfile {
         factor(&self.resampled, days_between_alarms)
     }
 
+    /// Number of rows that the reference has in hours like those from `from_ms` and before `until_ms` (epoch milliseconds, whole
+    /// hours); none where its times are unknown. Working days are taken for five of seven of its days. At most 35 days are
+    /// counted.
+    pub(super) fn expected_rows(&self, from_ms: i64, until_ms: i64) -> Option<f64> {
+        if !self.score.is_timed() || self.day_rows <= 0.0 {
+            return None;
+        }
+        let days = self.rows as f64 / self.day_rows;
+        let rows_of = |season: u8| {
+            let mut counts = Counts::new(&self.score.edges);
+            self.score.seasons.get(&season).map_or(0.0, |stored| {
+                counts.merge_sparse(stored);
+                counts.rows() as f64
+            })
+        };
+        let seasons: Vec<f64> = (0..SEASONS as u8).map(rows_of).collect();
+        let hours = (until_ms.saturating_sub(from_ms) / super::HOUR_MS).clamp(0, 24 * 35);
+        let expected = (0..hours).map(|hour| {
+            let season = season(from_ms + hour * super::HOUR_MS);
+            let share = if season < 24 { 5.0 / 7.0 } else { 2.0 / 7.0 };
+            seasons[season] / (days * share)
+        });
+        Some(expected.sum())
+    }
+
     /// Reads the JSON profile that a model package holds.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ use crate::drift::special::student_two_sided;
 
 /// Degrees of freedom from which Student's t is a normal deviate.
 const NORMAL: f64 = 1e6;
+/// Highest threshold of a Jensen-Shannon distance, which is √ln 2 = 0.833 at most.
+const MOST_JENSEN_SHANNON: f64 = 0.8;
 
 /// How large a difference must be, and how rare, to be an alarm.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,7 +58,9 @@ pub struct Watch {
     pub value: f64,
     /// How well the figure is known.
     pub certainty: Certainty,
-    /// Value from which the figure is an alarm; for the alert rate the upper of two.
+    /// Figure of the reference itself, over which a factor raises thresholds: 0 for distances.
+    pub expected: f64,
+    /// Value from which the figure is an alarm, always one that the figure can reach; for the alert rate the upper of two.
     pub threshold: f64,
     /// True if the figure is proven to be beyond its threshold, not merely possibly so.
     pub alarm: bool,
@@ -140,11 +144,17 @@ struct Limits {
     /// Normal deviate that is exceeded, on either side, with that probability.
     z: f64,
     day_rows: f64,
-    /// Factor by which resampled days raise thresholds.
+    /// Factor by which resampled days raise what thresholds have over the reference's own figure.
     factor: f64,
 }
 
 impl Limits {
+    /// Raises the threshold of a share whose reference is `before`, both 0 to 1, by the factor. It stays in the middle between
+    /// the reference and 1 at most, so that the share can reach it.
+    fn raised(&self, before: f64, threshold: f64) -> f64 {
+        (before + (threshold - before) * self.factor).min(f64::midpoint(before, 1.0))
+    }
+
     /// Returns the mean of some days' figures, and the margin above it up to which the next one is predicted; none for fewer
     /// than three days.
     fn above(&self, days: &[f64]) -> Option<(f64, f64)> {
@@ -191,6 +201,7 @@ fn drift_of(
         measure,
         value: f64::NAN,
         certainty: Certainty::Insufficient(n, need),
+        expected: 0.0,
         threshold: budget.drift_floor,
         alarm: false,
         importance: column.importance,
@@ -215,6 +226,9 @@ fn drift_of(
         watch.threshold = watch.threshold.max(mean + margin).max(chance * mean);
     }
     watch.threshold = watch.threshold * limits.factor + (noise(n as f64) - noise(limits.day_rows.max(1.0))).max(0.0);
+    if column.distance == Distance::JensenShannon {
+        watch.threshold = watch.threshold.min(MOST_JENSEN_SHANNON);
+    }
     // Nights say nothing of days: most hours of the window must be known.
     if seen < 0.5 {
         watch.certainty = Certainty::Insufficient((n as f64 * seen) as u64, need.max(n / 2));
@@ -232,7 +246,7 @@ fn missing_of(column: &ColumnReference, counts: &Counts, limits: &Limits, budget
     if let Some((mean, margin)) = limits.above(&column.missing_days) {
         threshold = threshold.max(mean + margin);
     }
-    threshold *= limits.factor;
+    threshold = limits.raised(before, threshold);
     let need = budget.min_rows.min(100);
     let enough = rows >= need;
     Watch {
@@ -240,8 +254,9 @@ fn missing_of(column: &ColumnReference, counts: &Counts, limits: &Limits, budget
         measure: if column.is_category && before == 0.0 { "unknown category" } else { "missing" },
         value: share,
         certainty: if enough { Certainty::Exact } else { Certainty::Insufficient(rows, need) },
+        expected: before,
         threshold,
-        alarm: enough && share >= threshold,
+        alarm: enough && share >= threshold && share > before,
         importance: column.importance,
     }
 }
@@ -253,16 +268,21 @@ fn alert_rate(profile: &MonitorProfile, alerts: u64, rows: u64, limits: &Limits,
     let chance = limits.z * (before.max(1.0 / rows as f64) * (1.0 - before) / rows as f64).sqrt();
     let (mean, margin) = limits.above(&profile.alert_days).unwrap_or((before, 0.0));
     let wide = margin.max(chance);
-    let upper = (mean + wide).max(before * budget.alert_factor) * limits.factor;
-    let lower = (mean - wide).min(before / budget.alert_factor) / limits.factor;
+    let upper = limits.raised(before, (mean + wide).max(before * budget.alert_factor));
+    let lower = before - (before - (mean - wide).min(before / budget.alert_factor)) * limits.factor;
+    // A bound below zero says nothing. That no alert comes at all is then tested as what it is, a Poisson count of zero, at
+    // the lowest rate that a quiet day may have.
+    let lowest = profile.alert_days.iter().copied().fold(before, f64::min) / budget.alert_factor;
+    let vanished = alerts == 0 && (-lowest * rows as f64).exp() <= limits.level / 2.0;
     let enough = rows >= budget.min_rows;
     Watch {
         name: "alert_rate".to_owned(),
         measure: "rate",
         value: rate,
         certainty: if enough { Certainty::Exact } else { Certainty::Insufficient(rows, budget.min_rows) },
+        expected: before,
         threshold: upper,
-        alarm: enough && (rate > upper || rate < lower),
+        alarm: enough && (rate > upper || rate < lower || vanished),
         importance: 0.0,
     }
 }
@@ -371,6 +391,33 @@ mod tests {
             pane.alerts = 0;
         }
         assert!(alarms(&report(&profile, &day, &Budget::default()).expect("rows")).contains(&"alert_rate"));
+    }
+
+    #[test]
+    fn thresholds_stay_within_what_a_share_can_be() {
+        // Three short days of a reference whose resampled days went far beyond: the factor is 5, Student's t has 2 degrees.
+        let few = profile(true);
+        let mut made = MonitorProfile { resampled: vec![5.0; 500], alert_days: few.alert_days[..3].to_vec(), ..few };
+        made.columns.iter_mut().for_each(|column| column.missing_days = vec![0.0, 0.3, 0.0]);
+        let found = report(&made, &panes(&made, 24 * 20..24 * 21, 1.0), &Budget::default()).expect("rows");
+        for watch in found.quality.iter().chain([&found.alert_rate]) {
+            assert!(watch.threshold < 1.0 && watch.threshold > watch.expected, "{watch:?}");
+        }
+        assert!(found.drift[1].threshold < 0.83, "{:?}", found.drift[1]);
+        assert!(alarms(&found).is_empty(), "{:?}", alarms(&found));
+
+        // Everything missing, every decision an alert, and none at all are alarms still.
+        let mut empty = panes(&made, 24 * 20..24 * 21, 1.0);
+        for pane in &mut empty {
+            let (rows, from_ms) = (pane.rows(), pane.from_ms);
+            *pane = Pane::new(&made, from_ms);
+            (0..rows).for_each(|_| pane.add(&made, &[f32::NAN, 0.0], 0.9, true));
+        }
+        let found = report(&made, &empty, &Budget::default()).expect("rows");
+        assert!(found.quality[0].alarm && found.alert_rate.alarm, "{found:?}");
+        empty.iter_mut().for_each(|pane| pane.alerts = 0);
+        let found = report(&made, &empty, &Budget::default()).expect("rows");
+        assert!(found.alert_rate.alarm, "{:?}", found.alert_rate);
     }
 
     #[test]

@@ -28,12 +28,13 @@ impl Default for GuardRules {
 }
 
 impl GuardRules {
-    /// Returns which look, from 0, is due when the number of matured frauds grows from `before` to `now`: the last one that
-    /// was passed; none where no further one was.
+    /// Returns the number of looks, from 1, that are done with the look that is due at this many matured frauds, when `done`
+    /// of them were done before; none where no further one is due. Where the frauds of several looks come at once, one look
+    /// stands for them all.
     #[must_use]
-    pub fn due(&self, before: u64, now: u64) -> Option<u32> {
-        let passed = |frauds: u64| (0..self.looks).rev().find(|look| frauds >= self.min_frauds.max(1) << look);
-        passed(now).filter(|_| passed(now) != passed(before))
+    pub fn due(&self, done: u32, frauds: u64) -> Option<u32> {
+        let passed = (0..self.looks).take_while(|look| frauds >> look >= self.min_frauds.max(1)).count() as u32;
+        (passed > done).then_some(passed)
     }
 
     /// Probability of an error of one test: two figures at each look, one side.
@@ -166,9 +167,26 @@ mod tests {
     #[test]
     fn looks_come_at_twice_as_many_frauds_and_end() {
         let rules = GuardRules::default();
-        let due = |before, now| rules.due(before, now);
-        assert_eq!((due(0, 49), due(0, 50), due(50, 99), due(60, 100)), (None, Some(0), None, Some(1)));
-        assert_eq!((due(10, 900), due(900, 9000), due(0, 0)), (Some(4), None, None));
+        let due = |done, frauds| rules.due(done, frauds);
+        assert_eq!((due(0, 49), due(0, 50), due(1, 99), due(1, 100)), (None, Some(1), None, Some(2)));
+        assert_eq!((due(0, 900), due(5, 9000), due(0, 0)), (Some(5), None, None));
+        assert_eq!(due(3, 60), None, "labels that were taken back do not repeat a look");
+    }
+
+    #[test]
+    fn labels_that_come_late_skip_no_look() {
+        // Five frauds a day, labels a month late, ten a day at the end of which all are known: each threshold is crossed once.
+        let rules = GuardRules { min_frauds: 50, looks: 3, error: 0.01 };
+        for delay in [5_u64, 15, 30] {
+            let (mut done, mut looks) = (0, 0);
+            for day in 0..120_u64 {
+                let frauds = 5 * day.saturating_sub(delay);
+                if let Some(now) = rules.due(done, frauds) {
+                    (done, looks) = (now, looks + 1);
+                }
+            }
+            assert_eq!((done, looks), (3, 3), "labels after {delay} days");
+        }
     }
 
     /// Frauds score high with this probability, each version for itself; else as genuine ones do.

@@ -81,7 +81,7 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
         (&Method::GET, "/v1/performance" | "/v1/drift" | "/v1/retrainings") => {
             return Need::Fields(Read, About::Model);
         }
-        (&Method::GET, "/v1/alerts") => return Need::User,
+        (&Method::GET, "/v1/alerts" | "/v1/jobs") => return Need::User,
         (&Method::POST, "/v1/panes" | "/v1/evidence") => return Need::Default(Edit),
         _ => {}
     }

@@ -4,7 +4,7 @@ use super::figures::{count, number, percent, when};
 use super::plots::{self, Bar};
 use super::visit::{Failure, Page, Visit, encoded, render};
 use crate::monitoring::evidently::snapshot;
-use crate::monitoring::watch::{Seen, seen, seen_lately};
+use crate::monitoring::windows::{Seen, seen, seen_lately};
 use crate::state::ControlPlane;
 use askama::Template;
 use axum::Router;

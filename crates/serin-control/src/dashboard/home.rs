@@ -4,7 +4,7 @@ use super::drift_page;
 use super::figures::{count, money, number, percent, when};
 use super::visit::{Failure, Page, Visit, encoded, render};
 use crate::monitoring::comparison::{Compared, Disagreement, disagreements, savings};
-use crate::monitoring::watch::{Seen, seen_lately};
+use crate::monitoring::windows::{Seen, seen_lately};
 use crate::state::ControlPlane;
 use askama::Template;
 use axum::Router;

@@ -1,8 +1,9 @@
-//! Page of the settings: alerts and their history, triggers, retrainings, users, what is loaded where.
+//! Page of the settings: alerts and their history, jobs, triggers, retrainings, users, what is loaded where.
 
 use super::figures::{lasting, number, opt_when, when};
 use super::visit::{Failure, Page, Visit, render};
 use crate::api::about::MLFLOW;
+use crate::api::monitoring::jobs::keep_visible;
 use crate::state::ControlPlane;
 use askama::Template;
 use axum::Router;
@@ -15,6 +16,17 @@ const MOST: i64 = 100;
 
 pub(crate) fn router() -> Router<ControlPlane> {
     Router::new().route("/settings", get(show))
+}
+
+struct JobRow {
+    name: String,
+    model: String,
+    ended: String,
+    succeeded: String,
+    runs: String,
+    failures: String,
+    is_failing: bool,
+    error: String,
 }
 
 struct AlertRow {
@@ -37,6 +49,7 @@ struct SettingsPage {
     decisions: String,
     servers: Vec<(String, Vec<[String; 3]>, String)>,
     alerts: Vec<AlertRow>,
+    jobs: Vec<JobRow>,
     receivers: Vec<String>,
     triggers: Vec<(&'static str, String)>,
     retrainings: Vec<[String; 6]>,
@@ -57,6 +70,19 @@ async fn show(visit: Visit) -> Result<Response, Failure> {
         message: alert.message,
         fired: when(alert.fired_at_ms),
         ended: opt_when(alert.resolved_at_ms),
+    });
+    let mut jobs = store.jobs().await?;
+    keep_visible(&visit.caller, &mut jobs);
+    let jobs = jobs.into_iter().map(|job| JobRow {
+        // The last run failed where no success came after it.
+        is_failing: job.failed_at_ms > job.succeeded_at_ms,
+        name: job.name,
+        model: job.model,
+        ended: opt_when(job.ended_at_ms),
+        succeeded: opt_when(job.succeeded_at_ms),
+        runs: job.runs.to_string(),
+        failures: job.failures.to_string(),
+        error: job.error.unwrap_or_default(),
     });
     let mut retrainings = Vec::new();
     for model in &models {
@@ -93,6 +119,7 @@ async fn show(visit: Visit) -> Result<Response, Failure> {
         },
         servers: servers(&visit).await,
         alerts: alerts.collect(),
+        jobs: jobs.collect(),
         receivers: receivers(settings),
         triggers: triggers(settings),
         retrainings,

@@ -107,7 +107,8 @@ impl Visit {
             }
             return Ok((models, named));
         }
-        let mut watched = self.state.store.watched_models().await?;
+        let latest_ms = self.state.settings.monitoring.latest_event_ms(self.state.now_ms());
+        let mut watched = self.state.store.watched_models(latest_ms).await?;
         watched.sort_by_key(|(_, newest_ms)| std::cmp::Reverse(*newest_ms));
         let newest = watched.into_iter().map(|(name, _)| name).find(|name| models.contains(name));
         let model = newest.or_else(|| models.first().cloned()).unwrap_or_default();

@@ -3,6 +3,7 @@
 
 use super::error::MonitoringError;
 use super::performance::{manifest, package};
+use super::windows::newest;
 use super::{Explained, Sources};
 use crate::settings::Clock;
 use serin_analysis::performance::{Comparison, Paired, compare};
@@ -171,10 +172,7 @@ pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared
     let now_ms = match settings.clock {
         Clock::Wall => sources.now_ms,
         // Payments of the past are played again: now is the hour of the newest one.
-        Clock::Events => {
-            let newest = sources.store.watched_models().await?.into_iter().find(|(model, _)| model == name);
-            newest.map_or(sources.now_ms, |(_, hour_ms)| hour_ms)
-        }
+        Clock::Events => newest(sources, name).await?.unwrap_or(sources.now_ms),
     };
     let since_ms = now_ms - sources.settings.guard.days * DAY_MS;
     let labels = sources.store.labels_known(since_ms, i64::MAX).await?;

@@ -27,6 +27,14 @@ pub enum MonitoringError {
         /// Reason why it cannot be used.
         reason: String,
     },
+    /// A file of a package cannot be read.
+    #[error("{file}: {source}")]
+    File {
+        /// Path of the file.
+        file: String,
+        /// Error of the file system.
+        source: std::io::Error,
+    },
     /// A computation was stopped by a panic or by the end of the process.
     #[error("{0} was not finished")]
     Interrupted(&'static str),

@@ -1,7 +1,7 @@
 //! Evidently's own shapes: of `Report.json()`, and of a snapshot as its service takes it, so that what reads those today
 //! goes on reading (<https://docs.evidentlyai.com>; recorded from evidently 0.7.23). Values and names are its, ids are ours.
 
-use super::notify::post;
+use super::notify::{SendError, post};
 use crate::settings::EvidentlySettings;
 use serde_json::{Value, json};
 use serin_analysis::drift::Method;
@@ -79,9 +79,9 @@ pub(crate) fn push(settings: &EvidentlySettings, snapshot: Value) {
     });
 }
 
-async fn send(settings: &EvidentlySettings, snapshot: &Value) -> Result<(), String> {
+async fn send(settings: &EvidentlySettings, snapshot: &Value) -> Result<(), SendError> {
     let url = format!("{}/api/v2/snapshots/{}", settings.url.trim_end_matches('/'), settings.project);
-    let secret = settings.secret()?;
+    let secret = settings.secret().map_err(SendError::Settings)?;
     post(&url, snapshot, secret.as_deref().map(|secret| ("evidently-secret", secret))).await
 }
 

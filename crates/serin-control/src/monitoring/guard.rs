@@ -9,8 +9,8 @@ use serin_analysis::performance::{GuardRules, GuardVerdict, Guarded, Maturity, g
 use serin_decisions::{DecisionFiles, Fallback};
 use serin_models::LoadedModel;
 use serin_scoring::{Translation, TranslationError};
-use serin_store::{Labels, LedgerEntry, Store, StoreError};
-use serin_tracking::{Change, ModelUri, Precondition, ResolvedModel, Stage};
+use serin_store::{Labels, LedgerEntry, Store};
+use serin_tracking::{ModelUri, ResolvedModel, Stage};
 use std::collections::HashSet;
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
@@ -22,6 +22,8 @@ pub(crate) const ACTOR: &str = "serin guard";
 /// A version that took another one's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Promotion {
+    /// Id of the promotion's row in the ledger.
+    pub(crate) id: String,
     /// Alias or stage that the version took.
     pub(crate) target: String,
     pub(crate) version: i64,
@@ -46,7 +48,8 @@ pub(crate) fn promotion(ledger: &[LedgerEntry], settings: &Settings, version: i6
             return None;
         }
         if let Some(previous) = moves.filter_map(|entry| entry.version).find(|before| *before != version) {
-            return Some(Promotion { target: target.clone(), version, previous, at_ms: newest.at_ms });
+            let (id, at_ms) = (newest.id.clone(), newest.at_ms);
+            return Some(Promotion { id, target: target.clone(), version, previous, at_ms });
         }
     }
     None
@@ -164,7 +167,18 @@ pub(crate) async fn verdict(matured: Matured, settings: &Settings) -> Option<Gua
     tokio::task::spawn_blocking(move || matured.verdict(review_cost, &rules)).await.ok().flatten()
 }
 
-/// The look of a day, where one is due: why the promotion is to be undone, if it is.
+/// A planned look at a promotion that was due, and what it found.
+#[derive(Debug)]
+pub(crate) struct GuardLook {
+    pub(crate) promotion: Promotion,
+    /// Number of planned looks that are done with this one.
+    pub(crate) looks: i64,
+    /// Reason for which the promotion is to be undone; `None` if no loss is proven.
+    pub(crate) loss: Option<String>,
+}
+
+/// The look of a day; `None` where none is due: the frauds that have matured until then, with the labels that are known then, are
+/// not enough for a planned look that was not done before. So late labels put a look off, and skip none.
 pub(crate) async fn look(
     store: &Store,
     monitoring: &Monitoring,
@@ -172,40 +186,20 @@ pub(crate) async fn look(
     name: &str,
     version: i64,
     as_of_ms: i64,
-) -> Result<Option<(Promotion, String)>, MonitoringError> {
+) -> Result<Option<GuardLook>, MonitoringError> {
     let ledger = store.model_history(name, LEDGER, 0).await?;
     let Some(promotion) = promotion(&ledger, settings, version) else { return Ok(None) };
+    let done = u32::try_from(store.guard_looks(&promotion.id).await?).unwrap_or(u32::MAX);
+    if done >= rules(settings).looks {
+        return Ok(None);
+    }
     let Some(matured) = matured(store, monitoring, settings, name, &promotion, as_of_ms).await? else {
         return Ok(None);
     };
-    let maturity = settings.monitoring.maturity();
-    let frauds = [as_of_ms - DAY_MS, as_of_ms].map(|at_ms| matured.frauds(at_ms, maturity));
-    let Some(number) = rules(settings).due(frauds[0], frauds[1]) else { return Ok(None) };
-    let found = verdict(matured, settings).await;
-    let loss = found.and_then(|found| found.loss);
+    let frauds = matured.frauds(as_of_ms, settings.monitoring.maturity());
+    let Some(looks) = rules(settings).due(done, frauds) else { return Ok(None) };
+    let loss = verdict(matured, settings).await.and_then(|found| found.loss);
     let said = loss.as_deref().unwrap_or("no loss is proven");
-    tracing::info!(
-        model = name,
-        version,
-        previous = promotion.previous,
-        frauds = frauds[1],
-        look = number + 1,
-        "guard: {said}"
-    );
-    Ok(loss.map(|loss| (promotion, loss)))
-}
-
-/// Puts the version before back, in one transaction with the ledger.
-pub(crate) async fn undo(
-    store: &Store,
-    name: &str,
-    undone: &Promotion,
-    why: &str,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    let reason = format!("version {} lost: {why}", undone.version);
-    let change =
-        || Change { actor: ACTOR.to_owned(), reason: reason.clone(), at_ms: now_ms, only_if: Precondition::default() };
-    store.point(&uri(name, &undone.target), undone.previous, change()).await?;
-    store.note_rollout(name, undone.version, "RolledBack", change()).await
+    tracing::info!(model = name, version, previous = promotion.previous, frauds, look = looks, "guard: {said}");
+    Ok(Some(GuardLook { promotion, looks: i64::from(looks), loss }))
 }

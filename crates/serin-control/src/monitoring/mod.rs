@@ -1,14 +1,16 @@
 //! Monitoring of what becomes of decisions: performance by labels, drift, the guard of promotions, alerts,
 //! retraining.
 
+mod board;
 pub(crate) mod comparison;
 mod error;
 pub(crate) mod evidently;
 pub(crate) mod guard;
-mod notify;
+pub(crate) mod labelled;
+pub(crate) mod notify;
 pub(crate) mod performance;
-mod triggers;
-pub(crate) mod watch;
+pub(crate) mod triggers;
+pub(crate) mod windows;
 
 use crate::settings::Settings;
 use serin_analysis::monitor::MonitorProfile;
@@ -19,9 +21,8 @@ use serin_tracking::NewLabel;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub(crate) use board::Board;
 pub use error::MonitoringError;
-pub(crate) use watch::{Board, Watch};
-pub use watch::{Launcher, RetrainingOrder};
 
 /// Function that reads labels out of a Parquet file's bytes.
 pub type ReadParquet = fn(&[u8]) -> Result<Vec<NewLabel>, String>;
@@ -74,8 +75,9 @@ impl References {
             return Ok(Arc::clone(reference));
         }
         let path = package.join("monitor.json");
-        let wrong = |reason: String| MonitoringError::Reference { file: path.display().to_string(), reason };
-        let bytes = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+        let file = || path.display().to_string();
+        let bytes = std::fs::read(&path).map_err(|source| MonitoringError::File { file: file(), source })?;
+        let wrong = |reason| MonitoringError::Reference { file: file(), reason };
         let reference = Arc::new(MonitorProfile::from_bytes(&bytes).map_err(wrong)?);
         if kept.len() == Self::KEPT {
             kept.remove(0);
@@ -91,22 +93,4 @@ pub struct Explained(Arc<Mutex<Vec<Arc<LoadedModel>>>>);
 
 impl Explained {
     const KEPT: usize = 4;
-}
-
-/// Handle of a task of monitoring; the task ends when the handle is dropped.
-#[derive(Debug)]
-pub struct Watching(tokio::task::JoinHandle<()>);
-
-impl Watching {
-    /// Starts looking at what data planes see.
-    #[must_use]
-    pub(crate) fn start(watch: Watch) -> Self {
-        Self(tokio::spawn(watch.run()))
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

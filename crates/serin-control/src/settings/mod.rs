@@ -4,7 +4,7 @@ mod receivers;
 
 use croner::Cron;
 use serde::Deserialize;
-use serin_analysis::monitor::{Budget, Hysteresis, Rule, SHARE};
+use serin_analysis::monitor::{Budget, HOUR_MS, Hysteresis, Rule, SHARE};
 use serin_analysis::performance::{GuardRules, Maturity};
 use serin_store::ModelVersion;
 use std::str::FromStr;
@@ -12,6 +12,8 @@ use std::str::FromStr;
 pub(crate) use receivers::{smtp_host, transport};
 
 const DAY_MS: i64 = 86_400_000;
+/// Latest time that is no mistake, epoch milliseconds: the year 2100. Microseconds that are sent as milliseconds lie far beyond.
+const LATEST_TIME_MS: i64 = 4_102_444_800_000;
 
 /// All settings of `serin.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -174,6 +176,16 @@ impl MonitoringSettings {
         }
     }
 
+    /// Latest time of an event that is taken for present, epoch milliseconds: an hour ahead of the clock, as clocks differ.
+    /// Where traffic of the past or of a simulation is played again events are the clock, as far as they can be times at all.
+    pub(crate) fn latest_event_ms(&self, now_ms: i64) -> i64 {
+        let ahead_ms = now_ms.saturating_add(HOUR_MS);
+        match self.clock {
+            Clock::Wall => ahead_ms,
+            Clock::Events => ahead_ms.max(LATEST_TIME_MS),
+        }
+    }
+
     /// Rule for when labels are complete.
     #[must_use]
     pub fn maturity(&self) -> Maturity {
@@ -194,6 +206,10 @@ pub struct AlertSettings {
     pub end: u32,
     /// Alerts that nobody is told of: `drift`, or `drift:TX_AMOUNT`; they stay in the history.
     pub mute: Vec<String>,
+    /// Seconds between two messages to Alertmanager of everything that is on.
+    pub repeat_seconds: f64,
+    /// Hours after which a notice that a receiver has not taken is given up.
+    pub give_up_hours: f64,
     /// Receivers that are told when an alert begins or ends.
     pub to: Vec<Receiver>,
 }
@@ -201,7 +217,7 @@ pub struct AlertSettings {
 impl Default for AlertSettings {
     fn default() -> Self {
         let Hysteresis { begin, end } = Hysteresis::default();
-        Self { begin, end, mute: Vec::new(), to: Vec::new() }
+        Self { begin, end, mute: Vec::new(), repeat_seconds: 60.0, give_up_hours: 24.0, to: Vec::new() }
     }
 }
 
@@ -210,8 +226,18 @@ impl AlertSettings {
         Hysteresis { begin: self.begin, end: self.end }
     }
 
-    pub(crate) fn is_muted(&self, rule: Rule, subject: &str) -> bool {
-        let name = rule.name();
+    /// Time between two messages to Alertmanager of everything that is on, milliseconds.
+    pub(crate) fn repeat_ms(&self) -> i64 {
+        (self.repeat_seconds.clamp(0.1, 240.0) * 1000.0) as i64
+    }
+
+    /// Time after which a notice that was not taken is given up, milliseconds.
+    pub(crate) fn give_up_ms(&self) -> i64 {
+        (self.give_up_hours.clamp(0.1, 720.0) * HOUR_MS as f64) as i64
+    }
+
+    /// True if nobody is told of alerts of a rule, by its name, or of this subject of it.
+    pub(crate) fn is_muted(&self, name: &str, subject: &str) -> bool {
         self.mute.iter().any(|muted| muted == name || *muted == format!("{name}:{subject}"))
     }
 }
@@ -327,6 +353,12 @@ impl Settings {
         }
         for receiver in &self.alerts.to {
             receivers::check(receiver)?;
+        }
+        if !(0.1..=240.0).contains(&self.alerts.repeat_seconds) {
+            return Err("alerts.repeat_seconds is from 0.1 to 240: Alertmanager forgets after 300".to_owned());
+        }
+        if !(0.1..=720.0).contains(&self.alerts.give_up_hours) {
+            return Err("alerts.give_up_hours is from 0.1 to 720".to_owned());
         }
         if !(1e-6..=0.5).contains(&self.guard.error) {
             return Err("guard.error is a probability from 0.000001 to 0.5".to_owned());

@@ -1,12 +1,29 @@
-//! Checks of the receivers of alerts.
+//! Receivers of alerts: their ids, and checks of their settings.
 
 use super::Receiver;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, Tokio1Executor};
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 /// Longest wait for a mail server.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Receiver {
+    /// Id of the receiver in the database and in the log: its kind and 16 hex digits of a hash of its address, which may be a
+    /// secret.
+    pub(crate) fn id(&self) -> String {
+        let (kind, address) = match self {
+            Self::Webhook { url } => ("webhook", url.clone()),
+            Self::Slack { url } => ("slack", url.clone()),
+            Self::Alertmanager { url } => ("alertmanager", url.clone()),
+            Self::Email { smtp, from, to, .. } => ("email", format!("{smtp}\n{from}\n{to}")),
+        };
+        let hash = Sha256::digest(address.as_bytes());
+        let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{kind}-{digits}")
+    }
+}
 
 /// Checks the URL, or the mail addresses and server, of a receiver; the error names the key.
 pub(crate) fn check(receiver: &Receiver) -> Result<(), String> {

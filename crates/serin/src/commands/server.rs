@@ -5,8 +5,8 @@ use crate::cli::{Backend, Server};
 use anyhow::Context;
 use serin_artifacts::Artifacts;
 use serin_control::{
-    ControlPlane, DataPlanes, Launcher, Monitoring, Policy, ReadParquet, Settings, Watching, WebhookPolicy, Webhooks,
-    control_plane,
+    ControlPlane, DataPlanes, Launcher, Monitoring, Policy, ReadParquet, RunningJobs, Settings, WebhookPolicy,
+    Webhooks, control_plane,
 };
 use serin_http::guard::Allowed;
 use serin_scorer::environment::s3_settings;
@@ -50,9 +50,9 @@ pub(crate) async fn start_silently(args: &Server) -> anyhow::Result<Listening> {
     let launcher = launcher(args, &settings);
     let data_planes = DataPlanes::new(args.scoring_url.clone(), args.scoring_key.clone());
     let state = ControlPlane::new(store, webhooks, monitoring(args), settings, data_planes.clone(), super::now_ms);
-    let watching = state.watch(launcher);
+    let jobs = state.jobs(launcher).start();
     let router = control_plane(state, policy, &prefix);
-    let listening = Listening::start(args.host, args.port, router, watching, data_planes).await?;
+    let listening = Listening::start(args.host, args.port, router, jobs, data_planes).await?;
     let address = listening.address;
     if !args.host.is_loopback() && !args.auth {
         tracing::warn!(
@@ -109,7 +109,7 @@ pub(crate) struct Listening {
     address: SocketAddr,
     stop: tokio::sync::watch::Sender<bool>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
-    watching: Watching,
+    jobs: RunningJobs,
     data_planes: DataPlanes,
 }
 
@@ -118,7 +118,7 @@ impl Listening {
         host: IpAddr,
         port: u16,
         router: axum::Router,
-        watching: Watching,
+        jobs: RunningJobs,
         data_planes: DataPlanes,
     ) -> anyhow::Result<Self> {
         let listener = bind(host, port)?;
@@ -130,7 +130,7 @@ impl Listening {
             // An error means that the sender is gone, which is a stop too.
             let _ = stopped.changed().await;
         });
-        Ok(Self { address, stop, server: tokio::spawn(async move { server.await }), watching, data_planes })
+        Ok(Self { address, stop, server: tokio::spawn(async move { server.await }), jobs, data_planes })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -146,7 +146,7 @@ impl Listening {
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(true);
         self.data_planes.close();
-        drop(self.watching);
+        drop(self.jobs);
         if tokio::time::timeout(DRAIN, self.server).await.is_err() {
             tracing::warn!("connections were still open {} s after the stop; closing them", DRAIN.as_secs());
         }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serin_analysis::threshold::Rule;
 use serin_dataset::{Dataset, Roles, Split, TimeSplit, parse_timestamp, random_split, read};
 use serin_scoring::Forest;
-use serin_tracking::{Change, Metric, Precondition, Registration, RunStatus, Stage, Tag};
+use serin_tracking::{Change, Metric, Registration, RunStatus, Stage, Tag};
 use serin_training::{Evaluation, Fitted, PackageInputs, Parameters, build_package, evaluate, fit};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -139,8 +139,7 @@ pub(crate) async fn train_into(args: &Train, registry: &Registry, newer: Option<
     let stored = registry.put_model(&run_id, files, super::now_ms()).await?;
     let mut version = None;
     if !args.no_register {
-        let change =
-            Change { actor: user, reason: "serin train".into(), at_ms: now_ms(), only_if: Precondition::default() };
+        let change = Change::new(user, "serin train", now_ms());
         let model =
             Registration { name: args.model_name.clone(), run_id: run_id.clone(), alias: args.alias.clone(), stage };
         version = Some(registry.register(&model, &stored, change).await?);

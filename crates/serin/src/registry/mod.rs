@@ -12,7 +12,7 @@ use serin_scorer::environment::client_config;
 use serin_scorer::now_ms;
 use serin_scorer::registry::{self as scoring, RemoteRegistry};
 use serin_store::Store;
-use serin_tracking::{Change, LabelsStored, ModelUri, NewLabel, Precondition, ResolvedModel};
+use serin_tracking::{Change, LabelsStored, ModelUri, NewLabel, ResolvedModel};
 use std::path::{Path, PathBuf};
 
 /// A registry that is open.
@@ -53,12 +53,7 @@ impl Registry {
 
     /// Points an alias or a stage at a version, unless it is there already.
     pub(crate) async fn point(&self, uri: &ModelUri, version: i64, actor: &str, reason: &str) -> anyhow::Result<()> {
-        let change = Change {
-            actor: actor.to_owned(),
-            reason: reason.to_owned(),
-            at_ms: now_ms(),
-            only_if: Precondition::default(),
-        };
+        let change = Change::new(actor, reason, now_ms());
         Ok(scoring::point(self, uri, version, change).await?)
     }
 

@@ -1,6 +1,8 @@
-//! serin's own routes about what became of decisions: labels, performance, panes, drift, alerts, the guard.
+//! serin's own routes about what became of decisions: labels, performance, panes, drift, alerts, the guard,
+//! and the jobs that look at them.
 
 mod guard;
+pub(crate) mod jobs;
 pub(crate) mod labels;
 mod panes;
 pub(crate) mod performance;
@@ -24,5 +26,6 @@ pub(crate) fn router() -> Router<ControlPlane> {
         .route("/drift", get(panes::drift))
         .route("/guard", get(guard::show))
         .route("/alerts", get(panes::alerts))
+        .route("/jobs", get(jobs::list))
         .route("/retrainings", get(panes::retrainings))
 }

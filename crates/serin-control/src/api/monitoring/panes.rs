@@ -1,8 +1,9 @@
 //! `GET /v1/drift`, `/v1/alerts`, `/v1/retrainings`, `/metrics`; `POST /v1/panes`.
 
+use super::jobs;
 use crate::error::ControlError;
 use crate::monitoring::evidently::snapshot;
-use crate::monitoring::watch::window;
+use crate::monitoring::windows::{newest, window};
 use crate::state::ControlPlane;
 use axum::Json;
 use axum::body::Bytes;
@@ -63,13 +64,12 @@ pub(crate) async fn drift(State(state): State<ControlPlane>, fields: Fields) -> 
     if !(1..=24 * 60).contains(&hours) {
         return Err(ControlError::invalid("window_hours is from 1 to 1440"));
     }
-    let models = state.store.watched_models().await?;
-    let Some((_, newest_ms)) = models.into_iter().find(|(model, _)| *model == name) else {
+    let Some(newest_ms) = newest(state.sources(), &name).await? else {
         state.store.registered_model(&name).await?;
         return Err(ControlError::mlflow("RESOURCE_DOES_NOT_EXIST", format!("no traffic of {name} has been seen")));
     };
     let until_ms = fields.opt_int("until")?.unwrap_or(newest_ms + HOUR_MS);
-    let from_ms = until_ms - hours * HOUR_MS;
+    let from_ms = until_ms.saturating_sub(hours * HOUR_MS);
     let found = window(&state.store, &state.monitoring, &state.settings, &name, (from_ms, until_ms)).await?;
     let Some((version, report)) = found else {
         return Err(ControlError::mlflow("RESOURCE_DOES_NOT_EXIST", format!("no traffic of {name} in that window")));
@@ -145,6 +145,7 @@ pub(crate) async fn metrics(State(state): State<ControlPlane>) -> Result<Respons
             out.line(&labels, value);
         }
     }
+    jobs::gauges(&state.store.jobs().await?, &mut out);
     out.head("serin_alerts_firing", "gauge", "Alerts that are on, by rule.");
     for model in models.keys() {
         let on = state.store.alerts_on(model).await?;

@@ -1,5 +1,6 @@
 //! Progressive delivery: the split of traffic, and the task that moves it.
 
+mod counted;
 mod gathering;
 mod messages;
 mod release;
@@ -9,4 +10,4 @@ mod state;
 mod world;
 
 pub use release::{Control, Release, Releasing};
-pub(crate) use split::{Step, hashed};
+pub(crate) use split::{Outcome, Step, hashed};

@@ -444,8 +444,8 @@ impl Task {
         if self.split.step().as_ref().is_some_and(same) {
             return;
         }
-        let counted = self.extension.sticky.then(|| Arc::clone(&self.counted));
-        let rule = Rule { weight, by_match, salt: saved.salt, slow_ms: self.extension.slow_ms.clone(), counted };
+        let (slow_ms, counted) = (self.extension.slow_ms.clone(), Arc::clone(&self.counted));
+        let rule = Rule { weight, by_match, salt: saved.salt, slow_ms, sticky: self.extension.sticky, counted };
         match Step::new(stable, candidate, rule) {
             Ok(step) => {
                 let step = Arc::new(step);

@@ -21,9 +21,11 @@ use std::time::Duration;
 const ROWS: usize = 65_536;
 /// Pause between two rounds of emptying.
 const ROUND: Duration = Duration::from_millis(100);
+
 /// Receiver of finished and growing panes.
 pub trait PaneSink: Send + std::fmt::Debug {
-    /// Stores panes and returns true if it did; on false the same panes come again.
+    /// Stores panes and returns true if it did. On false the same panes come again, but for the oldest where there is no
+    /// room for them any more.
     fn keep(&self, panes: Vec<StoredPane>) -> bool;
 }
 

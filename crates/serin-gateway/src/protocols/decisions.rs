@@ -142,7 +142,7 @@ pub(crate) enum Action {
     (status = 404, body = ErrorMessage, description = "No such model"),
     (status = 413, body = ErrorMessage, description = "Body or number of rows over the limit"),
     (status = 422, body = ValidationErrors, description = "A transaction does not fit the model: it and the column are named"),
-    (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
+    (status = 503, body = ErrorMessage, description = "No model is loaded, a row has no finite score in time and no fallback decides, the decision log cannot be written, or the server has too much to do"),
 ))]
 pub(crate) async fn create(
     State(state): State<DataPlane>,

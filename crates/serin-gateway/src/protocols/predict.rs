@@ -20,7 +20,7 @@ use std::time::Instant;
     (status = 200, body = PredictResponse),
     (status = 413, body = ErrorMessage, description = "Body or number of rows over the limit"),
     (status = 422, body = ValidationErrors, description = "The rows do not fit the model: row and column are named"),
-    (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
+    (status = 503, body = ErrorMessage, description = "No model is loaded, a row has no finite score in time and no fallback decides, the decision log cannot be written, or the server has too much to do"),
 ))]
 pub(crate) async fn predict(
     State(state): State<DataPlane>,

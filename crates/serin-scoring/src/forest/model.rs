@@ -96,8 +96,8 @@ fn check_sums(trees: &[Tree], tree_outputs: &[u32], base_margins: &[f32]) -> Res
     for (tree, output) in trees.iter().zip(tree_outputs) {
         largest[*output as usize] += f64::from(tree.largest_leaf());
     }
-    // Written so that NaN is refused, too.
-    match largest.iter().find(|sum| !(**sum <= f64::from(f32::MAX) / 2.0)) {
+    let is_too_large = |sum: &&f64| sum.is_nan() || **sum > f64::from(f32::MAX) / 2.0;
+    match largest.iter().find(is_too_large) {
         Some(sum) => Err(ForestError::Invalid(format!("its leaves can add up to {sum:e}, beyond what float32 holds"))),
         None => Ok(()),
     }

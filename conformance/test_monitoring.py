@@ -79,7 +79,7 @@ class Shop:
         run("train", file, *columns, "--state", self.state, "--rounds", 60, "--delay-days", 5, "--test-days", 7, *(train or ["--alert-rate", "0.01"]), "--alias", "champion")
         self.columns = columns
         self.port, self.own = free_port(), free_port()
-        command = [SERIN, "up", "--state", str(self.state), "--port", str(self.own), "--scoring-port", str(self.port), *up, "--", "-m", "models:/fraud_detection@champion", *serving]
+        command = [SERIN, "up", "--state", str(self.state), "--port", str(self.own), "--scoring-port", str(self.port), *up, "--", "-m", "models:/fraud_detection@champion", "--max-event-age", "36500d", *serving]
         self.server = Server(command, self.port, folder)
         self.control = f"http://127.0.0.1:{self.own}"
 
@@ -351,7 +351,7 @@ def test_several_data_planes_are_one_window(tmp_path):
     shop = Shop(tmp_path, days=60, train_days=50)
     with running(shop.server):
         port = free_port()
-        remote = Server([SERIN, "serve", "-m", "models:/fraud_detection@champion", "--tracking-uri", shop.control, "--state", str(tmp_path / "other"), "--port", str(port), "--monitor-every", "0.2"], port, tmp_path)
+        remote = Server([SERIN, "serve", "-m", "models:/fraud_detection@champion", "--tracking-uri", shop.control, "--state", str(tmp_path / "other"), "--port", str(port), "--monitor-every", "0.2", "--max-event-age", "36500d"], port, tmp_path)
         with running(remote):
             frame = shop.between(50, 53)
             decide(shop.port, frame[::2], shop.features)

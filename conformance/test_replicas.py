@@ -81,7 +81,7 @@ def test_the_verdict_of_two_servers_is_that_of_their_sum(tmp_path):
         # An old word that comes again late is not heard; one that is none is refused.
         [file] = (tmp_path / "second" / "rollout").glob("*.json")
         saved = json.loads(file.read_text())
-        old = {"model": "fraud_detection", "release": f"{version} after 1", "replica": saved["replica"], "sequence": 1, "counts": {**saved["counts"], "paired": {"both": 9, "raised": 9, "lowered": 9, "neither": 9, "unscored": 9}}}
+        old = {"model": "fraud_detection", "release": f"{version} after 1 at {saved['began_ms']}", "replica": saved["replica"], "sequence": 1, "counts": {**saved["counts"], "paired": {"both": 9, "raised": 9, "lowered": 9, "neither": 9, "unscored": 9}}}
         code, heard = call(f"{registry.url}/v1/evidence", old)
         assert code == 200 and heard["replicas"] == 1 and heard["counts"]["paired"]["neither"] > 4000
         time.sleep(0.6)

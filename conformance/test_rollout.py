@@ -288,7 +288,7 @@ def test_a_registry_that_goes_away_delays_and_breaks_nothing(tmp_path):
 def test_harm_is_undone_though_the_registry_does_not_answer(tmp_path):
     """It takes connections and says nothing: worse than one that is away. The candidate decides on half of the payments when it turns out to be harmful."""
     server = serin_server(tmp_path)
-    canary = CANARY.replace("[5, 10, 25, 50]", "[50]").replace("300ms}", "100ms, serin.dev/max-disagreement: '0.8'}")
+    canary = CANARY.replace("[5, 10, 25, 50]", "[50]").replace("300ms}", "100ms, serin.dev/min-shadow-requests: '0', serin.dev/max-disagreement: '0.8'}")
     with running(server):
         shop = Shop(tmp_path, remote=server.url, canary=canary)
         shop.live = False

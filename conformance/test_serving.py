@@ -81,7 +81,7 @@ def test_a_triton_client_infers(trained, ours):  # noqa: F811
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("fraud_detection")
     assert client.is_model_ready("fraud_detection", "1") and not client.is_model_ready("nobody")
     described = client.get_model_metadata("fraud_detection")
-    assert described["inputs"][0]["shape"] == [-1, len(FEATURES)] and [out["name"] for out in described["outputs"]] == ["score", "prediction"]
+    assert described["inputs"][0]["shape"] == [-1, len(FEATURES)] and [out["name"] for out in described["outputs"]] == ["score", "prediction", "model_version", "decision_id"]
     whole = triton.InferInput("features", list(frame.shape), "FP32")
     whole.set_data_from_numpy(frame.to_numpy(), binary_data=False)
     columns = []

@@ -40,7 +40,7 @@ def test_a_triton_client_infers_over_grpc(trained, ours):  # noqa: F811
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("fraud_detection", "1")
     assert client.get_server_metadata().name == "serin"
     described = client.get_model_metadata("fraud_detection", as_json=True)
-    assert described["inputs"][0]["shape"] == ["-1", str(len(FEATURES))] and [out["name"] for out in described["outputs"]] == ["score", "prediction"]
+    assert described["inputs"][0]["shape"] == ["-1", str(len(FEATURES))] and [out["name"] for out in described["outputs"]] == ["score", "prediction", "model_version", "decision_id"]
     columns = []
     for name in FEATURES:
         # Each in another type that holds it.

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, Response};
 use serin_decisions::Fallback;
 use serin_http::ApiError;
 use serin_models::LoadedModel;
-use serin_scoring::{Decision, Rules, Signature};
+use serin_scoring::{Decision, EncodedRow, Rules};
 use std::sync::Arc;
 
 /// Header of an answer with decisions that the model did not make: `allow`, or `allow, rules`.
@@ -34,12 +34,12 @@ impl FallbackPolicy {
         self.0.contains(&Step::LastGood)
     }
 
-    /// Decides on a row without the model.
-    pub(crate) fn decide(&self, signature: &Signature, features: &[f32]) -> Option<(Fallback, Decision)> {
+    /// Decides on a row of a model's signature without the model; none where no step decides.
+    pub(crate) fn decide(&self, model: &LoadedModel, row: EncodedRow<'_>) -> Option<(Fallback, Decision)> {
         self.0.iter().find_map(|step| match step {
             Step::LastGood => None,
             Step::Rules(rules) => {
-                let score = rules.score(signature, features)?;
+                let score = rules.score(&model.package.signature, row.values())?;
                 Some((Fallback::Rules, Decision::new(score, rules.threshold)))
             }
             Step::Allow => Some((Fallback::Allow, Decision { score: 0.0, alert: false })),
@@ -65,7 +65,7 @@ impl FallbackPolicy {
 
 /// Role that the loaded model plays for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ModelRole {
     /// The live model of the slot, which decides.
     Live,
     /// The last good model, from its copy: it decides because none is live.
@@ -78,17 +78,23 @@ pub(crate) enum Standing {
 #[derive(Debug, Clone)]
 pub(crate) struct Answering {
     pub(crate) model: Arc<LoadedModel>,
-    pub(crate) standing: Standing,
+    pub(crate) role: ModelRole,
+    /// True if the request names the version that is to answer: it takes no part in the split of a release.
+    pub(crate) is_pinned: bool,
 }
 
 impl Answering {
+    /// The model that answers for a slot now: the live one, or the last good one where the policy has a use for it.
+    ///
+    /// # Errors
+    /// 503 where there is neither.
     pub(crate) fn of(slot: &ModelSlot, policy: &FallbackPolicy) -> Result<Self, ApiError> {
         if let Some(model) = slot.live() {
-            return Ok(Self { model, standing: Standing::Live });
+            return Ok(Self { model, role: ModelRole::Live, is_pinned: false });
         }
         let model = slot.kept().filter(|_| !policy.0.is_empty()).ok_or(ApiError::NoModel)?;
-        let standing = if policy.last_good() { Standing::LastGood } else { Standing::ColumnsOnly };
-        Ok(Self { model, standing })
+        let role = if policy.last_good() { ModelRole::LastGood } else { ModelRole::ColumnsOnly };
+        Ok(Self { model, role, is_pinned: false })
     }
 }
 

@@ -16,6 +16,7 @@ mod routes;
 mod service;
 mod shadow;
 mod state;
+mod transaction;
 
 pub use exploration::Exploration;
 pub use fallback::{FallbackPolicy, Step};

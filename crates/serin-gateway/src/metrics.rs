@@ -66,6 +66,8 @@ pub struct Metrics {
     explored: AtomicU64,
     passes: AtomicU64,
     fallbacks: [AtomicU64; Fallback::ALL.len()],
+    late: AtomicU64,
+    not_finite: AtomicU64,
     unlogged_refused: AtomicU64,
     unlogged_dropped: AtomicU64,
 }
@@ -103,6 +105,12 @@ impl Metrics {
         for fallback in fallbacks.iter().flatten() {
             add(&self.fallbacks[*fallback as usize], 1);
         }
+    }
+
+    /// Counts rows to which the model that answers gave no score: in time, or no finite one.
+    pub(crate) fn record_unscored(&self, late: u64, not_finite: u64) {
+        add(&self.late, late);
+        add(&self.not_finite, not_finite);
     }
 
     pub(crate) fn record_unlogged(&self, count: u64, when_full: WhenFull) {
@@ -149,6 +157,10 @@ impl Metrics {
         for (count, fallback) in self.fallbacks.iter().zip(Fallback::ALL) {
             out.line(&[("fallback", fallback.name())], read(count));
         }
+        let help = "Rows without a score of the model that answers, by reason: late, or not_finite (score or margin is NaN or infinite).";
+        out.head("serin_unscored_total", "counter", help);
+        out.line(&[("reason", "late")], read(&self.late));
+        out.line(&[("reason", "not_finite")], read(&self.not_finite));
         let help = "Decisions the log could not take, by result: refused, or dropped (given without a record).";
         out.head("serin_decisions_unlogged_total", "counter", help);
         out.line(&[("result", "refused")], read(&self.unlogged_refused));

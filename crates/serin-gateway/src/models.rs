@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use utoipa::ToSchema;
 
+/// Most characters of an unknown name that a message repeats.
+const LONGEST_NAME: usize = 200;
+
 /// Holds the live model of one name. Readers never wait.
 #[derive(Debug)]
 pub struct ModelSlot {
@@ -161,6 +164,7 @@ impl Models {
 
     /// Message for a request that names a model the server does not have.
     pub(crate) fn unknown(&self, name: &str) -> String {
+        let name: String = name.chars().take(LONGEST_NAME).collect();
         format!("there is no model {name:?} here; there is: {}", self.names())
     }
 }

@@ -11,13 +11,13 @@ use serin_analysis::evidence::paired::Paired;
 use serin_analysis::evidence::segments::Segments;
 use serin_decisions::{DecisionLog, NewShadow};
 use serin_models::LoadedModel;
-use serin_scoring::{ColumnKind, Decision, Translation};
+use serin_scoring::{ColumnKind, Decision, EncodedRow, EncodedRows, Translation};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-/// Most rows that wait; more are dropped and counted.
+/// Most rows that wait, a text without a code counted as one; more are dropped and counted.
 const WAITING: usize = 65_536;
 /// Most rows that go through a candidate at once.
 const BATCH: usize = 512;
@@ -29,9 +29,22 @@ const IDLE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 struct Seen {
     live: Arc<LoadedModel>,
-    features: Vec<f32>,
+    /// Rows encoded for the live model.
+    rows: EncodedRows,
     ids: Vec<[u8; 16]>,
     decisions: Vec<Decision>,
+}
+
+impl Seen {
+    /// Room that it takes in the queue.
+    fn size(&self) -> usize {
+        size(&self.rows)
+    }
+}
+
+/// Room that rows take in the queue: one for each row, and one for each text that is kept beside them.
+fn size(rows: &EncodedRows) -> usize {
+    rows.len() + rows.unknown_levels()
 }
 
 /// Counts of a candidate's decisions beside those of the live model.
@@ -143,20 +156,15 @@ impl Shadow {
         Ok(shadow)
     }
 
-    /// Takes what was just decided, if there is room.
-    pub(crate) fn offer(&self, live: &Arc<LoadedModel>, features: &[f32], ids: &[[u8; 16]], decisions: &[Decision]) {
-        let rows = decisions.len();
-        if self.waiting.load(Ordering::Relaxed) + rows > WAITING {
-            self.dropped.fetch_add(rows as u64, Ordering::Relaxed);
+    /// Takes what the live model has just decided on its rows, if there is room.
+    pub(crate) fn offer(&self, live: &Arc<LoadedModel>, rows: &EncodedRows, ids: &[[u8; 16]], decisions: &[Decision]) {
+        if self.waiting.load(Ordering::Relaxed) + size(rows) > WAITING {
+            self.dropped.fetch_add(rows.len() as u64, Ordering::Relaxed);
             return;
         }
-        self.waiting.fetch_add(rows, Ordering::Relaxed);
-        let seen = Seen {
-            live: Arc::clone(live),
-            features: features.to_vec(),
-            ids: ids.to_vec(),
-            decisions: decisions.to_vec(),
-        };
+        self.waiting.fetch_add(size(rows), Ordering::Relaxed);
+        let seen =
+            Seen { live: Arc::clone(live), rows: rows.clone(), ids: ids.to_vec(), decisions: decisions.to_vec() };
         self.queue().push(seen);
     }
 
@@ -219,7 +227,7 @@ fn score(shadow: &Weak<Shadow>, log: Option<&DecisionLog>) {
                     }
                 }
             }
-            shadow.waiting.fetch_sub(rows, Ordering::Relaxed);
+            shadow.waiting.fetch_sub(batch.iter().map(Seen::size).sum(), Ordering::Relaxed);
         }
         let pause = if seen.is_empty() { IDLE } else { BUSY };
         drop(shadow);
@@ -234,14 +242,10 @@ fn compare(pair: &Pair, batch: &[Seen], compared: &Compared, log: Option<&Decisi
         compared.unscored.fetch_add(rows as u64, Ordering::Relaxed);
         return;
     };
-    let width = live.package.signature.columns.len();
-    let mut features = Vec::with_capacity(rows * translation.width());
-    for row in batch.iter().flat_map(|seen| seen.features.chunks_exact(width)) {
-        translation.append(row, &mut features);
-    }
+    let mut translated = translation.empty(rows);
+    batch.iter().flat_map(|seen| seen.rows.rows()).for_each(|row| translation.translate(row, &mut translated));
     let mut scores = vec![0.0; rows];
-    candidate.package.forest.margins_into(&features, &mut scores);
-    candidate.package.forest.scores_from_margins(&mut scores);
+    candidate.package.scores_into(&translated, 0, &mut scores);
     let stable_threshold = live.package.threshold;
     let (mut alerts, mut raised, mut lowered, mut nan) = (0, 0, 0, 0);
     let mut said = Vec::with_capacity(rows);
@@ -260,7 +264,7 @@ fn compare(pair: &Pair, batch: &[Seen], compared: &Compared, log: Option<&Decisi
             NewShadow { id: *id, score: *score, alert }
         })
         .collect();
-    let rows_of_all = || batch.iter().flat_map(|seen| seen.features.chunks_exact(width));
+    let rows_of_all = || batch.iter().flat_map(|seen| seen.rows.rows().map(EncodedRow::values));
     pair.inputs.count(&rows_of_all(), &mut apart.inputs);
     if let Some(names) = compared.columns.get().filter(|names| !names.is_empty()) {
         apart.segments = segmented(names, live, rows_of_all().zip(said));

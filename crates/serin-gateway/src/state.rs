@@ -8,6 +8,7 @@ use crate::models::Models;
 use crate::monitor::LiveMonitor;
 use crate::rollout::Release;
 use crate::shadow::Shadow;
+use crate::transaction::EventTimes;
 use serin_decisions::DecisionIds;
 use serin_http::{ApiKeys, Limits};
 use std::sync::Arc;
@@ -34,6 +35,9 @@ pub struct DataPlane {
     pub fallback: Arc<FallbackPolicy>,
     /// Most time from a request's head to its decisions; a fallback decides after it.
     pub deadline: Option<Duration>,
+    /// Greatest age of a transaction that the monitor counts at the hour of its event, milliseconds; older ones count at
+    /// the hour of their decision.
+    pub max_event_age_ms: i64,
     /// Keys that callers must show; anybody may call without them.
     pub keys: Option<ApiKeys>,
     /// Clock that returns the time now, epoch milliseconds.
@@ -45,6 +49,11 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
+    /// Bounds of event times now.
+    pub(crate) fn event_times(&self) -> EventTimes {
+        EventTimes::at((self.clock)(), self.max_event_age_ms)
+    }
+
     /// Whether every model can answer, or what is declared to answer in its place.
     pub(crate) fn ready(&self) -> bool {
         self.models.slots().iter().all(|slot| can_answer(slot, &self.fallback))

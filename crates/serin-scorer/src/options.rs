@@ -50,6 +50,10 @@ pub struct Serve {
     /// Seconds between two words to the monitoring server about the traffic that was seen
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
     pub monitor_every: f64,
+    /// Greatest age of a payment that the monitor counts at the hour of its event: 90d, 12h. Older payments are decided and
+    /// logged with their time, and counted at the hour of their decision; 36500d for traffic of the past that is played again
+    #[arg(long, default_value = "90d", value_name = "AGE", value_parser = age_ms)]
+    pub max_event_age: i64,
     /// Start without a model and wait (unready) until one is registered
     #[arg(long)]
     pub wait_for_model: bool,

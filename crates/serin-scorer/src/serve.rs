@@ -184,6 +184,7 @@ pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Res
         exploration: args.explore,
         fallback,
         deadline: args.fallback.deadline.map(|seconds| Duration::from_secs_f64(seconds.clamp(1e-6, 3600.0))),
+        max_event_age_ms: args.max_event_age,
         keys,
         clock: now_ms,
         limits,

@@ -19,6 +19,28 @@ pub enum ColumnKind {
     },
 }
 
+impl ColumnKind {
+    /// Returns the kind in words, for messages: `number`, `truth value`, `point in time` or `category`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Boolean => "truth value",
+            Self::Timestamp => "point in time",
+            Self::Category { .. } => "category",
+        }
+    }
+
+    /// Returns the texts of a category in the order of their codes; none for other kinds.
+    #[must_use]
+    pub fn levels(&self) -> &[String] {
+        match self {
+            Self::Category { levels } => levels,
+            _ => &[],
+        }
+    }
+}
+
 /// One input column of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
@@ -124,6 +146,13 @@ impl Signature {
             })
             .collect();
         Self { columns }
+    }
+
+    /// Makes an encoder of rows for this signature, with room for `rows`; a package's own
+    /// [`encoder`](crate::ScoringPackage::encoder) knows its identity already and need not compute it.
+    #[must_use]
+    pub fn encoder(&self, rows: usize) -> crate::RowEncoder<'_> {
+        crate::RowEncoder::new(self, crate::SignatureId::of(self), rows)
     }
 
     /// Returns the position of a column by name, from 0; none where there is no such column.

@@ -4,6 +4,7 @@
 
 use crate::columns::{CellError, ColumnValue, Signature};
 use crate::forest::{Forest, ForestError};
+use crate::rows::{EncodedRow, EncodedRows, RowEncoder, SignatureId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -112,6 +113,8 @@ pub struct ScoringPackage {
     pub threshold: f32,
     /// SHA-256 of the model file's bytes, lower-case hex.
     pub model_sha256: String,
+    /// Identity of the signature, which the rows that are scored must have.
+    signature_id: SignatureId,
 }
 
 impl Manifest {
@@ -162,6 +165,7 @@ impl ScoringPackage {
             descriptions: manifest.descriptions.clone(),
             threshold: manifest.threshold,
             model_sha256,
+            signature_id: SignatureId::of(&manifest.signature),
         };
         package.check_golden_rows(&manifest.golden_rows)?;
         Ok(package)
@@ -175,7 +179,45 @@ impl ScoringPackage {
         let signature = Signature::of_forest(&forest);
         check_columns(&forest, &signature)?;
         let descriptions = BTreeMap::new();
-        Ok(Self { forest, signature, descriptions, threshold: 0.5, model_sha256: sha256_hex(model) })
+        let signature_id = SignatureId::of(&signature);
+        Ok(Self { forest, signature, descriptions, threshold: 0.5, model_sha256: sha256_hex(model), signature_id })
+    }
+
+    /// Makes an encoder of rows for this package, with room for `rows`.
+    #[must_use]
+    pub fn encoder(&self, rows: usize) -> RowEncoder<'_> {
+        RowEncoder::new(&self.signature, self.signature_id, rows)
+    }
+
+    /// Scores the rows from index `first` on, as many as `scores` has room for. A score is finite and so is its margin; where
+    /// either is not, the model has said nothing about the row, and NaN stands in its place.
+    ///
+    /// # Panics
+    /// When the rows are of another signature, or too few.
+    pub fn scores_into(&self, rows: &EncodedRows, first: usize, scores: &mut [f32]) {
+        assert_eq!(rows.signature(), self.signature_id, "rows of another signature are not scored");
+        let width = rows.width();
+        self.forest.margins_into(&rows.values()[first * width..(first + scores.len()) * width], scores);
+        let only_finite = |scores: &mut [f32]| {
+            scores.iter_mut().filter(|score| !score.is_finite()).for_each(|score| *score = f32::NAN);
+        };
+        only_finite(scores);
+        self.forest.scores_from_margins(scores);
+        only_finite(scores);
+    }
+
+    /// Scores one row; none where the score or its margin is not finite.
+    ///
+    /// # Panics
+    /// When the row is of another signature.
+    #[must_use]
+    pub fn score(&self, row: EncodedRow<'_>) -> Option<f32> {
+        assert_eq!(row.signature(), self.signature_id, "a row of another signature is not scored");
+        Some(row.values())
+            .map(|values| self.forest.margin(values))
+            .filter(|margin| margin.is_finite())
+            .map(|margin| self.forest.score_of_margin(margin))
+            .filter(|score| score.is_finite())
     }
 
     /// Appends the features of one row, given in column order, to `features`.

@@ -4,6 +4,7 @@
 //! its position in that version's own list of levels. A row of one version therefore reaches another version's forest only
 //! through a [`Translation`].
 
+use crate::rows::{EncodedRow, EncodedRows, SignatureId};
 use crate::{ColumnKind, Signature};
 
 /// Why rows of one signature cannot be made rows of another.
@@ -32,22 +33,17 @@ pub enum TranslationError {
 enum Source {
     /// Copies the feature at this position, as it is.
     Copied(usize),
-    /// Recodes the category at this position: the list has the new code for each old one, NaN where the new version does not
-    /// know the level.
-    Recoded(usize, Vec<f32>),
+    /// Recodes the category at this position. `codes` has the new code for each old one, NaN where the new version does not
+    /// know the level; `levels` are the new version's texts.
+    Recoded { place: usize, codes: Vec<f32>, levels: Vec<String> },
 }
 
 /// Makes rows of one signature out of rows of another: positions and category codes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Translation(Vec<Source>);
-
-fn kind(kind: &ColumnKind) -> &'static str {
-    match kind {
-        ColumnKind::Number => "number",
-        ColumnKind::Boolean => "truth value",
-        ColumnKind::Timestamp => "point in time",
-        ColumnKind::Category { .. } => "category",
-    }
+pub struct Translation {
+    from: SignatureId,
+    to: SignatureId,
+    sources: Vec<Source>,
 }
 
 impl Translation {
@@ -67,17 +63,19 @@ impl Translation {
                     let code = |level: &String| {
                         new.iter().position(|known| known == level).map_or(f32::NAN, |code| code as f32)
                     };
-                    Ok(Source::Recoded(place, old.iter().map(code).collect()))
+                    Ok(Source::Recoded { place, codes: old.iter().map(code).collect(), levels: new.clone() })
                 }
                 (ColumnKind::Number, ColumnKind::Number)
                 | (ColumnKind::Boolean, ColumnKind::Boolean | ColumnKind::Number)
                 | (ColumnKind::Timestamp, ColumnKind::Timestamp) => Ok(Source::Copied(place)),
                 (old, new) => {
-                    Err(TranslationError::KindChanged { column: wanted.name.clone(), from: kind(old), to: kind(new) })
+                    let (from, to) = (old.name(), new.name());
+                    Err(TranslationError::KindChanged { column: wanted.name.clone(), from, to })
                 }
             }
         };
-        to.columns.iter().map(source).collect::<Result<_, _>>().map(Self)
+        let sources = to.columns.iter().map(source).collect::<Result<_, _>>()?;
+        Ok(Self { from: SignatureId::of(from), to: SignatureId::of(to), sources })
     }
 
     /// Makes a translation for rows of a version whose signature is gone, taken to have had the columns of `to` in their
@@ -96,34 +94,73 @@ impl Translation {
     /// Makes a translation for rows that are of `to` already.
     #[must_use]
     pub fn same(to: &Signature) -> Self {
-        Self((0..to.columns.len()).map(Source::Copied).collect())
+        let id = SignatureId::of(to);
+        Self { from: id, to: id, sources: (0..to.columns.len()).map(Source::Copied).collect() }
     }
 
     /// Number of features that a translated row has.
     #[must_use]
     pub fn width(&self) -> usize {
-        self.0.len()
+        self.sources.len()
     }
 
-    /// Appends the translation of one row to `out`.
+    /// Makes an empty list of rows of the other signature, with room for `rows`; [`Self::translate`] fills it.
+    #[must_use]
+    pub fn empty(&self, rows: usize) -> EncodedRows {
+        EncodedRows::empty(self.to, self.sources.len(), rows)
+    }
+
+    /// Appends the translation of one row to `out`. A level that the row's own signature has no code for is looked up among
+    /// the texts of the other one.
+    ///
+    /// # Panics
+    /// When the row, or `out`, is of another signature than this was made for.
+    pub fn translate(&self, row: EncodedRow<'_>, out: &mut EncodedRows) {
+        assert_eq!(row.signature(), self.from, "a row of another signature");
+        assert_eq!(out.signature(), self.to, "a list of rows of another signature");
+        let (values, unknown) = (row.values(), row.unknown());
+        out.push(self.sources.iter().map(|source| match source {
+            Source::Copied(place) => values[*place],
+            Source::Recoded { place, codes, levels } => match unknown.iter().find(|level| level.column == *place) {
+                None => recoded(values[*place], codes),
+                Some(sent) => {
+                    levels.iter().position(|level| **level == *sent.text).map_or(f32::NAN, |code| code as f32)
+                }
+            },
+        }));
+    }
+
+    /// The translation of rows, in their order.
+    ///
+    /// # Panics
+    /// As [`Self::translate`].
+    #[must_use]
+    pub fn translate_all(&self, rows: &EncodedRows) -> EncodedRows {
+        let mut out = self.empty(rows.len());
+        rows.rows().for_each(|row| self.translate(row, &mut out));
+        out
+    }
+
+    /// Appends the translation of one logged row, whose model the caller knows, to `out`. Logged features have no texts, so a
+    /// level without a code stays missing.
     ///
     /// # Panics
     /// When `row` is shorter than the rows that this was made for.
     #[inline]
     pub fn append(&self, row: &[f32], out: &mut Vec<f32>) {
-        out.extend(self.0.iter().map(|source| match source {
+        out.extend(self.sources.iter().map(|source| match source {
             Source::Copied(place) => row[*place],
-            Source::Recoded(place, codes) => recoded(row[*place], codes),
+            Source::Recoded { place, codes, .. } => recoded(row[*place], codes),
         }));
     }
 
-    /// The translation of one row.
+    /// The translation of one logged row.
     ///
     /// # Panics
     /// As [`Self::append`].
     #[must_use]
     pub fn row(&self, row: &[f32]) -> Vec<f32> {
-        let mut out = Vec::with_capacity(self.0.len());
+        let mut out = Vec::with_capacity(self.sources.len());
         self.append(row, &mut out);
         out
     }

@@ -9,6 +9,8 @@ pub const SLOW: usize = 4;
 const PREFIX: &str = "serin.dev/";
 /// Default of `segment-tolerance`: an honest retrain moves a segment more than the whole.
 const SEGMENT_TOLERANCE: f64 = 2.25;
+/// Default of `min-shadow-requests`: time alone says nothing of a night without payments.
+const SHADOW_REQUESTS: u64 = 100;
 
 /// What becomes of a candidate about which too little is known when `max-hold` is over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +33,8 @@ pub struct Extension {
     pub limits: Limits,
     /// `min-shadow`: time that the candidate scores in the shadow before its first request, milliseconds.
     pub min_shadow_ms: i64,
-    /// `min-shadow-requests`: number of requests that both versions have scored before the candidate answers the first one, 100 by default.
+    /// `min-shadow-requests`: number of requests that both versions have scored before the candidate answers the first one;
+    /// by default 100, and none without evidence.
     pub min_shadow_requests: u64,
     /// `max-hold`: time that a promotion waits for proof, milliseconds; none waits without end.
     pub max_hold_ms: Option<i64>,
@@ -51,7 +54,7 @@ impl Default for Extension {
             evidence: true,
             limits: Limits::default(),
             min_shadow_ms: 60_000,
-            min_shadow_requests: 100,
+            min_shadow_requests: SHADOW_REQUESTS,
             max_hold_ms: None,
             on_hold: OnHold::Wait,
             segments: Vec::new(),
@@ -68,6 +71,9 @@ impl Extension {
     /// Returns a message that names the annotation which is unknown or has a value that it cannot have.
     pub fn of(canary: &Canary) -> Result<Self, String> {
         let mut found = Self::default();
+        if canary.metadata.annotations.get("serin.dev/evidence").is_some_and(|evidence| evidence == "off") {
+            found.min_shadow_requests = 0;
+        }
         for (name, value) in &canary.metadata.annotations {
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
             let wrong = |expected: &str| format!("metadata.annotations.{name}: {value:?} is not {expected}");

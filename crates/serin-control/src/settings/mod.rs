@@ -339,6 +339,12 @@ impl EvidentlySettings {
 }
 
 impl Settings {
+    /// Whether monitoring goes by the time of the newest transaction, as for traffic of the past that is played again.
+    #[must_use]
+    pub fn goes_by_events(&self) -> bool {
+        self.monitoring.clock == Clock::Events
+    }
+
     /// Checks what the types of the settings do not.
     ///
     /// # Errors

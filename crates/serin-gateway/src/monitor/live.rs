@@ -4,49 +4,77 @@
 //! few times a second into panes, an hour of events each, and hands panes that grew to where they are kept. After a
 //! crash the rows since the last hand-over are missing from the panes; they are in the decision log.
 
+use super::panes::OpenPanes;
 use super::recent::{Last, Recent};
-use serin_analysis::monitor::{Adwin, HOUR_MS, MonitorProfile, Pane};
+use serin_analysis::monitor::Adwin;
 use serin_decisions::thread_number;
 use serin_models::LoadedModel;
-use serin_scoring::Decision;
+use serin_scoring::{Decision, EncodedRows};
 use serin_tracking::StoredPane;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Rows that one thread's buffer holds.
 const ROWS: usize = 65_536;
 /// Pause between two rounds of emptying.
 const ROUND: Duration = Duration::from_millis(100);
-/// Panes in memory above which those that grew are handed over at once. One that has not grown since is forgotten;
-/// later rows of its hour make a new pane.
-const PANES: usize = 256;
 
 /// Receiver of finished and growing panes.
 pub trait PaneSink: Send + std::fmt::Debug {
-    /// Stores panes and returns true if it did; on false the same panes come again.
+    /// Stores panes and returns true if it did. On false the same panes come again, but for the oldest where there is no
+    /// room for them any more.
     fn keep(&self, panes: Vec<StoredPane>) -> bool;
 }
 
-/// Rows of one thread that wait to be counted.
+/// Rows of one thread that wait to be counted, by model.
 #[derive(Debug, Default)]
 struct Buffer {
-    runs: Vec<(Arc<LoadedModel>, usize)>,
-    features: Vec<f32>,
-    scores: Vec<f32>,
-    alerts: Vec<bool>,
-    times: Vec<i64>,
+    runs: Vec<Run>,
+    /// Rows in all runs.
+    rows: usize,
+}
+
+/// Rows of one model that wait to be counted, with what the model said of them.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) model: Arc<LoadedModel>,
+    pub(super) rows: EncodedRows,
+    pub(super) scores: Vec<f32>,
+    pub(super) alerts: Vec<bool>,
+    /// Times under which the rows are counted, epoch milliseconds.
+    pub(super) times: Vec<i64>,
 }
 
 impl Buffer {
+    /// Removes all rows. Models keep their room here until a round in which they had no row.
     fn clear(&mut self) {
-        self.runs.clear();
-        self.features.clear();
-        self.scores.clear();
-        self.alerts.clear();
-        self.times.clear();
+        self.rows = 0;
+        self.runs.retain_mut(|run| {
+            let was_used = !run.times.is_empty();
+            run.rows.clear();
+            run.scores.clear();
+            run.alerts.clear();
+            run.times.clear();
+            was_used
+        });
+    }
+
+    /// Run of a model, begun if there is none.
+    fn run(&mut self, model: &Arc<LoadedModel>) -> &mut Run {
+        let place = self.runs.iter().position(|run| Arc::ptr_eq(&run.model, model)).unwrap_or_else(|| {
+            self.runs.push(Run {
+                model: Arc::clone(model),
+                rows: model.package.encoder(0).finish(),
+                scores: Vec::new(),
+                alerts: Vec::new(),
+                times: Vec::new(),
+            });
+            self.runs.len() - 1
+        });
+        &mut self.runs[place]
     }
 }
 
@@ -99,37 +127,41 @@ impl LiveMonitor {
         }
     }
 
-    /// Takes what a model has just said, if there is room. `time` gives the time of a row's event.
+    /// Takes what a model has just said of its rows, if there is room. `at_ms` gives the time under which a row is counted,
+    /// epoch milliseconds.
     pub(crate) fn offer(
         &self,
         model: &Arc<LoadedModel>,
-        features: &[f32],
+        rows: &EncodedRows,
         decisions: &[Decision],
-        time: impl Fn(usize) -> i64,
+        at_ms: impl Fn(usize) -> i64,
     ) {
         if model.monitor.is_none() {
             return;
         }
         // Never waits: the other side only swaps it.
         let Ok(mut buffer) = self.buffers[thread_number() % self.buffers.len()].try_lock() else {
-            self.dropped.fetch_add(decisions.len() as u64, Ordering::Relaxed);
+            self.drop_rows(decisions.len() as u64);
             return;
         };
-        if buffer.scores.len() + decisions.len() > ROWS {
-            self.dropped.fetch_add(decisions.len() as u64, Ordering::Relaxed);
+        if buffer.rows + decisions.len() > ROWS {
+            self.drop_rows(decisions.len() as u64);
             return;
         }
-        buffer.features.extend_from_slice(features);
-        buffer.scores.extend(decisions.iter().map(|decision| decision.score));
-        buffer.alerts.extend(decisions.iter().map(|decision| decision.alert));
-        buffer.times.extend((0..decisions.len()).map(time));
-        match buffer.runs.last_mut() {
-            Some((last, rows)) if Arc::ptr_eq(last, model) => *rows += decisions.len(),
-            _ => buffer.runs.push((Arc::clone(model), decisions.len())),
-        }
+        buffer.rows += decisions.len();
+        let run = buffer.run(model);
+        run.rows.extend(rows);
+        run.scores.extend(decisions.iter().map(|decision| decision.score));
+        run.alerts.extend(decisions.iter().map(|decision| decision.alert));
+        run.times.extend((0..decisions.len()).map(at_ms));
     }
 
-    /// Number of rows that were not watched because a buffer was full or in use.
+    /// Counts rows that are not watched.
+    pub(super) fn drop_rows(&self, rows: u64) {
+        self.dropped.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Number of rows that were not watched because a buffer was full or in use, or nobody took their pane.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -149,27 +181,29 @@ impl LiveMonitor {
         self.recent.of(name)
     }
 
+    /// Looks for changes of a model's mean score and alert rate, and keeps its rows for tests that need values.
+    fn watch(&self, run: &Run, means: &mut [Adwin; 2]) {
+        let stream = self.stream(&run.model.name);
+        stream.rows.fetch_add(run.times.len() as u64, Ordering::Relaxed);
+        for (score, alert) in run.scores.iter().zip(&run.alerts) {
+            let changed = [means[0].push(f64::from(*score)), means[1].push(f64::from(u8::from(*alert)))];
+            for (counter, changed) in stream.changes.iter().zip(changed) {
+                counter.fetch_add(u64::from(changed), Ordering::Relaxed);
+            }
+        }
+        self.recent.push(&run.model, &run.rows, &run.scores, &run.times);
+    }
+
     fn stream(&self, name: &str) -> Arc<Stream> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(streams.entry(name.to_owned()).or_default())
     }
 }
 
-/// Counts of one model version for one hour of event time, still in memory. `id` and `sequence` name the pane and its
-/// state for the sink; each row sets `grew`, and storing the pane clears it.
-struct Growing {
-    model: Arc<LoadedModel>,
-    pane: Pane,
-    id: String,
-    sequence: i64,
-    grew: bool,
-}
-
 fn watch(monitor: &Weak<LiveMonitor>, sink: &dyn PaneSink, every: Duration) {
-    let replica = uuid::Uuid::new_v4().simple().to_string();
-    let mut panes: BTreeMap<([u8; 32], i64), Growing> = BTreeMap::new();
+    let mut panes = OpenPanes::new(sink, every);
     let mut means: BTreeMap<String, [Adwin; 2]> = BTreeMap::new();
-    let (mut spare, mut handed, mut made) = (Buffer::default(), Instant::now(), 0u64);
+    let mut spare = Buffer::default();
     loop {
         let alive = monitor.upgrade();
         let ends = alive.as_ref().is_none_or(|monitor| monitor.stopping.load(Ordering::Relaxed));
@@ -177,38 +211,16 @@ fn watch(monitor: &Weak<LiveMonitor>, sink: &dyn PaneSink, every: Duration) {
             for buffer in &monitor.buffers {
                 spare.clear();
                 std::mem::swap(&mut spare, &mut *buffer.lock().unwrap_or_else(PoisonError::into_inner));
-                let (mut row, mut feature) = (0, 0);
-                for (model, rows) in &spare.runs {
-                    let width = model.package.signature.columns.len();
-                    let part = Rows {
-                        features: &spare.features[feature..feature + rows * width],
-                        scores: &spare.scores[row..row + rows],
-                        alerts: &spare.alerts[row..row + rows],
-                        times: &spare.times[row..row + rows],
-                    };
-                    (row, feature) = (row + rows, feature + rows * width);
-                    let stream = monitor.stream(&model.name);
-                    stream.rows.fetch_add(*rows as u64, Ordering::Relaxed);
-                    let means = means.entry(model.name.clone()).or_default();
-                    for (score, alert) in part.scores.iter().zip(part.alerts) {
-                        let changed = [means[0].push(f64::from(*score)), means[1].push(f64::from(u8::from(*alert)))];
-                        for (counter, changed) in stream.changes.iter().zip(changed) {
-                            counter.fetch_add(u64::from(changed), Ordering::Relaxed);
-                        }
-                    }
-                    monitor.recent.push(model, part.features, part.scores, part.times);
-                    if let Some(profile) = &model.monitor {
-                        count(&mut panes, model, profile, &part, &mut || {
-                            made += 1;
-                            format!("{replica}/{made}")
-                        });
+                for run in spare.runs.iter().filter(|run| !run.times.is_empty()) {
+                    monitor.watch(run, means.entry(run.model.name.clone()).or_default());
+                    if let Some(profile) = &run.model.monitor {
+                        monitor.drop_rows(panes.count(run, profile));
                     }
                 }
             }
         }
-        if ends || handed.elapsed() >= every || panes.len() > PANES {
-            hand_over(&mut panes, sink);
-            handed = Instant::now();
+        if ends || panes.is_due() {
+            panes.hand_over();
         }
         if ends {
             return;
@@ -216,60 +228,4 @@ fn watch(monitor: &Weak<LiveMonitor>, sink: &dyn PaneSink, every: Duration) {
         drop(alive);
         std::thread::sleep(ROUND);
     }
-}
-
-struct Rows<'a> {
-    features: &'a [f32],
-    scores: &'a [f32],
-    alerts: &'a [bool],
-    times: &'a [i64],
-}
-
-fn count(
-    panes: &mut BTreeMap<([u8; 32], i64), Growing>,
-    model: &Arc<LoadedModel>,
-    profile: &MonitorProfile,
-    rows: &Rows<'_>,
-    name: &mut dyn FnMut() -> String,
-) {
-    let width = model.package.signature.columns.len();
-    for (i, features) in rows.features.chunks_exact(width).enumerate() {
-        let key = (model.deciding.sha256, rows.times[i].div_euclid(HOUR_MS));
-        let growing = panes.entry(key).or_insert_with(|| Growing {
-            model: Arc::clone(model),
-            pane: Pane::new(profile, rows.times[i]),
-            id: name(),
-            sequence: 0,
-            grew: false,
-        });
-        growing.pane.add(profile, features, rows.scores[i], rows.alerts[i]);
-        growing.grew = true;
-    }
-}
-
-fn hand_over(panes: &mut BTreeMap<([u8; 32], i64), Growing>, sink: &dyn PaneSink) {
-    let grown: Vec<StoredPane> = panes
-        .values_mut()
-        .filter(|growing| growing.grew)
-        .filter_map(|growing| {
-            growing.sequence += 1;
-            Some(StoredPane {
-                id: growing.id.clone(),
-                model: growing.model.name.clone(),
-                version: growing.model.version.clone(),
-                from_ms: growing.pane.from_ms,
-                sequence: growing.sequence,
-                body: serde_json::to_string(&growing.pane.sparse()).ok()?,
-            })
-        })
-        .collect();
-    if !grown.is_empty() && !sink.keep(grown) {
-        // Nobody takes them: what does not fit goes, the oldest first.
-        while panes.len() > 4 * PANES {
-            panes.pop_first();
-        }
-        return;
-    }
-    // What rested since the last hand-over is over, mostly; a late event begins another pane about its hour.
-    panes.retain(|_, growing| std::mem::take(&mut growing.grew));
 }

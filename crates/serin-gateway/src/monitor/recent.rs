@@ -1,6 +1,7 @@
 //! The last rows that each model answered, as they were: for tests that need values, not counts.
 
 use serin_models::LoadedModel;
+use serin_scoring::{EncodedRow, EncodedRows};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,7 +37,7 @@ pub(crate) struct Recent(Mutex<VecDeque<Ring>>);
 
 impl Recent {
     /// Takes rows of a model in the order in which they came.
-    pub(crate) fn push(&self, model: &Arc<LoadedModel>, features: &[f32], scores: &[f32], times: &[i64]) {
+    pub(crate) fn push(&self, model: &Arc<LoadedModel>, rows: &EncodedRows, scores: &[f32], times: &[i64]) {
         let mut rings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = rings.iter().position(|ring| ring.model.deciding.sha256 == model.deciding.sha256);
         let mut ring = place.and_then(|place| rings.remove(place)).unwrap_or_else(|| Ring {
@@ -46,7 +47,7 @@ impl Recent {
             next: 0,
         });
         let width = model.deciding.width;
-        for ((features, score), time) in features.chunks_exact(width).zip(scores).zip(times) {
+        for ((features, score), time) in rows.rows().map(EncodedRow::values).zip(scores).zip(times) {
             if ring.times.len() < ROWS {
                 ring.values.extend_from_slice(features);
                 ring.values.push(*score);

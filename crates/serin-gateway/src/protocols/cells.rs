@@ -1,8 +1,8 @@
-//! JSON cells to features, checked one by one against the model's signature.
+//! JSON cells to encoded rows, checked one by one against the model's signature.
 
 use serde_json::{Map, Value};
 use serin_http::{ApiError, Detail, Place};
-use serin_scoring::{ColumnValue, Signature};
+use serin_scoring::{CellError, ColumnValue, EncodedRows, RowEncoder, ScoringPackage, Signature};
 
 /// Faults listed in one answer.
 const MAX_DETAILS: usize = 20;
@@ -19,22 +19,23 @@ pub(crate) fn limited(rows: usize, max_rows: usize) -> Result<(), ApiError> {
     }
 }
 
-/// Collects features, row-major, and what is wrong with them.
+/// Encodes the cells of rows for a model, and collects what is wrong with them.
 #[derive(Debug)]
 pub(crate) struct Cells<'a> {
     signature: &'a Signature,
-    features: Vec<f32>,
+    rows: RowEncoder<'a>,
     faults: Vec<Detail>,
 }
 
 impl<'a> Cells<'a> {
-    pub(crate) fn new(signature: &'a Signature, rows: usize) -> Self {
-        Self { signature, features: Vec::with_capacity(rows * signature.columns.len()), faults: Vec::new() }
+    /// Cells of a package's rows, with room for `rows` of them.
+    pub(crate) fn new(package: &'a ScoringPackage, rows: usize) -> Self {
+        Self { signature: &package.signature, rows: package.encoder(rows), faults: Vec::new() }
     }
 
-    /// The features, or what is wrong with the body.
-    pub(crate) fn finish(self) -> Result<Vec<f32>, ApiError> {
-        if self.faults.is_empty() { Ok(self.features) } else { Err(ApiError::Validation(self.faults)) }
+    /// The encoded rows, or what is wrong with the body.
+    pub(crate) fn finish(self) -> Result<EncodedRows, ApiError> {
+        if self.faults.is_empty() { Ok(self.rows.finish()) } else { Err(ApiError::Validation(self.faults)) }
     }
 
     /// Whether enough is wrong to stop looking.
@@ -89,6 +90,10 @@ impl<'a> Cells<'a> {
         let loc = |name: &str| [at(), vec![name.into()]].concat();
         for (name, value) in cells {
             if self.signature.position(name).is_none() {
+                // A hint costs a look at every column, and nobody reads the hundredth.
+                if self.is_hopeless() {
+                    return;
+                }
                 let hint = no_column(self.signature, name);
                 self.fault("extra_forbidden", loc(name), hint, value);
             }
@@ -96,9 +101,10 @@ impl<'a> Cells<'a> {
         for (index, column) in self.signature.columns.iter().enumerate() {
             match cells.get(&column.name) {
                 Some(cell) => self.cell(index, cell, || loc(&column.name)),
-                None if column.nullable => self.features.push(f32::NAN),
                 None => {
-                    self.fault("missing", loc(&column.name), "Field required", &Value::Object(cells.clone()));
+                    if self.rows.push(ColumnValue::Null).is_err() {
+                        self.fault("missing", loc(&column.name), "Field required", &Value::Object(cells.clone()));
+                    }
                 }
             }
         }
@@ -117,6 +123,7 @@ impl<'a> Cells<'a> {
 
     /// One cell; the cells of a row come in the signature's order.
     pub(crate) fn cell(&mut self, column: usize, cell: &Value, loc: impl FnOnce() -> Vec<Place>) {
+        debug_assert_eq!(column, self.rows.position(), "cells come in the order of the columns");
         let column = &self.signature.columns[column];
         let value = match cell {
             Value::Null => Some(ColumnValue::Null),
@@ -125,17 +132,19 @@ impl<'a> Cells<'a> {
             Value::String(text) => Some(ColumnValue::Text(text)),
             Value::Array(_) | Value::Object(_) => None,
         };
-        match value.map(|value| column.encode(value)) {
-            Some(Ok(feature)) => self.features.push(feature),
-            Some(Err(error)) => {
-                self.fault("value_error", loc(), format!("{error} (column {:?})", column.name), cell);
-            }
-            None => {
-                let msg = format!("Input should be a single value (column {:?})", column.name);
-                self.fault("value_error", loc(), msg, cell);
-            }
-        }
+        // A list is encoded as missing, so that the cells behind it keep their columns.
+        let encoded = self.rows.push(value.unwrap_or(ColumnValue::Null));
+        let msg = match (value, encoded) {
+            (None, _) => format!("Input should be a single value (column {:?})", column.name),
+            (Some(_), Err(error)) => wrong(error, &column.name),
+            (Some(_), Ok(())) => return,
+        };
+        self.fault("value_error", loc(), msg, cell);
     }
+}
+
+fn wrong(error: CellError, column: &str) -> String {
+    format!("{error} (column {column:?})")
 }
 
 /// The faulty value, not a megabyte of it.

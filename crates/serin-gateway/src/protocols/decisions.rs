@@ -3,10 +3,11 @@
 use super::cells::Cells;
 use super::predict::whole;
 use crate::decide::RequestContext;
-use crate::decide::{Subject, Timing, decide};
+use crate::decide::{DecisionRequest, Recorded, Timing, decide};
 use crate::fallback::Answering;
 use crate::metrics::Route;
 use crate::state::DataPlane;
+use crate::transaction::{Entity, EventTimes, TextError, Transaction, TransactionId};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -20,9 +21,6 @@ use serin_models::LoadedModel;
 use std::time::Instant;
 use utoipa::ToSchema;
 
-/// Longest id of a transaction or entity, in bytes: the log keeps them in one byte's length.
-const MAX_ID: usize = 255;
-
 /// Transactions to decide on.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,7 +29,7 @@ pub(crate) struct DecisionsRequest {
     #[serde(default)]
     model: Option<String>,
     /// At least one.
-    transactions: Vec<Transaction>,
+    transactions: Vec<TransactionBody>,
     /// For which decisions reasons are wanted; they cost the answer some ten microseconds each.
     #[serde(default)]
     explain: Explain,
@@ -60,15 +58,19 @@ pub(crate) enum Explain {
 /// One transaction.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"transaction_id": "tx-1", "entity": "card-7", "timestamp": "2026-11-25T10:00:00Z", "features": {"TX_AMOUNT": 57.16}}))]
-pub(crate) struct Transaction {
-    /// The caller's name of it: labels are matched by it later. At most 255 bytes.
+#[schema(as = Transaction, example = json!({"transaction_id": "tx-1", "entity": "card-7", "timestamp": "2026-11-25T10:00:00Z", "features": {"TX_AMOUNT": 57.16}}))]
+pub(crate) struct TransactionBody {
+    /// The caller's id of it: labels are matched by it later, and a repeat keeps its arm of a release. At most 255 bytes,
+    /// without control characters. Each request is decided and logged anew, also one whose id was decided before; in the
+    /// evidence of a release a transaction counts once.
     #[serde(default)]
     transaction_id: String,
-    /// Card, customer or terminal. At most 255 bytes.
+    /// Card, customer or terminal. At most 255 bytes, without control characters.
     #[serde(default)]
     entity: String,
-    /// When it happened: RFC 3339, or epoch milliseconds.
+    /// When it happened: RFC 3339 with its zone, or epoch milliseconds; from 1973-03-03 until an hour after the server's
+    /// clock. Seconds, microseconds and nanoseconds are refused by name. Of times older than `--max-event-age` (90 days) the
+    /// monitor keeps no hours: it counts such a transaction at the hour of its decision.
     #[serde(default)]
     timestamp: Option<Value>,
     /// Values by column name; what was missing in training may be left out.
@@ -89,8 +91,8 @@ pub(crate) struct DecisionMade {
     /// As it was sent; left out where none was.
     #[serde(skip_serializing_if = "String::is_empty")]
     transaction_id: String,
-    /// Probability of fraud; none when the model gave no number.
-    score: Option<f32>,
+    /// Probability of fraud, a finite number: a row without one is decided by `--fallback`, or the request is refused.
+    score: f32,
     /// `alert` where the score reaches the threshold, `pass` below.
     action: Action,
     /// Of the model.
@@ -140,7 +142,7 @@ pub(crate) enum Action {
     (status = 404, body = ErrorMessage, description = "No such model"),
     (status = 413, body = ErrorMessage, description = "Body or number of rows over the limit"),
     (status = 422, body = ValidationErrors, description = "A transaction does not fit the model: it and the column are named"),
-    (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
+    (status = 503, body = ErrorMessage, description = "No model is loaded, a row has no finite score in time and no fallback decides, the decision log cannot be written, or the server has too much to do"),
 ))]
 pub(crate) async fn create(
     State(state): State<DataPlane>,
@@ -185,73 +187,77 @@ fn answer(
         rows if rows > state.limits.rows => return Err(ApiError::TooManyRows { rows, limit: state.limits.rows }),
         _ => {}
     }
-    let mut cells = Cells::new(&model.package.signature, transactions.len());
-    let mut subjects = Vec::with_capacity(transactions.len());
-    for (number, transaction) in transactions.iter().enumerate() {
+    let mut cells = Cells::new(&model.package, transactions.len());
+    let times = state.event_times();
+    let mut described = Vec::with_capacity(transactions.len());
+    for (number, body) in transactions.iter().enumerate() {
         let at = |name: &str| -> Vec<Place> { vec!["body".into(), "transactions".into(), number.into(), name.into()] };
-        for (name, text) in [("transaction_id", &transaction.transaction_id), ("entity", &transaction.entity)] {
-            if text.len() > MAX_ID {
-                cells.fault(
-                    "string_too_long",
-                    at(name),
-                    format!("String should have at most {MAX_ID} bytes"),
-                    &Value::Null,
-                );
-            }
-        }
-        let event_time_ms = match transaction.timestamp.as_ref().map(time_ms) {
-            None => None,
-            Some(Ok(time)) => time,
-            Some(Err(msg)) => {
-                let given = transaction.timestamp.as_ref().unwrap_or(&Value::Null);
-                cells.fault("datetime_parsing", at("timestamp"), msg, given);
-                None
-            }
-        };
-        cells.named(&transaction.features, &|| at("features"));
-        subjects.push(Subject {
-            transaction_id: &transaction.transaction_id,
-            entity: &transaction.entity,
-            event_time_ms,
-        });
+        described.push(transaction(body, times, &mut cells, &at));
+        cells.named(&body.features, &|| at("features"));
         if cells.is_hopeless() {
             break;
         }
     }
-    let features = cells.finish()?;
-    let decided = decide(state, &answering, &features, &subjects, timing)?;
-    let reasons_of = |model: &LoadedModel, features: &[f32], alert: bool| match request.explain {
-        Explain::All => reasons(model, features, request.max_reasons).map(Some),
-        Explain::Alerts if alert => reasons(model, features, request.max_reasons).map(Some),
-        Explain::Alerts | Explain::None => Ok(None),
+    let rows = cells.finish()?;
+    let deciding = DecisionRequest { answering: &answering, rows: &rows, transactions: &described, timing };
+    let recorded = decide(state, &deciding)?;
+    let made = (0..rows.len()).map(|row| made(&request, &deciding, &recorded, row));
+    Ok(DecisionsResponse { decisions: made.collect::<Result<_, _>>()? })
+}
+
+/// The transaction that a body describes; what is wrong with it is a fault of the request.
+fn transaction<'a>(
+    body: &'a TransactionBody,
+    times: EventTimes,
+    cells: &mut Cells<'_>,
+    at: &dyn Fn(&str) -> Vec<Place>,
+) -> Transaction<'a> {
+    let mut wrong_text = |name: &str, error: TextError| {
+        cells.fault(error.kind(), at(name), error.to_string(), &Value::Null);
     };
-    let rows = features.chunks_exact(model.package.signature.columns.len());
-    let explained = rows.zip(&decided.decisions).enumerate().map(|(i, (row, decision))| match decided.fallback(i) {
-        None | Some(Fallback::LastGood) => match decided.candidate(i) {
-            None => reasons_of(model, row, decision.alert),
-            Some((candidate, columns)) => reasons_of(candidate, columns, decision.alert),
-        },
-        // The model has not said it, so its columns explain nothing.
-        Some(_) => Ok(None),
+    let id = TransactionId::new(&body.transaction_id).map_err(|error| wrong_text("transaction_id", error));
+    let entity = Entity::new(&body.entity).map_err(|error| wrong_text("entity", error));
+    let given = body.timestamp.as_ref().unwrap_or(&Value::Null);
+    let event_time = times.read(given).map_err(|error| {
+        cells.fault("datetime_parsing", at("timestamp"), error.to_string(), given);
     });
-    let explained = explained.collect::<Result<Vec<_>, ApiError>>()?;
-    let made = decided.decisions.iter().zip(&decided.ids).zip(&subjects).zip(explained).enumerate();
-    let decisions = made.map(|(i, (((decision, id), subject), reasons))| {
-        let by = decided.candidate(i).map_or(&**model, |(candidate, _)| candidate);
-        DecisionMade {
-            fallback: decided.fallback(i).map(Fallback::name),
-            explored: decided.propensity(i).filter(|_| !decision.alert),
-            reasons,
-            decision_id: uuid::Uuid::from_bytes(*id).to_string(),
-            transaction_id: subject.transaction_id.to_owned(),
-            score: Some(decision.score).filter(|score| !score.is_nan()),
-            action: if decision.alert { Action::Alert } else { Action::Pass },
-            threshold: by.package.threshold,
-            model_name: by.name.clone(),
-            model_version: by.version.clone(),
-        }
-    });
-    Ok(DecisionsResponse { decisions: decisions.collect() })
+    Transaction {
+        id: id.unwrap_or_default(),
+        entity: entity.unwrap_or_default(),
+        event_time: event_time.unwrap_or_default(),
+    }
+}
+
+/// The decision on a row as it is answered, with reasons where they are asked for.
+fn made(
+    request: &DecisionsRequest,
+    deciding: &DecisionRequest<'_>,
+    recorded: &Recorded,
+    row: usize,
+) -> Result<DecisionMade, ApiError> {
+    let decision = recorded.decisions()[row];
+    let (by, encoded) = recorded.decided_by(deciding, row);
+    let fallback = recorded.fallback(row);
+    let is_wanted = match request.explain {
+        Explain::All => true,
+        Explain::Alerts => decision.alert,
+        Explain::None => false,
+    };
+    // What a rule or a fixed answer has decided, no model's columns explain.
+    let is_of_a_model = matches!(fallback, None | Some(Fallback::LastGood));
+    let reasons = (is_wanted && is_of_a_model).then(|| reasons(by, encoded.values(), request.max_reasons));
+    Ok(DecisionMade {
+        fallback: fallback.map(Fallback::name),
+        explored: recorded.propensity(row).filter(|_| !decision.alert),
+        reasons: reasons.transpose()?,
+        decision_id: uuid::Uuid::from_bytes(recorded.ids()[row]).to_string(),
+        transaction_id: deciding.transaction(row).id.as_str().to_owned(),
+        score: decision.score,
+        action: if decision.alert { Action::Alert } else { Action::Pass },
+        threshold: by.package.threshold,
+        model_name: by.name.clone(),
+        model_version: by.version.clone(),
+    })
 }
 
 fn reasons(model: &LoadedModel, features: &[f32], most: usize) -> Result<Vec<Reason>, ApiError> {
@@ -274,19 +280,4 @@ fn reasons(model: &LoadedModel, features: &[f32], most: usize) -> Result<Vec<Rea
 
 fn fault(kind: &'static str, loc: Vec<Place>, msg: impl Into<String>, input: &Value) -> ApiError {
     ApiError::Validation(vec![Detail { r#type: kind, loc, msg: msg.into(), input: input.clone() }])
-}
-
-/// Epoch milliseconds; null is none.
-fn time_ms(value: &Value) -> Result<Option<i64>, String> {
-    match value {
-        Value::Null => Ok(None),
-        Value::Number(number) => {
-            number.as_i64().map(Some).ok_or_else(|| "Input should be whole epoch milliseconds".to_owned())
-        }
-        Value::String(text) => text
-            .parse::<jiff::Timestamp>()
-            .map(|time| Some(time.as_millisecond()))
-            .map_err(|error| format!("Input should be a time with its zone, as 2026-11-25T10:00:00Z: {error}")),
-        _ => Err("Input should be a time: RFC 3339, or epoch milliseconds".to_owned()),
-    }
 }

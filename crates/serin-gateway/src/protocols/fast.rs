@@ -3,7 +3,7 @@
 //! Whatever else stands there makes it give up: the general reader then decides whether it is right and, if not, says
 //! what is wrong. Both give the same features, bit for bit.
 
-use serin_scoring::{ColumnValue, Signature};
+use serin_scoring::{ColumnValue, EncodedRows, RowEncoder};
 
 /// Powers of ten that a double holds exactly.
 const EXACT: [f64; 23] = [
@@ -11,35 +11,34 @@ const EXACT: [f64; 23] = [
     1e21, 1e22,
 ];
 
-/// Features of every row, row-major; none when the body is another or has more than `max_rows`.
-pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> Option<Vec<f32>> {
+/// Rows of the body, encoded by `rows` for its model of `width` columns; none when the body is another or has more than
+/// `max_rows`.
+pub(crate) fn rows(body: &[u8], mut rows: RowEncoder<'_>, width: usize, max_rows: usize) -> Option<EncodedRows> {
     let mut at = Reader { body, at: 0 };
     at.token(b'{')?;
     at.literal(b"\"data\"")?;
     at.token(b':')?;
     at.token(b'[')?;
-    let width = signature.columns.len();
-    let mut features = Vec::with_capacity(width);
-    let mut rows = 0;
+    let mut count = 0;
     loop {
         at.token(b'[')?;
-        for (number, column) in signature.columns.iter().enumerate() {
+        for number in 0..width {
             if number > 0 {
                 at.token(b',')?;
             }
-            features.push(column.encode(at.value()?).ok()?);
+            rows.push(at.value()?).ok()?;
         }
         at.token(b']')?;
-        rows += 1;
-        if rows > max_rows {
+        count += 1;
+        if count > max_rows {
             return None;
         }
         match at.next()? {
             b',' => {
-                if rows == 1 {
+                if count == 1 {
                     // As many rows as the rest has room for, in one allocation.
                     let row_bytes = at.at.max(1);
-                    features.reserve((body.len() / row_bytes).min(max_rows) * width);
+                    rows.reserve((body.len() / row_bytes).min(max_rows));
                 }
             }
             b']' => break,
@@ -48,7 +47,7 @@ pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> O
     }
     at.token(b'}')?;
     at.space();
-    (at.at == body.len()).then_some(features)
+    (at.at == body.len()).then(|| rows.finish())
 }
 
 const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
@@ -171,11 +170,16 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serin_scoring::{Column, ColumnKind};
+    use serin_scoring::{Column, ColumnKind, Signature};
 
     fn signature(width: usize) -> Signature {
         let column = |i| Column { name: format!("f{i}"), kind: ColumnKind::Number, nullable: true };
         Signature { columns: (0..width).map(column).collect() }
+    }
+
+    fn features(body: &[u8], signature: &Signature, max_rows: usize) -> Option<Vec<f32>> {
+        let rows = rows(body, signature.encoder(1), signature.columns.len(), max_rows)?;
+        Some(rows.values().to_vec())
     }
 
     #[test]

@@ -8,9 +8,9 @@ use super::grpc_messages::{
     Parameter, ParameterChoice, ServerMetadata, TensorMetadata, Truth,
 };
 use super::predict::whole;
-use super::tensors::{Outputs, Tensor, features, find};
+use super::tensors::{Outputs, Tensor, find, rows, transaction_ids, transactions};
 use crate::decide::RequestContext;
-use crate::decide::{Decided, Timing, decide};
+use crate::decide::{DecisionRequest, Recorded, Timing, decide};
 use crate::fallback::flag;
 use crate::metrics::Route;
 use crate::state::DataPlane;
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use serin_decisions::Fallback;
 use serin_http::ApiError;
 use serin_models::LoadedModel;
-use serin_scoring::ColumnValue;
+use serin_scoring::{ColumnValue, EncodedRows, ScoringPackage};
 use std::time::{Duration, Instant};
 
 const INFERENCE: &str = "/inference.GRPCInferenceService/";
@@ -181,7 +181,12 @@ fn described(name: String, model: &LoadedModel) -> ModelMetadata {
         versions: vec![model.version.clone()],
         platform: "xgboost_serin".to_owned(),
         inputs: vec![tensor("features", "FP32", vec![-1, model.package.signature.columns.len() as i64])],
-        outputs: vec![tensor("score", "FP32", vec![-1]), tensor("prediction", "INT64", vec![-1])],
+        outputs: vec![
+            tensor("score", "FP32", vec![-1]),
+            tensor("prediction", "INT64", vec![-1]),
+            tensor("model_version", "BYTES", vec![-1]),
+            tensor("decision_id", "BYTES", vec![-1]),
+        ],
     }
 }
 
@@ -195,32 +200,46 @@ fn infer(state: &DataPlane, body: &Bytes, timing: Timing) -> Result<(InferRespon
     if !raw.is_empty() && raw.len() != request.inputs.len() {
         return Err(ApiError::invalid(format!("{} inputs, but {} raw contents", request.inputs.len(), raw.len())));
     }
-    let features = match floats(&request, &answering.model, state.limits.rows) {
-        Some(features) => features,
+    let package = &answering.model.package;
+    let rows = match floats(&request, package, state.limits.rows) {
+        Some(rows) => rows,
         None => {
             let tensors = request.inputs.iter().enumerate().map(|(i, input)| tensor(input, raw.get(i)));
-            features(&tensors.collect::<Result<Vec<_>, _>>()?, &answering.model, state.limits.rows)?
+            rows(&tensors.collect::<Result<Vec<_>, _>>()?, package, state.limits.rows)?
         }
     };
-    let decided = decide(state, &answering, &features, &[], timing)?;
-    let response = inferred(request, answering.model.version.clone(), wanted, &decided);
-    Ok((response, decided.fallbacks))
+    let ids = transaction_ids(&request.id, &rows)?;
+    let transactions = transactions(&ids)?;
+    let deciding = DecisionRequest { answering: &answering, rows: &rows, transactions: &transactions, timing };
+    let recorded = decide(state, &deciding)?;
+    let fallbacks = recorded.fallbacks().to_vec();
+    Ok((inferred(&request, wanted, &deciding, &recorded), fallbacks))
 }
 
-fn inferred(request: InferRequest, model_version: String, wanted: Outputs, decided: &Decided) -> InferResponse {
-    let mut response =
-        InferResponse { model_name: request.model_name, model_version, id: request.id, ..InferResponse::default() };
+fn inferred(
+    request: &InferRequest,
+    wanted: Outputs,
+    deciding: &DecisionRequest<'_>,
+    recorded: &Recorded,
+) -> InferResponse {
+    let only_version = recorded.only_version(deciding);
+    let mut response = InferResponse {
+        model_name: request.model_name.clone(),
+        model_version: only_version.unwrap_or_default().to_owned(),
+        id: request.id.clone(),
+        ..InferResponse::default()
+    };
+    let made = recorded.decisions();
     // In the form in which the request came.
     let raw = !request.raw_input_contents.is_empty();
     let mut push = |name: &str, datatype: &str, contents: Contents, bytes: Vec<u8>| {
         let contents = if raw { None } else { Some(contents) };
-        let (name, datatype, shape) = (name.to_owned(), datatype.to_owned(), vec![decided.decisions.len() as i64]);
+        let (name, datatype, shape) = (name.to_owned(), datatype.to_owned(), vec![made.len() as i64]);
         response.outputs.push(InferTensor { name, datatype, shape, contents, ..InferTensor::default() });
         if raw {
             response.raw_output_contents.push(bytes);
         }
     };
-    let made = &decided.decisions;
     if wanted.score {
         let fp32_contents: Vec<f32> = made.iter().map(|decision| decision.score).collect();
         let bytes = fp32_contents.iter().flat_map(|score| score.to_le_bytes()).collect();
@@ -231,7 +250,22 @@ fn inferred(request: InferRequest, model_version: String, wanted: Outputs, decid
         let bytes = int64_contents.iter().flat_map(|prediction| prediction.to_le_bytes()).collect();
         push("prediction", "INT64", Contents { int64_contents, ..Contents::default() }, bytes);
     }
-    if let Some(fallback) = decided.fallbacks.iter().flatten().next() {
+    let mut push_texts = |name: &str, texts: Vec<String>| {
+        let bytes_contents: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
+        // Each text has its length before it, in four bytes.
+        let of_text = |text: &Vec<u8>| [&(text.len() as u32).to_le_bytes(), &text[..]].concat();
+        let bytes = bytes_contents.iter().flat_map(of_text).collect();
+        push(name, "BYTES", Contents { bytes_contents, ..Contents::default() }, bytes);
+    };
+    if wanted.model_version || only_version.is_none() {
+        let version = |row| recorded.decided_by(deciding, row).0.version.clone();
+        push_texts("model_version", (0..made.len()).map(version).collect());
+    }
+    if wanted.decision_id {
+        let id = |id: &[u8; 16]| uuid::Uuid::from_bytes(*id).to_string();
+        push_texts("decision_id", recorded.ids().iter().map(id).collect());
+    }
+    if let Some(fallback) = recorded.fallbacks().iter().flatten().next() {
         let choice = Some(ParameterChoice::String(fallback.name().to_owned()));
         response.parameters.insert("fallback".to_owned(), Parameter { choice });
     }
@@ -239,31 +273,29 @@ fn inferred(request: InferRequest, model_version: String, wanted: Outputs, decid
 }
 
 /// The usual request without a detour: one matrix of floats that all fit their columns.
-fn floats(request: &InferRequest, model: &LoadedModel, max_rows: usize) -> Option<Vec<f32>> {
+fn floats(request: &InferRequest, package: &ScoringPackage, max_rows: usize) -> Option<EncodedRows> {
     let [input] = &request.inputs[..] else { return None };
-    let columns = &model.package.signature.columns;
+    let columns = package.signature.columns.len();
     let [rows, width] = input.shape[..] else { return None };
     let rows = usize::try_from(rows).ok().filter(|rows| (1..=max_rows).contains(rows))?;
-    if input.datatype != "FP32" || usize::try_from(width) != Ok(columns.len()) || columns.len() < 2 {
+    if input.datatype != "FP32" || usize::try_from(width) != Ok(columns) || columns < 2 {
         return None;
     }
-    let mut features = Vec::with_capacity(rows * columns.len());
+    let mut encoder = package.encoder(rows);
     let mut push = |value: f32| {
-        let column = &columns[features.len() % columns.len()];
         let value = if value.is_nan() { ColumnValue::Null } else { ColumnValue::Number(f64::from(value)) };
-        features.push(column.encode(value).ok()?);
-        Some(())
+        encoder.push(value).ok()
     };
     match (&request.raw_input_contents[..], &input.contents) {
-        ([bytes], None) if bytes.len() == rows * columns.len() * 4 => {
+        ([bytes], None) if bytes.len() == rows * columns * 4 => {
             bytes.as_chunks::<4>().0.iter().try_for_each(|bytes| push(f32::from_le_bytes(*bytes)))?;
         }
-        ([], Some(contents)) if contents.fp32_contents.len() == rows * columns.len() => {
+        ([], Some(contents)) if contents.fp32_contents.len() == rows * columns => {
             contents.fp32_contents.iter().try_for_each(|value| push(*value))?;
         }
         _ => return None,
     }
-    Some(features)
+    Some(encoder.finish())
 }
 
 /// A tensor as REST has it; NaN is a missing value.

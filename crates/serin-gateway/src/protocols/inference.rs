@@ -1,9 +1,9 @@
 //! The Open Inference protocol, version 2, over REST (<https://github.com/kserve/open-inference-protocol>).
 
 use super::predict::whole;
-use super::tensors::{Outputs, Tensor, features, find};
+use super::tensors::{Outputs, Tensor, find, rows, transaction_ids, transactions};
 use crate::decide::RequestContext;
-use crate::decide::{Timing, decide};
+use crate::decide::{DecisionRequest, Timing, decide};
 use crate::fallback::flag;
 use crate::metrics::Route;
 use crate::state::DataPlane;
@@ -24,7 +24,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [57.16, 1, 1]}]}))]
 pub(crate) struct InferRequest {
-    /// Comes back in the answer.
+    /// The caller's id of the transaction: labels are matched by it, and a repeat keeps its arm. Of several rows the first
+    /// one is `ID/0`, the next `ID/1`. At most 255 bytes with the row, without control characters. Comes back in the answer.
     #[serde(default)]
     id: Option<String>,
     /// Without effect.
@@ -33,12 +34,13 @@ pub(crate) struct InferRequest {
     parameters: Option<Map<String, Value>>,
     /// One tensor of shape `[rows, columns]`, or one of shape `[rows]` or `[rows, 1]` for each column, by its name.
     inputs: Vec<Tensor>,
-    /// Which outputs are wanted; all without it.
+    /// Which outputs are wanted; score and prediction without it.
     #[serde(default)]
     outputs: Vec<Wanted>,
 }
 
-/// An output by name: `score` (FP32) or `prediction` (INT64: 1 is an alert).
+/// An output by name: `score` (FP32), `prediction` (INT64: 1 is an alert), `model_version` (BYTES: the version that decided
+/// on the row), `decision_id` (BYTES: UUID of the decision).
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct Wanted {
     name: String,
@@ -48,7 +50,10 @@ pub(crate) struct Wanted {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InferResponse {
     model_name: String,
-    model_version: String,
+    /// The version that decided; left out where rows were decided by two versions, which the output `model_version` then says
+    /// row by row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     outputs: Vec<Tensor>,
@@ -123,7 +128,7 @@ pub(crate) async fn infer(
     inferred(&state, &name, None, context, body)
 }
 
-/// Scores rows with the version that must be live.
+/// Scores rows with the version that must be live; no candidate of a release decides on them.
 #[utoipa::path(post, path = "/v2/models/{name}/versions/{version}/infer",
     params(("name" = String, Path), ("version" = String, Path)), request_body = InferRequest,
     responses((status = 200, body = InferResponse), (status = 400, body = InferenceError),
@@ -170,6 +175,8 @@ fn described(name: &str, model: &LoadedModel) -> Value {
         "outputs": [
             { "name": "score", "datatype": "FP32", "shape": [-1] },
             { "name": "prediction", "datatype": "INT64", "shape": [-1] },
+            { "name": "model_version", "datatype": "BYTES", "shape": [-1] },
+            { "name": "decision_id", "datatype": "BYTES", "shape": [-1] },
         ],
     })
 }
@@ -187,26 +194,37 @@ fn score(
         .map_err(|error| ApiError::invalid(format!("not an inference request: {error}")))?;
     let wanted: Vec<&str> = request.outputs.iter().map(|wanted| wanted.name.as_str()).collect();
     let wanted = Outputs::named(&wanted)?;
-    let features = features(&request.inputs, &answering.model, state.limits.rows)?;
-    let decided = decide(state, &answering, &features, &[], timing)?;
-    let rows = decided.decisions.len();
+    let rows = rows(&request.inputs, &answering.model.package, state.limits.rows)?;
+    let ids = transaction_ids(request.id.as_deref().unwrap_or_default(), &rows)?;
+    let transactions = transactions(&ids)?;
+    let deciding = DecisionRequest { answering: &answering, rows: &rows, transactions: &transactions, timing };
+    let recorded = decide(state, &deciding)?;
+    let model_version = recorded.only_version(&deciding).map(str::to_owned);
+    let made = recorded.decisions();
     let tensor = |name: &str, datatype: &str, data: Vec<Value>| Tensor {
         name: name.to_owned(),
-        shape: vec![rows],
+        shape: vec![made.len()],
         datatype: datatype.to_owned(),
         data,
     };
     let mut outputs = Vec::new();
     if wanted.score {
-        outputs.push(tensor("score", "FP32", decided.decisions.iter().map(|made| json!(made.score)).collect()));
+        outputs.push(tensor("score", "FP32", made.iter().map(|made| json!(made.score)).collect()));
     }
     if wanted.prediction {
-        let data = decided.decisions.iter().map(|made| json!(u8::from(made.alert))).collect();
+        let data = made.iter().map(|made| json!(u8::from(made.alert))).collect();
         outputs.push(tensor("prediction", "INT64", data));
     }
-    let model_version = answering.model.version.clone();
+    if wanted.model_version || model_version.is_none() {
+        let versions = (0..made.len()).map(|row| json!(recorded.decided_by(&deciding, row).0.version));
+        outputs.push(tensor("model_version", "BYTES", versions.collect()));
+    }
+    if wanted.decision_id {
+        let ids = recorded.ids().iter().map(|id| json!(uuid::Uuid::from_bytes(*id).to_string()));
+        outputs.push(tensor("decision_id", "BYTES", ids.collect()));
+    }
     let answer = InferResponse { model_name: name.to_owned(), model_version, id: request.id, outputs };
     let mut response = Json(answer).into_response();
-    flag(&mut response, &decided.fallbacks);
+    flag(&mut response, recorded.fallbacks());
     Ok(response)
 }

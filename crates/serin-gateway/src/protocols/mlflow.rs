@@ -3,7 +3,7 @@
 use super::cells::{Cells, limited};
 use super::predict::whole;
 use crate::decide::RequestContext;
-use crate::decide::{Timing, decide};
+use crate::decide::{DecisionRequest, Timing, decide};
 use crate::fallback::{Answering, flag};
 use crate::metrics::Route;
 use crate::state::DataPlane;
@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serin_http::{ApiError, MlflowError};
-use serin_scoring::{ColumnKind, Signature};
+use serin_scoring::{ColumnKind, EncodedRows, ScoringPackage};
 use std::time::Instant;
 use utoipa::ToSchema;
 
@@ -76,20 +76,22 @@ fn answer(
 ) -> Result<Response, ApiError> {
     let body = whole(body, state)?;
     let answering = Answering::of(state.models.default_slot(), &state.fallback)?;
-    let signature = &answering.model.package.signature;
+    let package = &answering.model.package;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("application/json");
-    let features = match kind.split(';').next().unwrap_or_default().trim() {
+    let rows = match kind.split(';').next().unwrap_or_default().trim() {
         "application/json" => {
             let body: Value = serde_json::from_slice(&body).map_err(|error| invalid(format!("not JSON: {error}")))?;
-            table(&body, signature, state.limits.rows)?
+            table(&body, package, state.limits.rows)?
         }
-        "text/csv" => csv(&body, signature, state.limits.rows)?,
+        "text/csv" => csv(&body, package, state.limits.rows)?,
         other => return Err(ApiError::UnsupportedMedia(format!("{other}: send application/json or text/csv"))),
     };
-    let decided = decide(state, &answering, &features, &[], timing)?;
-    let predictions = decided.decisions.iter().map(|made| f64::from(made.score)).collect();
+    // The body says nothing about transactions.
+    let request = DecisionRequest { answering: &answering, rows: &rows, transactions: &[], timing };
+    let recorded = decide(state, &request)?;
+    let predictions = recorded.decisions().iter().map(|made| f64::from(made.score)).collect();
     let mut response = Json(InvocationsResponse { predictions }).into_response();
-    flag(&mut response, &decided.fallbacks);
+    flag(&mut response, recorded.fallbacks());
     Ok(response)
 }
 
@@ -97,7 +99,7 @@ fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::invalid(message)
 }
 
-fn table(body: &Value, signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
+fn table(body: &Value, package: &ScoringPackage, max_rows: usize) -> Result<EncodedRows, ApiError> {
     let kinds = ["dataframe_split", "dataframe_records", "instances", "inputs"];
     let usage = || invalid(format!("send an object with exactly one of {}", kinds.join(", ")));
     let Value::Object(fields) = body else { return Err(usage()) };
@@ -112,32 +114,30 @@ fn table(body: &Value, signature: &Signature, max_rows: usize) -> Result<Vec<f32
                 return Err(invalid("dataframe_split needs data, a list of rows"));
             };
             let names: Vec<&str> = match split.get("columns") {
-                None => return positional(kind, rows, signature, max_rows),
+                None => return positional(kind, rows, package, max_rows),
                 Some(Value::Array(names)) => names.iter().map(|name| name.as_str().unwrap_or_default()).collect(),
                 Some(_) => return Err(invalid("columns of dataframe_split must be a list of names")),
             };
-            by_name(&names, rows, signature, max_rows)
+            by_name(&names, rows, package, max_rows)
         }
-        ("inputs", Value::Object(columns)) => columnar(columns, signature, max_rows),
-        ("dataframe_records" | "instances" | "inputs", Value::Array(rows)) => {
-            positional(kind, rows, signature, max_rows)
-        }
+        ("inputs", Value::Object(columns)) => columnar(columns, package, max_rows),
+        ("dataframe_records" | "instances" | "inputs", Value::Array(rows)) => positional(kind, rows, package, max_rows),
         _ => Err(invalid(format!("{kind} has the wrong form"))),
     }
 }
 
 /// Rows by position or, when the first is an object, by name.
-fn positional(kind: &str, rows: &[Value], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
+fn positional(kind: &str, rows: &[Value], package: &ScoringPackage, max_rows: usize) -> Result<EncodedRows, ApiError> {
     limited(rows.len(), max_rows)?;
-    let mut cells = Cells::new(signature, rows.len());
+    let mut cells = Cells::new(package, rows.len());
     cells.rows(rows, rows[0].is_object(), &|row| vec![kind.into(), row.into()]);
     cells.finish()
 }
 
 /// Rows whose cells are in the order of `names`.
-fn by_name(names: &[&str], rows: &[Value], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
+fn by_name(names: &[&str], rows: &[Value], package: &ScoringPackage, max_rows: usize) -> Result<EncodedRows, ApiError> {
     limited(rows.len(), max_rows)?;
-    let mut cells = Cells::new(signature, rows.len());
+    let mut cells = Cells::new(package, rows.len());
     for (number, row) in rows.iter().enumerate() {
         match row {
             Value::Array(values) if values.len() == names.len() => {
@@ -153,7 +153,7 @@ fn by_name(names: &[&str], rows: &[Value], signature: &Signature, max_rows: usiz
     cells.finish()
 }
 
-fn columnar(columns: &Map<String, Value>, signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
+fn columnar(columns: &Map<String, Value>, package: &ScoringPackage, max_rows: usize) -> Result<EncodedRows, ApiError> {
     let values = |(name, column)| -> (&str, &[Value]) {
         let (name, column): (&String, &Value) = (name, column);
         (name, column.as_array().map_or(std::slice::from_ref(column), Vec::as_slice))
@@ -164,13 +164,13 @@ fn columnar(columns: &Map<String, Value>, signature: &Signature, max_rows: usize
     if let Some((name, _)) = columns.iter().find(|(_, values)| values.len() != rows) {
         return Err(invalid(format!("column {name:?} has another number of values than the first, {rows}")));
     }
-    let mut cells = Cells::new(signature, rows);
+    let mut cells = Cells::new(package, rows);
     cells.columns(&columns, rows, "inputs");
     cells.finish()
 }
 
 /// A table with a head; an empty cell is missing.
-fn csv(body: &[u8], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
+fn csv(body: &[u8], package: &ScoringPackage, max_rows: usize) -> Result<EncodedRows, ApiError> {
     let mut reader = ::csv::Reader::from_reader(body);
     let failed = |error: ::csv::Error| invalid(format!("CSV: {error}"));
     let names = reader.headers().map_err(failed)?.clone();
@@ -178,9 +178,8 @@ fn csv(body: &[u8], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, 
     for record in reader.records() {
         let record = record.map_err(failed)?;
         let cell = |(name, text): (&str, &str)| {
-            let texts = signature
-                .position(name)
-                .is_some_and(|column| matches!(signature.columns[column].kind, ColumnKind::Category { .. }));
+            let column = package.signature.position(name).map(|place| &package.signature.columns[place]);
+            let texts = column.is_some_and(|column| matches!(column.kind, ColumnKind::Category { .. }));
             match text {
                 "" => Value::Null,
                 text if texts => Value::String(text.to_owned()),
@@ -194,7 +193,7 @@ fn csv(body: &[u8], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, 
             return Err(ApiError::TooManyRows { rows: rows.len(), limit: max_rows });
         }
     }
-    by_name(&names.iter().collect::<Vec<_>>(), &rows, signature, max_rows)
+    by_name(&names.iter().collect::<Vec<_>>(), &rows, package, max_rows)
 }
 
 /// As MLflow's scoring server: 404 without a model.

@@ -2,7 +2,7 @@
 
 use super::wire::{self, PredictRequest, PredictResponse};
 use crate::decide::RequestContext;
-use crate::decide::{Timing, decide};
+use crate::decide::{DecisionRequest, Timing, decide};
 use crate::fallback::{Answering, flag};
 use crate::metrics::Route;
 use crate::state::DataPlane;
@@ -20,7 +20,7 @@ use std::time::Instant;
     (status = 200, body = PredictResponse),
     (status = 413, body = ErrorMessage, description = "Body or number of rows over the limit"),
     (status = 422, body = ValidationErrors, description = "The rows do not fit the model: row and column are named"),
-    (status = 503, body = ErrorMessage, description = "No model is loaded, or the server has too much to do"),
+    (status = 503, body = ErrorMessage, description = "No model is loaded, a row has no finite score in time and no fallback decides, the decision log cannot be written, or the server has too much to do"),
 ))]
 pub(crate) async fn predict(
     State(state): State<DataPlane>,
@@ -41,12 +41,14 @@ pub(crate) fn predicted(state: &DataPlane, body: Result<Bytes, ApiError>, contex
 fn answer(state: &DataPlane, body: Result<Bytes, ApiError>, timing: Timing) -> Result<Response, ApiError> {
     let body = body?;
     let answering = Answering::of(state.models.default_slot(), &state.fallback)?;
-    let features = wire::features(&body, &answering.model.package.signature, state.limits.rows)?;
-    let decided = decide(state, &answering, &features, &[], timing)?;
-    let predictions = decided.decisions.iter().map(|decision| u8::from(decision.alert)).collect();
+    let rows = wire::rows(&body, &answering.model.package, state.limits.rows)?;
+    // The body says nothing about transactions.
+    let request = DecisionRequest { answering: &answering, rows: &rows, transactions: &[], timing };
+    let recorded = decide(state, &request)?;
+    let predictions = recorded.decisions().iter().map(|decision| u8::from(decision.alert)).collect();
     let answer = PredictResponse { predictions, latency: timing.start.elapsed().as_secs_f64() };
     let mut response = Json(answer).into_response();
-    flag(&mut response, &decided.fallbacks);
+    flag(&mut response, recorded.fallbacks());
     Ok(response)
 }
 

@@ -1,12 +1,13 @@
-//! Tensors of the Open Inference protocol to features, for REST and gRPC.
+//! Tensors of the Open Inference protocol to encoded rows, for REST and gRPC.
 
 use super::cells::{Cells, limited};
 use crate::fallback::Answering;
 use crate::state::DataPlane;
+use crate::transaction::{TextError, Transaction, ids_of_rows, with_ids};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serin_http::ApiError;
-use serin_models::LoadedModel;
+use serin_scoring::{EncodedRows, ScoringPackage};
 use utoipa::ToSchema;
 
 /// Number types that become float32 features.
@@ -29,20 +30,52 @@ pub(crate) struct Tensor {
 pub(crate) struct Outputs {
     pub(crate) score: bool,
     pub(crate) prediction: bool,
+    /// Version that decided on each row; without it the answer has it where rows were decided by two versions.
+    pub(crate) model_version: bool,
+    /// Ids of the decisions.
+    pub(crate) decision_id: bool,
 }
 
+/// Names of all outputs.
+const OUTPUTS: [&str; 4] = ["score", "prediction", "model_version", "decision_id"];
+
 impl Outputs {
-    /// All, where none is named.
+    /// Score and prediction, where none is named.
     pub(crate) fn named(names: &[&str]) -> Result<Self, ApiError> {
-        if let Some(unknown) = names.iter().find(|name| !matches!(**name, "score" | "prediction")) {
-            return Err(ApiError::invalid(format!("no output {unknown:?}: there are score and prediction")));
+        if let Some(unknown) = names.iter().find(|name| !OUTPUTS.contains(name)) {
+            return Err(ApiError::invalid(format!("no output {unknown:?}: there are {}", OUTPUTS.join(", "))));
         }
-        let wanted = |name| names.is_empty() || names.contains(&name);
-        Ok(Self { score: wanted("score"), prediction: wanted("prediction") })
+        let wanted = |name| names.contains(&name);
+        Ok(Self {
+            score: names.is_empty() || wanted("score"),
+            prediction: names.is_empty() || wanted("prediction"),
+            model_version: wanted("model_version"),
+            decision_id: wanted("decision_id"),
+        })
     }
 }
 
-/// The model of a path of the protocol.
+/// Ids of a request's rows: its `id` for one row, `ID/0`, `ID/1` and so on for several.
+///
+/// # Errors
+/// 400 where the id is too long or has control characters.
+pub(crate) fn transaction_ids(id: &str, rows: &EncodedRows) -> Result<Vec<String>, ApiError> {
+    ids_of_rows(id, rows.len()).map_err(wrong_id)
+}
+
+/// Transactions of a request whose rows have these ids.
+///
+/// # Errors
+/// 400 where an id is too long or has control characters.
+pub(crate) fn transactions(ids: &[String]) -> Result<Vec<Transaction<'_>>, ApiError> {
+    with_ids(ids).map_err(wrong_id)
+}
+
+fn wrong_id(error: TextError) -> ApiError {
+    ApiError::invalid(format!("id: {error} (it becomes the id of the transaction, with the row behind it for several)"))
+}
+
+/// The model of a path of the protocol. A request that names the version is answered by it and by no candidate.
 pub(crate) fn find(state: &DataPlane, name: &str, version: Option<&str>) -> Result<Answering, ApiError> {
     let slot = state.models.named(name).ok_or_else(|| ApiError::NotFound(state.models.unknown(name)))?;
     let answering = Answering::of(slot, &state.fallback)?;
@@ -51,13 +84,16 @@ pub(crate) fn find(state: &DataPlane, name: &str, version: Option<&str>) -> Resu
             "version {version} of {name} does not answer here; version {} does",
             answering.model.version
         ))),
-        _ => Ok(answering),
+        version => Ok(Answering { is_pinned: version.is_some(), ..answering }),
     }
 }
 
-/// Features of every row, row-major.
-pub(crate) fn features(inputs: &[Tensor], model: &LoadedModel, max_rows: usize) -> Result<Vec<f32>, ApiError> {
-    let signature = &model.package.signature;
+/// Rows of tensors, encoded for a package.
+///
+/// # Errors
+/// 400 where the tensors do not fit the model, 413 beyond `max_rows`.
+pub(crate) fn rows(inputs: &[Tensor], package: &ScoringPackage, max_rows: usize) -> Result<EncodedRows, ApiError> {
+    let signature = &package.signature;
     let width = signature.columns.len();
     for tensor in inputs {
         if !NUMBERS.contains(&tensor.datatype.as_str()) && tensor.datatype != "BYTES" {
@@ -78,7 +114,7 @@ pub(crate) fn features(inputs: &[Tensor], model: &LoadedModel, max_rows: usize) 
             )));
         }
         let values = flat(whole)?;
-        let mut cells = Cells::new(signature, rows);
+        let mut cells = Cells::new(package, rows);
         for (i, value) in values.iter().enumerate() {
             cells.cell(i % width, value, || vec![whole.name.as_str().into(), (i / width).into(), (i % width).into()]);
             if cells.is_hopeless() {
@@ -102,7 +138,7 @@ pub(crate) fn features(inputs: &[Tensor], model: &LoadedModel, max_rows: usize) 
         columns.push((tensor.name.as_str(), flat(tensor)?));
     }
     let columns: Vec<(&str, &[Value])> = columns.iter().map(|(name, values)| (*name, values.as_slice())).collect();
-    let mut cells = Cells::new(signature, rows);
+    let mut cells = Cells::new(package, rows);
     cells.columns(&columns, rows, "inputs");
     cells.finish()
 }

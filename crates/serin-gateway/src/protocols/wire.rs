@@ -4,7 +4,7 @@ use super::cells::{Cells, shortened};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serin_http::{ApiError, Detail};
-use serin_scoring::Signature;
+use serin_scoring::{EncodedRows, ScoringPackage};
 use utoipa::ToSchema;
 
 /// Rows to score: exactly one of the two.
@@ -35,17 +35,20 @@ pub(crate) struct Status {
     pub(crate) status: &'static str,
 }
 
-/// Features of every row, row-major.
-pub(crate) fn features(body: &[u8], signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
-    if let Some(features) = super::fast::features(body, signature, max_rows) {
-        return Ok(features);
+/// Rows of a body, encoded for a package.
+///
+/// # Errors
+/// 413 beyond `max_rows`, 422 with every fault of the body.
+pub(crate) fn rows(body: &[u8], package: &ScoringPackage, max_rows: usize) -> Result<EncodedRows, ApiError> {
+    if let Some(rows) = super::fast::rows(body, package.encoder(1), package.signature.columns.len(), max_rows) {
+        return Ok(rows);
     }
     match serde_json::from_slice(body) {
-        Ok(body) => features_of(&body, signature, max_rows),
+        Ok(body) => rows_of(&body, package, max_rows),
         Err(error) => {
             // A bare NaN is what a person most often gets wrong: name its row and column rather than its byte.
             let quoted = with_quoted_non_numbers(body).and_then(|body| serde_json::from_slice(&body).ok());
-            if let Some(Err(named)) = quoted.map(|body| features_of(&body, signature, max_rows)) {
+            if let Some(Err(named)) = quoted.map(|body| rows_of(&body, package, max_rows)) {
                 return Err(named);
             }
             let msg = format!(
@@ -92,7 +95,7 @@ fn with_quoted_non_numbers(body: &[u8]) -> Option<Vec<u8>> {
     found.then_some(quoted)
 }
 
-fn features_of(body: &Value, signature: &Signature, max_rows: usize) -> Result<Vec<f32>, ApiError> {
+fn rows_of(body: &Value, package: &ScoringPackage, max_rows: usize) -> Result<EncodedRows, ApiError> {
     let Value::Object(fields) = body else {
         let msg = "Input should be an object with \"data\" or \"records\"".to_owned();
         let (kind, loc) = ("model_attributes_type", vec!["body".into()]);
@@ -103,7 +106,7 @@ fn features_of(body: &Value, signature: &Signature, max_rows: usize) -> Result<V
     if rows > max_rows {
         return Err(ApiError::TooManyRows { rows, limit: max_rows });
     }
-    let mut cells = Cells::new(signature, rows);
+    let mut cells = Cells::new(package, rows);
     for (name, value) in fields.iter().filter(|(name, _)| *name != "data" && *name != "records") {
         let loc = vec!["body".into(), name.as_str().into()];
         cells.fault("extra_forbidden", loc, "Extra inputs are not permitted", value);

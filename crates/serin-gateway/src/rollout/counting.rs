@@ -1,7 +1,8 @@
 //! Counts of the shadow and of the arms since they were taken last.
 
+use super::counted::Counted;
 use super::release::Releasing;
-use super::split::{Arm, Counted, Step};
+use super::split::{Arm, Step};
 use crate::shadow::Compared;
 use serin_analysis::evidence::Counts;
 use serin_analysis::evidence::allocation::Events;

@@ -3,6 +3,7 @@
 //! What happens is decided by `serin_analysis::rollout::delivery`, which is pure; here it is fed with what was counted,
 //! and what it orders is done.
 
+mod counted;
 mod counting;
 mod errands;
 mod messages;
@@ -15,4 +16,4 @@ mod state_file;
 pub(crate) use release::CommandError;
 pub use release::{Release, Releasing};
 pub use serin_analysis::rollout::delivery::Control;
-pub(crate) use split::{Step, hashed};
+pub(crate) use split::{Outcome, Step, hashed};

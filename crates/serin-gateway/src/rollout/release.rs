@@ -358,9 +358,10 @@ impl Thread {
             return;
         }
         let extension = &self.rules.extension;
-        let counted = extension.sticky.then(|| Arc::clone(&self.counting.counted));
+        let counted = Arc::clone(&self.counting.counted);
         let salt = salt(self.releasing.stable.name(), delivery.state());
-        let rule = Rule { weight, by_match, salt, slow_ms: extension.slow_ms.clone(), counted };
+        let rule =
+            Rule { weight, by_match, salt, slow_ms: extension.slow_ms.clone(), sticky: extension.sticky, counted };
         match Step::new(stable, candidate, rule) {
             Ok(step) => {
                 let step = Arc::new(step);

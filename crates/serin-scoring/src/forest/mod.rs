@@ -264,7 +264,17 @@ impl Forest {
     /// As [`Self::margin`].
     #[must_use]
     pub fn score(&self, row: &[f32]) -> f32 {
-        let mut score = [self.margin(row)];
+        self.score_of_margin(self.margin(row))
+    }
+
+    /// Score that a margin of a single-output model stands for.
+    ///
+    /// # Panics
+    /// When the model has several outputs.
+    #[must_use]
+    pub fn score_of_margin(&self, margin: f32) -> f32 {
+        let mut score = [margin];
+        assert_eq!(self.num_outputs(), 1, "a model of several outputs has no one score");
         self.scores_from_margins(&mut score);
         score[0]
     }

@@ -56,6 +56,7 @@ pub(super) fn build(file: ModelFile) -> Result<Forest, ForestError> {
     for (i, tree) in model.trees.iter().enumerate() {
         trees.push(Tree::build(tree, i, num_features, weights.get(i).copied().unwrap_or(1.0))?);
     }
+    check_sums(&trees, &tree_outputs, &base_margins)?;
 
     let per_round = model.gbtree_model_param.get("num_parallel_tree").and_then(|v| v.parse().ok()).unwrap_or(1usize);
     let round_starts = round_starts(&model.iteration_indptr, num_trees, outputs.saturating_mul(per_round.max(1)))?;
@@ -86,6 +87,20 @@ pub(super) fn build(file: ModelFile) -> Result<Forest, ForestError> {
         quantised: None,
         path: ScoringPath::Walk,
     })
+}
+
+/// Refuses a forest that could give an infinite margin, or NaN: one whose largest leaves add up to more than half of what
+/// float32 holds (the other half is room for rounding). Such leaves are damage, and no opinion on a payment.
+fn check_sums(trees: &[Tree], tree_outputs: &[u32], base_margins: &[f32]) -> Result<(), ForestError> {
+    let mut largest: Vec<f64> = base_margins.iter().map(|margin| f64::from(margin.abs())).collect();
+    for (tree, output) in trees.iter().zip(tree_outputs) {
+        largest[*output as usize] += f64::from(tree.largest_leaf());
+    }
+    let is_too_large = |sum: &&f64| sum.is_nan() || **sum > f64::from(f32::MAX) / 2.0;
+    match largest.iter().find(is_too_large) {
+        Some(sum) => Err(ForestError::Invalid(format!("its leaves can add up to {sum:e}, beyond what float32 holds"))),
+        None => Ok(()),
+    }
 }
 
 type TreesAndWeights = (super::file::TreeModel, Option<Vec<f32>>);

@@ -88,7 +88,8 @@ fn tree_json(splits: &[(usize, f32, bool, u8)], max_depth: usize) -> serde_json:
             right.push(-1);
         }
         index.push(feature);
-        value.push(threshold);
+        // Leaves that could add up to infinity are refused at load.
+        value.push(if splits_here { threshold } else { threshold.clamp(-1e35, 1e35) });
         default_left.push(u8::from(dl));
     }
     serde_json::json!({
@@ -169,6 +170,24 @@ fn many_thresholds_are_cut_into_several_tables() {
     let rows: Vec<f32> = (0..4000).map(|i| (i as f32).mul_add(0.17, -5.0)).collect();
     let results = all_margins(&mut forest, &rows);
     assert!(results.iter().all(|(_, margins)| *margins == results[0].1));
+}
+
+// F8: infinite margins, and NaN of two infinities, are damage and no opinion.
+#[test]
+fn leaves_that_can_add_up_to_infinity_are_refused() {
+    let trees = |value: f32, count: usize| -> Vec<_> {
+        let leaf = || {
+            serde_json::json!({"left_children": [-1], "right_children": [-1], "split_indices": [0],
+            "split_conditions": [value], "default_left": [0]})
+        };
+        (0..count).map(|_| leaf()).collect()
+    };
+    let load = |value, count, classes| Forest::from_bytes(&forest_json(&trees(value, count), 2, classes));
+    for (value, count, classes) in [(f32::MAX, 1, 1), (-1e38, 2, 1), (1e36, 171, 1), (1e38, 6, 3)] {
+        let error = load(value, count, classes).expect_err("too large").to_string();
+        assert!(error.contains("beyond what float32 holds"), "{error}");
+    }
+    assert!(load(1e38, 1, 1).is_ok() && load(1e36, 169, 1).is_ok() && load(1e38, 3, 3).is_ok());
 }
 
 #[test]

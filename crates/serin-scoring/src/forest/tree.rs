@@ -116,6 +116,12 @@ impl Tree {
         Ok(Self { nodes, category_sets, cover, depth })
     }
 
+    /// Returns the largest absolute value of a leaf; NaN where a leaf is NaN.
+    pub(super) fn largest_leaf(&self) -> f32 {
+        let leaves = self.nodes.iter().filter(|node| node.feature == LEAF).map(|node| node.value.abs());
+        leaves.fold(0.0, |largest, value| if value > largest || value.is_nan() { value } else { largest })
+    }
+
     pub(super) fn has_categories(&self) -> bool {
         !self.category_sets.is_empty()
     }

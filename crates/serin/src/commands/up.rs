@@ -22,8 +22,16 @@ pub(crate) async fn run(args: &Up) -> anyhow::Result<()> {
     };
     let tracking = server::start(&server_options).await?;
     let mut more = args.serving.clone();
+    let is_given = |option: &str, more: &[String]| {
+        more.iter().any(|given| given.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    };
+    // Monitoring by the payments' own time is for traffic of the past, of whatever day.
+    if crate::config::read(args.config.as_deref(), &args.state)?.goes_by_events() && !is_given("--max-event-age", &more)
+    {
+        more.extend(["--max-event-age", "36500d"].map(str::to_owned));
+    }
     for (option, value) in [("--wait-for-model", None), ("--poll", Some("0.2"))] {
-        if !more.iter().any(|given| given == option) {
+        if !is_given(option, &more) {
             more.extend([Some(option), value].into_iter().flatten().map(str::to_owned));
         }
     }

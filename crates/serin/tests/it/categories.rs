@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Payments by channel and amount: a wire is a fraud four times in five, anything else once in twenty.
-fn payments(file: &Path, channels: &[&str]) {
+pub(crate) fn payments(file: &Path, channels: &[&str]) {
     let mut csv = "amount,channel,fraud\n".to_owned();
     for row in 0..3000_u32 {
         let channel = channels[row as usize % channels.len()];
@@ -16,7 +16,7 @@ fn payments(file: &Path, channels: &[&str]) {
     std::fs::write(file, csv).unwrap();
 }
 
-fn train(state: &Path, file: &Path, alias: &str) {
+pub(crate) fn train(state: &Path, file: &Path, alias: &str) {
     let out = serin(&[
         "train",
         file.to_str().unwrap(),

@@ -205,6 +205,9 @@ impl Shop {
             "0.1",
             "--monitor-every",
             "0.1",
+            // The simulated days are long ago.
+            "--max-event-age",
+            "36500d",
         ];
         let Command::Serve(mut serving) = parsed(&line)? else { bail!("the command is named") };
         // The registry is this process's own, whatever the environment says.

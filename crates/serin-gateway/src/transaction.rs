@@ -142,7 +142,7 @@ pub(crate) struct EventTime {
 }
 
 impl EventTime {
-    /// Epoch milliseconds.
+    /// Time in epoch milliseconds.
     pub(crate) fn ms(self) -> i64 {
         self.ms
     }

@@ -81,7 +81,7 @@ impl EncodedRows {
         self.signature
     }
 
-    /// Number of rows.
+    /// Number of rows that are held.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count

@@ -154,7 +154,7 @@ impl Translation {
         }));
     }
 
-    /// The translation of one logged row.
+    /// The translation of one logged row, its length the width of the other signature.
     ///
     /// # Panics
     /// As [`Self::append`].

@@ -38,7 +38,7 @@ pub(crate) struct Timing {
 /// Rows to decide on, and what is known about them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DecisionRequest<'a> {
-    /// Model that answers.
+    /// Model that answers the request.
     pub(crate) answering: &'a Answering,
     /// Rows encoded for that model, at least one.
     pub(crate) rows: &'a EncodedRows,

@@ -28,7 +28,7 @@ pub(crate) struct DecisionsRequest {
     /// Which model decides; the server's first without it.
     #[serde(default)]
     model: Option<String>,
-    /// At least one.
+    /// Transactions to decide on, at least one.
     transactions: Vec<TransactionBody>,
     /// For which decisions reasons are wanted; they cost the answer some ten microseconds each.
     #[serde(default)]
@@ -46,16 +46,16 @@ fn five() -> usize {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Explain {
-    /// None.
+    /// No decision is explained.
     #[default]
     None,
-    /// Alerts.
+    /// Alerts are explained.
     Alerts,
-    /// All.
+    /// All decisions are explained.
     All,
 }
 
-/// One transaction.
+/// Transaction to decide on.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Transaction, example = json!({"transaction_id": "tx-1", "entity": "card-7", "timestamp": "2026-11-25T10:00:00Z", "features": {"TX_AMOUNT": 57.16}}))]
@@ -83,7 +83,7 @@ pub(crate) struct DecisionsResponse {
     decisions: Vec<DecisionMade>,
 }
 
-/// One decision.
+/// Decision on one transaction.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DecisionMade {
     /// UUID: `serin replay --id` finds the decision by it.
@@ -95,11 +95,11 @@ pub(crate) struct DecisionMade {
     score: f32,
     /// `alert` where the score reaches the threshold, `pass` below.
     action: Action,
-    /// Of the model.
+    /// Threshold of the model.
     threshold: f32,
     /// Registered name, or path.
     model_name: String,
-    /// Version, or empty.
+    /// Version of the model, or empty.
     model_version: String,
     /// What decided in the model's place, whose score then is not the model's: `last-good`, `rules`, `allow`, `decline`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +115,7 @@ pub(crate) struct DecisionMade {
 /// One column's part in a score: an exact Shapley value (TreeSHAP), as XGBoost's `pred_contribs`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Reason {
-    /// Column.
+    /// Name of the column.
     feature: String,
     /// What the model's package calls it in front of people.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +132,7 @@ pub(crate) struct Reason {
 pub(crate) enum Action {
     /// Stop or review it.
     Alert,
-    /// Let it through.
+    /// The payment is let through.
     Pass,
 }
 

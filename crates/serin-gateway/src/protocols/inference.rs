@@ -20,7 +20,7 @@ use serin_models::LoadedModel;
 use std::time::Instant;
 use utoipa::ToSchema;
 
-/// Rows to score.
+/// Rows that are to be scored.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [57.16, 1, 1]}]}))]
 pub(crate) struct InferRequest {
@@ -28,7 +28,7 @@ pub(crate) struct InferRequest {
     /// one is `ID/0`, the next `ID/1`. At most 255 bytes with the row, without control characters. Comes back in the answer.
     #[serde(default)]
     id: Option<String>,
-    /// Without effect.
+    /// Parameters of the request, without effect.
     #[serde(default)]
     #[expect(dead_code, reason = "part of the protocol; no parameter has a meaning here")]
     parameters: Option<Map<String, Value>>,
@@ -46,7 +46,7 @@ pub(crate) struct Wanted {
     name: String,
 }
 
-/// Scores and predictions.
+/// Scores and predictions of the rows.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InferResponse {
     model_name: String,
@@ -65,7 +65,7 @@ pub(crate) async fn server() -> Json<Value> {
     Json(json!({ "name": "serin", "version": env!("CARGO_PKG_VERSION"), "extensions": [] }))
 }
 
-/// Liveness.
+/// Whether the process answers at all.
 #[utoipa::path(get, path = "/v2/health/live", responses((status = 200, body = Value)))]
 pub(crate) async fn live() -> Json<Value> {
     Json(json!({ "live": true }))
@@ -115,7 +115,7 @@ pub(crate) async fn model_version_ready(
     answered(find(&state, &name, Some(&version)).map(|_| json!({ "name": name, "ready": true })))
 }
 
-/// Scores rows.
+/// Scores rows of tensors.
 #[utoipa::path(post, path = "/v2/models/{name}/infer", params(("name" = String, Path)), request_body = InferRequest,
     responses((status = 200, body = InferResponse), (status = 400, body = InferenceError),
     (status = 404, body = InferenceError), (status = 413, body = InferenceError), (status = 503, body = InferenceError)))]

@@ -28,7 +28,7 @@ pub(crate) struct PredictResponse {
     pub(crate) latency: f64,
 }
 
-/// `{"status": "ok"}`
+/// Body `{"status": "ok"}` of a health check.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
     /// `ok`, or what is missing.

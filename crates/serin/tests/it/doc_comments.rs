@@ -16,7 +16,9 @@ const UNITS: [(&str, &[&str]); 6] = [
 ];
 
 /// Words that say what the values of a slice are, and in which order.
-const SHAPES: [&str; 12] = [
+const SHAPES: [&str; 14] = [
+    "one logged row",
+    "dense rows",
     "one row",
     "a row",
     "row's",

@@ -1,5 +1,6 @@
 """What a canary.yaml says: read strictly, explained, and the requests of an A/B rollout told apart."""
 
+import itertools
 import json
 import urllib.request
 
@@ -21,10 +22,13 @@ def test_an_ab_rollout_gives_the_candidate_the_requests_that_match(tmp_path):
         shop.wait(lambda s: s["by_match"])
         run("rollout", "pause", "--server", shop.url)
         assert "weight 100 % of the requests that match" in run("rollout", "status", "--server", shop.url)
-        body = json.dumps({"transactions": [{"transaction_id": "t", "features": dict(zip(shop.features, shop.rows[0].tolist()))}] * 3})
+        features, ids = dict(zip(shop.features, shop.rows[0].tolist())), itertools.count()
 
         def versions(query="", **headers):
             headers = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
+            # A transaction counts once on an arm, so each has an id of its own.
+            transactions = [{"transaction_id": f"t{next(ids)}", "features": features} for _ in range(3)]
+            body = json.dumps({"transactions": transactions})
             request = urllib.request.Request(f"{shop.url}/v1/decisions{query}", body.encode(), headers)
             return {made["model_version"] for made in json.loads(urllib.request.urlopen(request).read())["decisions"]}
 

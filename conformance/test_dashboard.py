@@ -154,7 +154,7 @@ def test_a_rollout_is_started_watched_and_aborted(watched, shop):
     page.get_by_role("button", name="No").click()
     assert not shop.status()["paused"], "no is no"
     confirm(page, page.get_by_role("button", name="Abort"))
-    expect(page.get_by_role("status")).to_contain_text("Accepted")
+    expect(page.get_by_role("status")).to_contain_text("Done")
     expect(now.get_by_text("Failed", exact=True).or_(now.get_by_text("Succeeded", exact=True))).to_be_visible(timeout=20_000)
     ended = shop.wait(lambda s: s["phase"] in ("Failed", "Succeeded") and s["candidate_version"] is None)
     if ended["phase"] == "Failed":
@@ -177,11 +177,11 @@ def test_people_pause_resume_and_promote_at_the_dashboard(watched, shop):
     confirm(page, page.get_by_role("button", name="Pause"))
     expect(now.get_by_text("paused", exact=True)).to_be_visible(timeout=20_000)
     page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_role("status")).to_contain_text("Accepted")
+    expect(page.get_by_role("status")).to_contain_text("Done")
     expect(now.get_by_text("paused", exact=True)).to_have_count(0, timeout=20_000)
     shop.wait(lambda s: s["candidate_loaded"] == str(version))
     confirm(page, page.get_by_role("button", name="Promote"))
-    expect(page.get_by_role("status")).to_contain_text("Accepted")
+    expect(page.get_by_role("status")).to_contain_text("Done")
     shop.pause = 0.05
     shown = shop.wait(lambda s: s["stable_version"] == str(version))
     said = [entry["message"] for entry in shown["history"]]
@@ -346,19 +346,19 @@ def test_models_change_stages_and_aliases(watched, shop):
     page = watched.open("/models")
     page.get_by_role("link", name="fraud_detection").click()
     row = page.locator("tbody tr").filter(has=page.get_by_text("failed", exact=False)).first
-    row.get_by_text("More").click()
+    row.get_by_text("More", exact=True).click()
     row.get_by_role("textbox", name="Alias").fill("looked-at")
     row.get_by_role("button", name="Set").click()
     expect(page.get_by_text("looked-at", exact=True)).to_be_visible()
     confirm(page, page.get_by_role("button", name="Remove alias looked-at"))
     expect(page.get_by_role("status")).to_have_text("The alias is removed.")
     row = page.locator("tbody tr").filter(has=page.get_by_text("failed", exact=False)).first
-    row.get_by_text("More").click()
+    row.get_by_text("More", exact=True).click()
     row.get_by_label("Stage").select_option("Archived")
     confirm(page, row.get_by_role("button", name="Move", exact=True))
     expect(page.locator("tbody tr .tag", has_text="Archived").first).to_be_visible()
     row = page.locator("tbody tr").filter(has=page.get_by_text("failed", exact=False)).first
-    row.get_by_text("More").click()
+    row.get_by_text("More", exact=True).click()
     row.get_by_label("Description").fill("amounts in cents")
     row.get_by_role("button", name="Keep").click()
     expect(page.get_by_text("amounts in cents")).to_be_visible()

@@ -100,7 +100,7 @@ impl Server {
             counted: std::mem::take(&mut self.counted),
             ..Observed::default()
         };
-        let tasks = self.delivery.tick(seen, std::mem::take(&mut self.arrivals));
+        let tasks = self.delivery.tick(&seen, std::mem::take(&mut self.arrivals));
         for task in tasks {
             self.run(task);
         }
@@ -408,7 +408,7 @@ fn r3_who_lost_the_lead_promotes_nothing() {
     server.until(|server| server.weight() == 50);
     server.harmless();
     server.others.epoch = 2;
-    server.delivery.tick(Observed::default(), Vec::new());
+    server.delivery.tick(&Observed::default(), Vec::new());
     server.ticks(3);
     assert!(server.pointed.iter().all(|pointing| pointing.to == "2"));
 }

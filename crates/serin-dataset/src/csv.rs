@@ -1,7 +1,7 @@
 //! CSV in (also .gz): types from the first rows, then line by line in chunks.
 
 use crate::DatasetError;
-use crate::dataset::{Cells, Collect, Wanted};
+use crate::dataset::{Cells, Collect, ColumnRequest};
 use crate::timestamp::parse_timestamp;
 use serin_scoring::ColumnKind;
 use std::fs::File;
@@ -52,7 +52,7 @@ fn line_error(path: &Path, error: &csv::Error) -> DatasetError {
     DatasetError::File { path: path.into(), message }
 }
 
-pub(crate) fn columns(path: &Path) -> Result<Vec<Wanted>, DatasetError> {
+pub(crate) fn columns(path: &Path) -> Result<Vec<ColumnRequest>, DatasetError> {
     let (mut reader, _) = open(path)?;
     let names = reader.headers().map_err(|e| line_error(path, &e))?.clone();
     let mut seen: Vec<Option<ColumnKind>> = vec![None; names.len()];
@@ -64,12 +64,12 @@ pub(crate) fn columns(path: &Path) -> Result<Vec<Wanted>, DatasetError> {
             }
         }
     }
-    let mut wanted: Vec<Wanted> = Vec::with_capacity(names.len());
+    let mut wanted: Vec<ColumnRequest> = Vec::with_capacity(names.len());
     for (name, kind) in names.iter().zip(seen) {
         if wanted.iter().any(|column| column.name == name) {
             return Err(DatasetError::File { path: path.into(), message: format!("two columns are called {name:?}") });
         }
-        wanted.push(Wanted { name: name.to_owned(), kind: kind.unwrap_or(ColumnKind::Number) });
+        wanted.push(ColumnRequest { name: name.to_owned(), kind: kind.unwrap_or(ColumnKind::Number) });
     }
     Ok(wanted)
 }
@@ -162,7 +162,7 @@ pub(crate) fn read(
     }
 }
 
-fn empty(wanted: &[Wanted]) -> Vec<Cells> {
+fn empty(wanted: &[ColumnRequest]) -> Vec<Cells> {
     wanted
         .iter()
         .map(|column| match column.kind {

@@ -118,7 +118,7 @@ pub(crate) enum Cells {
 
 /// A column that some role needs: its place in the file's chunk, and its inferred kind.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct ColumnRequest {
     pub(crate) name: String,
     pub(crate) kind: ColumnKind,
 }
@@ -126,7 +126,7 @@ pub(crate) struct Wanted {
 /// Takes what a file format delivers, chunk by chunk.
 pub(crate) trait Collect {
     /// Columns to deliver, in this order.
-    fn wanted(&self) -> &[Wanted];
+    fn wanted(&self) -> &[ColumnRequest];
     /// True if the column types are those of a model, false if they are those of the first file.
     fn is_for_a_model(&self) -> bool;
     /// Announces the number of rows that will come.
@@ -138,7 +138,7 @@ pub(crate) trait Collect {
 /// Collects chunks into a [`Dataset`].
 #[derive(Debug)]
 pub(crate) struct Builder {
-    wanted: Vec<Wanted>,
+    wanted: Vec<ColumnRequest>,
     feature_positions: Vec<usize>,
     label: usize,
     time: Option<usize>,
@@ -158,7 +158,7 @@ pub(crate) struct Builder {
 }
 
 impl Collect for Builder {
-    fn wanted(&self) -> &[Wanted] {
+    fn wanted(&self) -> &[ColumnRequest] {
         &self.wanted
     }
 
@@ -249,7 +249,7 @@ impl Collect for Builder {
 
 impl Builder {
     /// `available` are the file's columns with their kinds.
-    pub(crate) fn new(roles: &Roles, available: &[Wanted], path: &Path) -> Result<Self, DatasetError> {
+    pub(crate) fn new(roles: &Roles, available: &[ColumnRequest], path: &Path) -> Result<Self, DatasetError> {
         let known = |name: &str| roles.signature.as_ref()?.columns.iter().find(|column| column.name == name);
         let find = |name: &str| {
             let mut found = available.iter().find(|column| column.name == name).cloned();
@@ -258,8 +258,8 @@ impl Builder {
             }
             found.ok_or_else(|| no_column(name, available, path))
         };
-        let mut wanted: Vec<Wanted> = Vec::new();
-        let mut place = |column: Wanted| match wanted.iter().position(|w| w.name == column.name) {
+        let mut wanted: Vec<ColumnRequest> = Vec::new();
+        let mut place = |column: ColumnRequest| match wanted.iter().position(|w| w.name == column.name) {
             Some(position) => position,
             None => {
                 wanted.push(column);
@@ -438,7 +438,7 @@ fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-fn no_column(name: &str, available: &[Wanted], path: &Path) -> DatasetError {
+fn no_column(name: &str, available: &[ColumnRequest], path: &Path) -> DatasetError {
     let lower = name.to_lowercase();
     let suggestion = available
         .iter()

@@ -1,7 +1,7 @@
 //! Parquet in, by record batches of the columns that are needed.
 
 use crate::DatasetError;
-use crate::dataset::{Cells, Collect, Wanted};
+use crate::dataset::{Cells, Collect, ColumnRequest};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType};
@@ -22,13 +22,13 @@ fn not_parquet(path: &Path, error: &dyn std::fmt::Display) -> DatasetError {
     DatasetError::File { path: path.into(), message: format!("cannot be read as Parquet: {error}") }
 }
 
-pub(crate) fn columns(path: &Path) -> Result<Vec<Wanted>, DatasetError> {
+pub(crate) fn columns(path: &Path) -> Result<Vec<ColumnRequest>, DatasetError> {
     let builder = open(path)?;
     Ok(builder
         .schema()
         .fields()
         .iter()
-        .filter_map(|field| Some(Wanted { name: field.name().clone(), kind: kind_of(field.data_type())? }))
+        .filter_map(|field| Some(ColumnRequest { name: field.name().clone(), kind: kind_of(field.data_type())? }))
         .collect())
 }
 

@@ -1,6 +1,6 @@
 //! One entry for every format: expand the path, look at the first file, stream all of them.
 
-use crate::dataset::{Builder, Collect, Dataset, Roles, Wanted};
+use crate::dataset::{Builder, Collect, ColumnRequest, Dataset, Roles};
 use crate::{DatasetError, csv, parquet};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ pub fn read(pattern: &str, roles: &Roles, progress: Progress<'_>) -> Result<Data
 }
 
 /// Columns of the first of the files, and whether it is Parquet.
-pub(crate) fn columns_of(pattern: &str) -> Result<(Vec<Wanted>, bool), DatasetError> {
+pub(crate) fn columns_of(pattern: &str) -> Result<(Vec<ColumnRequest>, bool), DatasetError> {
     let first = &expand(pattern)?[0];
     let parquet = is_parquet(first);
     Ok((if parquet { parquet::columns(first)? } else { csv::columns(first)? }, parquet))
@@ -31,7 +31,7 @@ pub(crate) fn columns_of(pattern: &str) -> Result<(Vec<Wanted>, bool), DatasetEr
 pub(crate) fn read_into<C: Collect>(
     pattern: &str,
     progress: Progress<'_>,
-    begin: impl FnOnce(&[Wanted], &Path) -> Result<C, DatasetError>,
+    begin: impl FnOnce(&[ColumnRequest], &Path) -> Result<C, DatasetError>,
 ) -> Result<C, DatasetError> {
     let paths = expand(pattern)?;
     let mut total = 0;

@@ -1,7 +1,7 @@
 //! Whole columns of a file, as they are: for looking at data, not for training.
 
 use crate::DatasetError;
-use crate::dataset::{Cells, Collect, Wanted};
+use crate::dataset::{Cells, Collect, ColumnRequest};
 use crate::read::{Progress, columns_of, read_into};
 use serin_scoring::ColumnKind;
 use std::collections::HashMap;
@@ -73,18 +73,18 @@ impl Table {
 }
 
 struct Columns {
-    wanted: Vec<Wanted>,
+    wanted: Vec<ColumnRequest>,
     columns: Vec<TableColumn>,
     known: Vec<HashMap<String, u32>>,
 }
 
 impl Columns {
-    fn new(available: &[Wanted], only: Option<&[String]>, path: &Path) -> Result<Self, DatasetError> {
+    fn new(available: &[ColumnRequest], only: Option<&[String]>, path: &Path) -> Result<Self, DatasetError> {
         let missing = only.into_iter().flatten().find(|name| !available.iter().any(|column| column.name == **name));
         if let Some(name) = missing {
             return Err(DatasetError::NoColumn { name: name.clone(), path: path.into(), suggestion: None });
         }
-        let wanted: Vec<Wanted> =
+        let wanted: Vec<ColumnRequest> =
             available.iter().filter(|column| only.is_none_or(|only| only.contains(&column.name))).cloned().collect();
         let empty = |kind: &ColumnKind| match kind {
             ColumnKind::Number => Values::Numbers { values: Vec::new(), whole: true },
@@ -99,7 +99,7 @@ impl Columns {
 }
 
 impl Collect for Columns {
-    fn wanted(&self) -> &[Wanted] {
+    fn wanted(&self) -> &[ColumnRequest] {
         &self.wanted
     }
 

@@ -50,6 +50,9 @@ impl DecisionFiles {
     }
 }
 
+/// Name of the job that writes the log as Parquet, among the exporters that retention waits for.
+pub const PARQUET_EXPORTER: &str = "parquet";
+
 /// Segments that the exporters of a folder have taken over.
 #[derive(Debug)]
 pub(crate) struct Holds {

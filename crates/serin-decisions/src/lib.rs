@@ -21,6 +21,7 @@ pub use damage::{Damage, DamageKind, ReadReport, Unreadable};
 pub use durable::{DurableFile, rename_durably, replace_durably, sync_folder};
 pub use erase::Erased;
 pub use error::LogError;
+pub use exports::PARQUET_EXPORTER;
 pub use ids::DecisionIds;
 pub use indexed::HourlyCount;
 pub use reader::{DecisionFiles, DecisionSegment};

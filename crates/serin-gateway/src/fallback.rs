@@ -13,7 +13,7 @@ const HEADER: &str = "serin-fallback";
 
 /// Step of a fallback policy; each is tried in turn.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub enum FallbackStep {
     /// The last model that was loaded and checked, from its copy in the state folder. Only where none is loaded: where
     /// time is over it would be as late.
     LastGood,
@@ -27,30 +27,30 @@ pub enum Step {
 
 /// Steps to try, in this order; without any step such requests are refused.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct FallbackPolicy(pub Vec<Step>);
+pub struct FallbackPolicy(pub Vec<FallbackStep>);
 
 impl FallbackPolicy {
     fn last_good(&self) -> bool {
-        self.0.contains(&Step::LastGood)
+        self.0.contains(&FallbackStep::LastGood)
     }
 
     /// Decides on a row of a model's signature without the model; none where no step decides.
     pub(crate) fn decide(&self, model: &LoadedModel, row: EncodedRow<'_>) -> Option<(Fallback, Decision)> {
         self.0.iter().find_map(|step| match step {
-            Step::LastGood => None,
-            Step::Rules(rules) => {
+            FallbackStep::LastGood => None,
+            FallbackStep::Rules(rules) => {
                 let score = rules.score(&model.package.signature, row.values())?;
                 Some((Fallback::Rules, Decision::new(score, rules.threshold)))
             }
-            Step::Allow => Some((Fallback::Allow, Decision { score: 0.0, alert: false })),
-            Step::Decline => Some((Fallback::Decline, Decision { score: 1.0, alert: true })),
+            FallbackStep::Allow => Some((Fallback::Allow, Decision { score: 0.0, alert: false })),
+            FallbackStep::Decline => Some((Fallback::Decline, Decision { score: 1.0, alert: true })),
         })
     }
 
     /// Warns of rules about columns that the model does not have: they would be skipped when they are needed.
     pub fn check(&self, model: &LoadedModel) {
         for step in &self.0 {
-            if let Step::Rules(rules) = step
+            if let FallbackStep::Rules(rules) = step
                 && let Some(missing) = rules.missing_from(&model.package.signature)
             {
                 tracing::error!(

@@ -19,7 +19,7 @@ mod state;
 mod transaction;
 
 pub use exploration::Exploration;
-pub use fallback::{FallbackPolicy, Step};
+pub use fallback::{FallbackPolicy, FallbackStep};
 pub use keeping::{DecisionKeeping, WhenFull};
 pub use metrics::Metrics;
 pub use models::{ModelSlot, Models};

@@ -10,10 +10,10 @@ use crate::{file_name, now_ms, say};
 use anyhow::Context;
 use axum::Router;
 use futures_util::future::BoxFuture;
-use serin_decisions::{DecisionLog, LogLimits};
+use serin_decisions::{DecisionFiles, DecisionLog, LogLimits, PARQUET_EXPORTER};
 use serin_gateway::{
-    DataPlane, DecisionKeeping, FallbackPolicy, LiveMonitor, ModelSlot, Models, Release, Releasing, Shadow, Step,
-    WhenFull, data_plane,
+    DataPlane, DecisionKeeping, FallbackPolicy, FallbackStep, LiveMonitor, ModelSlot, Models, Release, Releasing,
+    Shadow, WhenFull, data_plane,
 };
 use serin_http::{ApiKeys, Connections, Limits, Tls, Workers};
 use serin_models::{LoadError, LoadedModel};
@@ -237,14 +237,14 @@ fn watch(args: &Serve, registry: Arc<dyn Registry>) -> anyhow::Result<Arc<LiveMo
 
 fn policy(options: &FallbackOptions) -> anyhow::Result<FallbackPolicy> {
     let step = |text: &String| match text.trim() {
-        "last-good" => Ok(Step::LastGood),
-        "allow" => Ok(Step::Allow),
-        "decline" => Ok(Step::Decline),
+        "last-good" => Ok(FallbackStep::LastGood),
+        "allow" => Ok(FallbackStep::Allow),
+        "decline" => Ok(FallbackStep::Decline),
         other => match other.strip_prefix("rules:") {
             Some(file) => {
                 let text = std::fs::read(file).with_context(|| format!("--fallback: cannot read {file}"))?;
                 let rules = Rules::from_bytes(&text).map_err(anyhow::Error::msg);
-                Ok(Step::Rules(rules.with_context(|| format!("--fallback {file}"))?))
+                Ok(FallbackStep::Rules(rules.with_context(|| format!("--fallback {file}"))?))
             }
             None => anyhow::bail!("--fallback {other:?}: there are last-good, rules:FILE, allow and decline"),
         },
@@ -294,7 +294,13 @@ fn export(
     log: Option<PathBuf>,
     surroundings: &dyn Surroundings,
 ) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
-    let Some(out) = &args.log.export_decisions else { return Ok(None) };
+    let Some(out) = &args.log.export_decisions else {
+        // Retention waits for no export that does not run any more.
+        if let Some(log) = log {
+            DecisionFiles::of(&log).forget_exporter(PARQUET_EXPORTER)?;
+        }
+        return Ok(None);
+    };
     let Some(log) = log else { anyhow::bail!("--export-decisions needs a decision log: name one with --decision-log") };
     Ok(Some(tokio::spawn(surroundings.export(log, out, args)?)))
 }

@@ -68,7 +68,7 @@ impl Edges {
 
 /// Number of rows and sum of values in each cell of one column.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Counts {
+pub struct CellCounts {
     /// Number of rows without a finite value; they are in no cell.
     pub missing: u64,
     counts: Vec<u64>,
@@ -85,7 +85,7 @@ pub struct SparseCounts {
     cells: Vec<Cell>,
 }
 
-impl Counts {
+impl CellCounts {
     /// Makes counts of no rows, with all the cells that the edges have.
     #[must_use]
     pub fn new(edges: &Edges) -> Self {
@@ -289,8 +289,8 @@ mod tests {
     use super::*;
     use crate::drift::{Method, Samples};
 
-    fn counts(edges: &Edges, values: &[f32]) -> Counts {
-        let mut counts = Counts::new(edges);
+    fn counts(edges: &Edges, values: &[f32]) -> CellCounts {
+        let mut counts = CellCounts::new(edges);
         values.iter().for_each(|value| counts.add(edges, *value));
         counts
     }
@@ -343,7 +343,7 @@ mod tests {
         let values = sample(3000, 0.0, 1.0);
         let edges = Edges::of(&values[..1000]);
         let whole = counts(&edges, &values);
-        let mut sum = Counts::new(&edges);
+        let mut sum = CellCounts::new(&edges);
         for part in [&values[2000..], &values[..500], &values[500..2000]] {
             let sent = serde_json::to_string(&counts(&edges, part).sparse()).expect("JSON");
             sum.merge_sparse(&serde_json::from_str(&sent).expect("JSON"));
@@ -366,6 +366,6 @@ mod tests {
         assert!(are_values(&reference, &current));
         assert!(!are_values(&reference, &counts(&edges, &[0.5]).shares().expect("rows")));
         assert_eq!(Edges::of(&[]).cells(), 1);
-        assert!(Counts::new(&Edges::of(&[])).shares().is_none());
+        assert!(CellCounts::new(&Edges::of(&[])).shares().is_none());
     }
 }

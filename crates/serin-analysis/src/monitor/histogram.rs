@@ -1,7 +1,7 @@
 //! A window of live traffic beside its reference, in few bars: for people who look.
 
 use super::profile::ColumnReference;
-use super::{Counts, MonitorProfile, Pane, SEASONS, season};
+use super::{CellCounts, MonitorProfile, Pane, SEASONS, season};
 
 /// Different values up to which each is a bar of its own.
 const FEW: usize = 12;
@@ -27,7 +27,7 @@ pub struct Bin {
 pub fn histogram(profile: &MonitorProfile, panes: &[Pane], column: usize, bins: usize) -> Option<Vec<Bin>> {
     let of: &ColumnReference =
         if column == profile.columns.len() { &profile.score } else { profile.columns.get(column)? };
-    let (mut counts, mut mix) = (Counts::new(&of.edges), [0.0; SEASONS]);
+    let (mut counts, mut mix) = (CellCounts::new(&of.edges), [0.0; SEASONS]);
     for pane in panes {
         counts.merge(if column == profile.columns.len() { &pane.score } else { &pane.columns[column] });
         mix[season(pane.from_ms)] += pane.rows() as f64;

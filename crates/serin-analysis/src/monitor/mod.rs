@@ -18,7 +18,7 @@ mod silence;
 
 pub use adwin::Adwin;
 pub use alerts::{AlertBook, Change, Condition, Hysteresis, Rule, conditions};
-pub use cells::{Counts, Edges, Shares, SparseCounts, jensen_shannon, wasserstein};
+pub use cells::{CellCounts, Edges, Shares, SparseCounts, jensen_shannon, wasserstein};
 pub use histogram::{Bin, histogram};
 pub use pane::{Pane, SparsePane};
 pub use profile::{ColumnReference, Distance, MonitorProfile, ReferenceRows, Watched};

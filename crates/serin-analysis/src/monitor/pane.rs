@@ -1,7 +1,7 @@
 //! Counts of one hour of traffic.
 
 use super::profile::MonitorProfile;
-use super::{Counts, HOUR_MS, SparseCounts};
+use super::{CellCounts, HOUR_MS, SparseCounts};
 use serde::{Deserialize, Serialize};
 
 /// Counts of the decisions whose events happened in one hour.
@@ -12,9 +12,9 @@ pub struct Pane {
     /// Number of decisions that were alerts.
     pub alerts: u64,
     /// Counts of every column of the model, in the model's order.
-    pub columns: Vec<Counts>,
+    pub columns: Vec<CellCounts>,
     /// Counts of the scores that the model gave.
-    pub score: Counts,
+    pub score: CellCounts,
 }
 
 /// A pane without its empty cells, as it is stored or sent.
@@ -33,8 +33,8 @@ impl Pane {
         Self {
             from_ms: at_ms.div_euclid(HOUR_MS) * HOUR_MS,
             alerts: 0,
-            columns: profile.columns.iter().map(|column| Counts::new(&column.edges)).collect(),
-            score: Counts::new(&profile.score.edges),
+            columns: profile.columns.iter().map(|column| CellCounts::new(&column.edges)).collect(),
+            score: CellCounts::new(&profile.score.edges),
         }
     }
 
@@ -59,7 +59,7 @@ impl Pane {
         SparsePane {
             from_ms: self.from_ms,
             alerts: self.alerts,
-            columns: self.columns.iter().map(Counts::sparse).collect(),
+            columns: self.columns.iter().map(CellCounts::sparse).collect(),
             score: self.score.sparse(),
         }
     }

@@ -2,7 +2,7 @@
 //! days differed.
 
 use super::cells::are_values;
-use super::{Counts, DAY_MS, Edges, Pane, SEASONS, Shares, SparseCounts, jensen_shannon, season, wasserstein};
+use super::{CellCounts, DAY_MS, Edges, Pane, SEASONS, Shares, SparseCounts, jensen_shannon, season, wasserstein};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -100,10 +100,10 @@ impl MonitorProfile {
 
     /// Returns a profile with the same cells and thresholds whose reference is these hours.
     pub(super) fn with_seasons_of(&self, hours: &[&Pane]) -> Self {
-        let of = |column: &ColumnReference, counts: &dyn Fn(&Pane) -> &Counts| {
-            let mut seasons: BTreeMap<u8, Counts> = BTreeMap::new();
+        let of = |column: &ColumnReference, counts: &dyn Fn(&Pane) -> &CellCounts| {
+            let mut seasons: BTreeMap<u8, CellCounts> = BTreeMap::new();
             for hour in hours {
-                let sum = seasons.entry(season(hour.from_ms) as u8).or_insert_with(|| Counts::new(&column.edges));
+                let sum = seasons.entry(season(hour.from_ms) as u8).or_insert_with(|| CellCounts::new(&column.edges));
                 sum.merge(counts(hour));
             }
             let seasons = seasons.into_iter().map(|(season, counts)| (season, counts.sparse())).collect();
@@ -131,7 +131,7 @@ impl MonitorProfile {
         }
         let days = self.rows as f64 / self.day_rows;
         let rows_of = |season: u8| {
-            let mut counts = Counts::new(&self.score.edges);
+            let mut counts = CellCounts::new(&self.score.edges);
             self.score.seasons.get(&season).map_or(0.0, |stored| {
                 counts.merge_sparse(stored);
                 counts.rows() as f64
@@ -173,15 +173,15 @@ impl ColumnReference {
     pub(super) fn of(name: &str, levels: Option<usize>, importance: f64, values: &[f32], times: &[i64]) -> Self {
         let edges = levels.map_or_else(|| Edges::of(values), Edges::of_codes);
         let few = levels.is_some() || edges.values().len() <= FEW;
-        let mut seasons: BTreeMap<u8, Counts> = BTreeMap::new();
-        let mut days: BTreeMap<i64, BTreeMap<u8, Counts>> = BTreeMap::new();
+        let mut seasons: BTreeMap<u8, CellCounts> = BTreeMap::new();
+        let mut days: BTreeMap<i64, BTreeMap<u8, CellCounts>> = BTreeMap::new();
         for (row, value) in values.iter().enumerate() {
             let at = times.get(row).copied();
             let season = at.map_or(0, |at| season(at) as u8);
-            seasons.entry(season).or_insert_with(|| Counts::new(&edges)).add(&edges, *value);
+            seasons.entry(season).or_insert_with(|| CellCounts::new(&edges)).add(&edges, *value);
             if let Some(at) = at {
                 let day = days.entry(at.div_euclid(DAY_MS)).or_default();
-                day.entry(season).or_insert_with(|| Counts::new(&edges)).add(&edges, *value);
+                day.entry(season).or_insert_with(|| CellCounts::new(&edges)).add(&edges, *value);
             }
         }
         let present = values.iter().filter(|value| value.is_finite()).map(|value| f64::from(*value));
@@ -199,13 +199,13 @@ impl ColumnReference {
             days: Vec::new(),
             missing_days: Vec::new(),
         };
-        let rows = |day: &BTreeMap<u8, Counts>| day.values().map(Counts::rows).sum::<u64>();
-        let all: Vec<&BTreeMap<u8, Counts>> = days.values().collect();
+        let rows = |day: &BTreeMap<u8, CellCounts>| day.values().map(CellCounts::rows).sum::<u64>();
+        let all: Vec<&BTreeMap<u8, CellCounts>> = days.values().collect();
         let halves = all.split_at(all.len() / 2);
-        let sum = |half: &[&BTreeMap<u8, Counts>]| {
-            let mut sums: BTreeMap<u8, Counts> = BTreeMap::new();
+        let sum = |half: &[&BTreeMap<u8, CellCounts>]| {
+            let mut sums: BTreeMap<u8, CellCounts> = BTreeMap::new();
             for (season, counts) in half.iter().flat_map(|day| day.iter()) {
-                sums.entry(*season).or_insert_with(|| Counts::new(&made.edges)).merge(counts);
+                sums.entry(*season).or_insert_with(|| CellCounts::new(&made.edges)).merge(counts);
             }
             sums
         };
@@ -221,10 +221,10 @@ impl ColumnReference {
     }
 
     /// Returns the distance of a day from other days, hour by hour; none where they have no such hours.
-    fn distance_of_a_day(&self, day: &BTreeMap<u8, Counts>, others: &BTreeMap<u8, Counts>) -> Option<f64> {
-        let (mut reference, mut current) = (Vec::new(), Counts::new(&self.edges));
+    fn distance_of_a_day(&self, day: &BTreeMap<u8, CellCounts>, others: &BTreeMap<u8, CellCounts>) -> Option<f64> {
+        let (mut reference, mut current) = (Vec::new(), CellCounts::new(&self.edges));
         for (season, counts) in day {
-            if let Some(shares) = others.get(season).and_then(Counts::shares) {
+            if let Some(shares) = others.get(season).and_then(CellCounts::shares) {
                 reference.push((counts.present() as f64, shares));
                 current.merge(counts);
             }
@@ -252,7 +252,7 @@ impl ColumnReference {
     /// whose hours the reference has. A reference without times is returned whole.
     pub(super) fn matched(&self, mix: &[f64; SEASONS]) -> Option<(Shares, f64)> {
         let of = |season: u8| {
-            let mut counts = Counts::new(&self.edges);
+            let mut counts = CellCounts::new(&self.edges);
             counts.merge_sparse(self.seasons.get(&season)?);
             counts.shares()
         };
@@ -286,8 +286,8 @@ impl ColumnReference {
     }
 
     /// Sums the counts of all seasons.
-    fn whole(&self) -> Counts {
-        let mut whole = Counts::new(&self.edges);
+    fn whole(&self) -> CellCounts {
+        let mut whole = CellCounts::new(&self.edges);
         self.seasons.values().for_each(|season| whole.merge_sparse(season));
         whole
     }

@@ -6,7 +6,7 @@
 //! practice. Hours of the window are matched with the same hours of the reference.
 
 use super::profile::{ColumnReference, Distance, MonitorProfile};
-use super::{Counts, Pane, SEASONS, season};
+use super::{CellCounts, Pane, SEASONS, season};
 use crate::drift::special::student_two_sided;
 
 /// Degrees of freedom from which Student's t is a normal deviate.
@@ -106,8 +106,8 @@ pub fn report(profile: &MonitorProfile, panes: &[Pane], budget: &Budget) -> Opti
     let level = 1.0 / (budget.days_between_alarms * tests as f64);
     let factor = profile.factor(budget.days_between_alarms);
     let limits = Limits { level, z: student_quantile(level / 2.0, NORMAL), day_rows: profile.day_rows, factor };
-    let sum = |column: &ColumnReference, of: &dyn Fn(&Pane) -> &Counts| {
-        let mut sum = Counts::new(&column.edges);
+    let sum = |column: &ColumnReference, of: &dyn Fn(&Pane) -> &CellCounts| {
+        let mut sum = CellCounts::new(&column.edges);
         panes.iter().for_each(|pane| sum.merge(of(pane)));
         sum
     };
@@ -184,7 +184,7 @@ fn student_quantile(level: f64, dof: f64) -> f64 {
 
 fn drift_of(
     column: &ColumnReference,
-    counts: &Counts,
+    counts: &CellCounts,
     mix: &[f64; SEASONS],
     limits: &Limits,
     budget: &Budget,
@@ -239,7 +239,7 @@ fn drift_of(
     (watch, seen)
 }
 
-fn missing_of(column: &ColumnReference, counts: &Counts, limits: &Limits, budget: &Budget) -> Watch {
+fn missing_of(column: &ColumnReference, counts: &CellCounts, limits: &Limits, budget: &Budget) -> Watch {
     let (rows, before) = (counts.rows(), column.missing_share());
     let share = if rows == 0 { 0.0 } else { counts.missing as f64 / rows as f64 };
     let mut threshold = before + budget.missing_floor;

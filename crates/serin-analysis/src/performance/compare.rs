@@ -9,7 +9,7 @@ const TAIL: f64 = 0.025;
 
 /// One matured row as both models saw it. In each pair the present model comes first, then the one that would replace it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Paired {
+pub struct PairedRow {
     /// True for a fraud, false for a genuine transaction.
     pub fraud: bool,
     /// Amount of the transaction, in the unit of the cost of a review.
@@ -68,13 +68,13 @@ struct Ranked {
 }
 
 impl Ranked {
-    fn of(rows: &[Paired], side: usize) -> Self {
+    fn of(rows: &[PairedRow], side: usize) -> Self {
         let score = |row: u32| rows[row as usize].scores[side];
         let key = |row: u32| if score(row).is_nan() { f32::NEG_INFINITY } else { score(row) };
         let mut order: Vec<u32> = (0..rows.len() as u32).collect();
         order.sort_by(|a, b| key(*b).total_cmp(&key(*a)));
         let starts = order.iter().enumerate().map(|(i, row)| (*row, i == 0 || key(order[i - 1]) != key(*row)));
-        let loss = |row: &Paired| {
+        let loss = |row: &PairedRow| {
             let score = row.scores[side];
             // A score that is no number is as wrong as a score can be.
             let score = if score.is_nan() { f32::from(u8::from(!row.fraud)) } else { score };
@@ -83,7 +83,7 @@ impl Ranked {
         Self { order: starts.collect(), losses: rows.iter().map(loss).collect() }
     }
 
-    fn figures(&self, rows: &[Paired], side: usize, weights: &[f64], review_cost: f64) -> Figures {
+    fn figures(&self, rows: &[PairedRow], side: usize, weights: &[f64], review_cost: f64) -> Figures {
         let mut found = Figures::default();
         let (mut frauds, mut caught, mut all) = (0.0, 0.0, 0.0);
         for (row, weight) in rows.iter().zip(weights) {
@@ -124,14 +124,14 @@ impl Ranked {
 /// Compares both models on the rows. Intervals come from `resamples` paired bootstrap samples of rows (Efron's percentile
 /// interval); rows of one card are taken as independent. The order of the rows changes nothing. None without rows.
 #[must_use]
-pub fn compare(rows: &[Paired], review_cost: f64, resamples: usize, seed: u64) -> Option<Comparison> {
+pub fn compare(rows: &[PairedRow], review_cost: f64, resamples: usize, seed: u64) -> Option<Comparison> {
     if rows.is_empty() {
         return None;
     }
     // A resample draws places: rows of another order, as several threads log them, would be other resamples.
     let mut rows = rows.to_vec();
     rows.sort_by_key(|row| {
-        let Paired { fraud, amount, scores, alerts, weight } = row;
+        let PairedRow { fraud, amount, scores, alerts, weight } = row;
         (scores.map(f32::to_bits), *fraud, amount.to_bits(), *alerts, weight.to_bits())
     });
     let rows = &rows[..];
@@ -264,7 +264,7 @@ mod tests {
     use crate::classification::{average_precision, steps};
 
     /// `skill`: how far frauds stand out in the challenger's scores; the champion's is 1.
-    fn rows(n: usize, skill: f32) -> Vec<Paired> {
+    fn rows(n: usize, skill: f32) -> Vec<PairedRow> {
         let mut draws = Draws(7);
         let mut unit = || draws.below(1 << 24) as f32 / (1u32 << 24) as f32;
         (0..n)
@@ -274,7 +274,7 @@ mod tests {
                     let lift = if fraud { 0.5 * skill * unit() } else { 0.0 };
                     (unit() * 0.6 + lift).clamp(0.001, 0.999)
                 });
-                Paired { fraud, amount: 50.0, scores, alerts: scores.map(|score| score >= 0.6), weight: 1.0 }
+                PairedRow { fraud, amount: 50.0, scores, alerts: scores.map(|score| score >= 0.6), weight: 1.0 }
             })
             .collect()
     }
@@ -292,7 +292,7 @@ mod tests {
         assert!(found.average_precision.interval.0 <= found.average_precision.gain);
         assert!(found.average_precision.gain <= found.average_precision.interval.1);
         assert_eq!(compare(&rows, 1.0, 50, 1), compare(&rows, 1.0, 50, 1));
-        let turned: Vec<Paired> = rows.iter().rev().copied().collect();
+        let turned: Vec<PairedRow> = rows.iter().rev().copied().collect();
         assert_eq!(compare(&turned, 1.0, 50, 1), compare(&rows, 1.0, 50, 1), "the order of a log is chance");
         assert!(compare(&[], 1.0, 50, 1).is_none());
     }
@@ -305,9 +305,9 @@ mod tests {
         assert!(matches!(judge(0.0, 8000), Gate::Discard(_)), "worse");
         let Gate::Discard(reason) = judge(3.0, 500) else { panic!("too few frauds must not pass") };
         assert!(reason.contains("matured frauds, 50 are needed"), "{reason}");
-        let same: Vec<Paired> = rows(8000, 1.0)
+        let same: Vec<PairedRow> = rows(8000, 1.0)
             .into_iter()
-            .map(|row| Paired { scores: [row.scores[0]; 2], alerts: [row.alerts[0]; 2], ..row })
+            .map(|row| PairedRow { scores: [row.scores[0]; 2], alerts: [row.alerts[0]; 2], ..row })
             .collect();
         let Gate::Discard(reason) = gate(compare(&same, 1.0, 100, 1).as_ref(), [1.0, 1.0], &rules) else {
             panic!("the same model is no gain")

@@ -1,7 +1,7 @@
 //! After a promotion: whether the version before it would have done better on the same matured transactions, in frauds found at
 //! as many alerts and in money, with a stated probability of undoing a promotion that did no harm.
 
-use super::compare::{Comparison, Difference, Paired, compare};
+use super::compare::{Comparison, Difference, PairedRow, compare};
 use crate::classification::steps;
 use crate::draws::Draws;
 
@@ -81,18 +81,18 @@ pub fn guard(rows: &[Guarded], thresholds: [f32; 2], review_cost: f64, rules: &G
             let alerts = [0, 1].map(|side| row.scores[side] >= lines[side]);
             let kept = row.fraud || alerts[0] || alerts[1];
             let Guarded { fraud, amount, scores, weight, .. } = *row;
-            kept.then_some(Paired { fraud, amount, scores, alerts, weight })
+            kept.then_some(PairedRow { fraud, amount, scores, alerts, weight })
         };
         rows.iter().filter_map(pair).collect::<Vec<_>>()
     };
     let (budget, own) = (paired(equal), paired(thresholds));
-    let of = |rows: &[Paired]| compare(rows, review_cost, RESAMPLES, 0).filter(|found| found.frauds > 0);
+    let of = |rows: &[PairedRow]| compare(rows, review_cost, RESAMPLES, 0).filter(|found| found.frauds > 0);
     let (at_budget, at_thresholds) = (of(&budget)?, of(&own)?);
-    let found = |row: &Paired| {
+    let found = |row: &PairedRow| {
         let gain = f64::from(u8::from(row.alerts[1])) - f64::from(u8::from(row.alerts[0]));
         if row.fraud { row.weight * gain } else { 0.0 }
     };
-    let saved = |row: &Paired| {
+    let saved = |row: &PairedRow| {
         let cost = |side: usize| match (row.alerts[side], row.fraud) {
             (true, _) => review_cost,
             (false, true) => row.amount,

@@ -13,7 +13,7 @@ use crate::curves::precision_recall;
 use std::collections::BTreeMap;
 
 pub use calibration::Calibration;
-pub use compare::{Comparison, Difference, Gate, GateRules, Paired, compare, gate};
+pub use compare::{Comparison, Difference, Gate, GateRules, PairedRow, compare, gate};
 pub use guard::{GuardRules, GuardVerdict, Guarded, guard};
 
 const DAY_MS: i64 = 86_400_000;

@@ -16,7 +16,7 @@ const SEARCHED_BYTES: u64 = 512 << 20;
 
 /// Conditions of a search for decisions; an empty text is no condition.
 #[derive(Debug, Clone, Default)]
-struct Asked {
+struct DecisionQuery {
     model: String,
     text: String,
     action: String,
@@ -27,7 +27,7 @@ struct Asked {
     version: String,
 }
 
-impl Asked {
+impl DecisionQuery {
     fn of(visit: &Visit, model: &str) -> Result<Self, ControlError> {
         let score = |name: &str| -> Result<Option<f32>, ControlError> {
             let text = visit.text(name);
@@ -81,7 +81,7 @@ impl Asked {
 }
 
 /// The newest ones that fit, and whether all of the log was searched.
-fn searched(files: &DecisionFiles, asked: &Asked) -> Result<(Vec<Found>, bool), LogError> {
+fn searched(files: &DecisionFiles, asked: &DecisionQuery) -> Result<(Vec<Found>, bool), LogError> {
     let mut all: Vec<Found> = Vec::new();
     let mut of_segment = std::collections::VecDeque::new();
     let report = files.newest(asked.since_ms, asked.until_ms, SEARCHED_BYTES, |record| {
@@ -109,7 +109,7 @@ fn searched(files: &DecisionFiles, asked: &Asked) -> Result<(Vec<Found>, bool), 
     Ok((all, complete))
 }
 
-struct Row {
+struct FoundRow {
     id: String,
     when: String,
     transaction: String,
@@ -124,7 +124,7 @@ struct Row {
 #[template(path = "decisions.html")]
 struct DecisionsPage {
     page: Page,
-    rows: Vec<Row>,
+    rows: Vec<FoundRow>,
     complete: bool,
     why_not: String,
     most: usize,
@@ -139,7 +139,7 @@ struct DecisionsPage {
 
 pub(crate) async fn search(visit: Visit) -> Result<Response, Failure> {
     let page = visit.page_of_model("Decisions", "Decisions").await?;
-    let asked = Asked::of(&visit, &page.model)?;
+    let asked = DecisionQuery::of(&visit, &page.model)?;
     let (mut rows, mut complete, mut why_not) = (Vec::new(), true, String::new());
     match visit.state.monitoring.log() {
         None => {
@@ -151,7 +151,7 @@ pub(crate) async fn search(visit: Visit) -> Result<Response, Failure> {
             (rows, complete) = (found, all);
         }
     }
-    let rows = rows.iter().map(|row| Row {
+    let rows = rows.iter().map(|row| FoundRow {
         id: uuid::Uuid::from_bytes(row.id).to_string(),
         when: when(row.at_ms),
         transaction: row.transaction_id.clone(),

@@ -25,7 +25,7 @@ pub(crate) fn router() -> Router<ControlPlane> {
     Router::new().route("/drift", get(show)).route("/drift/export", get(export))
 }
 
-struct Row {
+struct ColumnRow {
     name: String,
     measure: &'static str,
     value: String,
@@ -49,7 +49,7 @@ struct Cell {
 #[template(path = "drift.html")]
 struct DriftPage {
     page: Page,
-    rows: Vec<Row>,
+    rows: Vec<ColumnRow>,
     slots: Vec<String>,
     slot_hours: i64,
     summary: String,
@@ -146,10 +146,10 @@ fn certainty(watch: &Watch) -> String {
     }
 }
 
-fn row(seen: &Seen, found: &Report, place: usize, reports: &[(i64, Option<Report>)]) -> Row {
+fn row(seen: &Seen, found: &Report, place: usize, reports: &[(i64, Option<Report>)]) -> ColumnRow {
     let (watch, missing) = (&found.drift[place], &found.quality[place]);
     let heat = reports.iter().map(|(_, report)| cell(report.as_ref().map(|report| &report.drift[place])));
-    Row {
+    ColumnRow {
         name: watch.name.clone(),
         measure: watch.measure,
         value: number(watch.value),
@@ -222,7 +222,7 @@ struct Alone {
     version: String,
     window: [String; 2],
     decisions: String,
-    rows: Vec<Row>,
+    rows: Vec<ColumnRow>,
 }
 
 fn alone(model: &str, now: &Seen, found: &Report) -> Result<String, Failure> {

@@ -210,12 +210,12 @@ fn outcomes(visit: &Visit, model: &str) -> Vec<Tile> {
 #[template(path = "home_disagreements.html")]
 struct Differences {
     base: String,
-    rows: Vec<Row>,
+    rows: Vec<DisagreementRow>,
     candidate: String,
     looked_at: String,
 }
 
-struct Row {
+struct DisagreementRow {
     id: String,
     transaction: String,
     when: String,
@@ -229,7 +229,7 @@ struct Row {
 async fn differences(visit: Visit) -> Result<Response, Failure> {
     let (_, model) = visit.model().await?;
     let found = disagreements(visit.state.sources(), &model, 20).await?;
-    let row = |found: &Disagreement| Row {
+    let row = |found: &Disagreement| DisagreementRow {
         id: found.id.clone(),
         transaction: found.transaction_id.clone(),
         when: when(found.at_ms),
@@ -250,7 +250,7 @@ async fn differences(visit: Visit) -> Result<Response, Failure> {
 
 #[derive(Template)]
 #[template(path = "home_savings.html")]
-struct Saved {
+struct SavingsSection {
     found: Option<Savings>,
     why_not: String,
 }
@@ -271,7 +271,7 @@ async fn saved(visit: Visit) -> Result<Response, Failure> {
     let signed = |value: f64| format!("{}{}", if value > 0.0 { "+" } else { "" }, money(value));
     let points = |value: f64| format!("{}{}", if value > 0.0 { "+" } else { "" }, percent(value));
     render(&match savings(visit.state.sources(), &model).await? {
-        Compared::Found { versions, comparison } => Saved {
+        Compared::Found { versions, comparison } => SavingsSection {
             found: Some(Savings {
                 versions,
                 gain: signed(comparison.cost.gain),
@@ -284,6 +284,6 @@ async fn saved(visit: Visit) -> Result<Response, Failure> {
             }),
             why_not: String::new(),
         },
-        Compared::NotYet(why_not) => Saved { found: None, why_not },
+        Compared::NotYet(why_not) => SavingsSection { found: None, why_not },
     })
 }

@@ -40,7 +40,7 @@ async fn show(visit: Visit) -> Result<Response, Failure> {
     render(&PerformancePage { page, days, address })
 }
 
-struct Row {
+struct FiguresRow {
     version: String,
     decisions: String,
     alerts: String,
@@ -60,7 +60,7 @@ struct Row {
 #[template(path = "performance_figures.html")]
 struct Figures {
     why_not: String,
-    rows: Vec<Row>,
+    rows: Vec<FiguresRow>,
     curves: String,
     calibration: String,
     recall_by_day: String,
@@ -160,12 +160,12 @@ impl Figures {
     }
 }
 
-fn row((version, found): &(String, Performance)) -> Row {
+fn row((version, found): &(String, Performance)) -> FiguresRow {
     let metric = |name: &str| found.metrics.get(name).copied();
     let shown = |name: &str| metric(name).map_or_else(|| "–".to_owned(), number);
     let share = |name: &str| metric(name).map_or_else(|| "–".to_owned(), percent);
     let rate = found.alerts as f64 / (found.decisions as f64).max(1.0);
-    Row {
+    FiguresRow {
         version: version.clone(),
         decisions: count(found.decisions),
         alerts: format!("{} ({})", count(found.alerts), percent(rate)),

@@ -6,7 +6,7 @@ use super::performance::{manifest, package};
 use super::windows::newest;
 use super::{Explained, Sources};
 use crate::settings::Clock;
-use serin_analysis::performance::{Comparison, Paired, compare};
+use serin_analysis::performance::{Comparison, PairedRow, compare};
 use serin_decisions::{DecisionFiles, Fallback, Record};
 use serin_models::LoadedModel;
 use serin_tracking::{ModelUri, ResolvedModel};
@@ -196,7 +196,7 @@ pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared
             let place =
                 amount.as_ref().and_then(|amount| columns.get(&(decision.model.version.clone(), amount.clone())));
             let of_row = place.and_then(|place| decision.features().nth(*place)).map(f64::from);
-            let row = Paired {
+            let row = PairedRow {
                 fraud: label.fraud,
                 amount: label.amount.or(of_row).filter(|amount| amount.is_finite()).unwrap_or(0.0),
                 scores: [decision.score, f32::NAN],
@@ -208,7 +208,7 @@ pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared
         })?;
         report.warn();
         let said = said(&files, usize::MAX, |id| decided.contains_key(id))?;
-        let mut pairs: HashMap<[String; 2], Vec<(i64, Paired)>> = HashMap::new();
+        let mut pairs: HashMap<[String; 2], Vec<(i64, PairedRow)>> = HashMap::new();
         for (id, candidate) in said {
             let Some((at_ms, version, mut row)) = decided.remove(&id) else { continue };
             (row.scores[1], row.alerts[1]) = (candidate.score, candidate.alert);
@@ -229,7 +229,7 @@ pub(crate) async fn savings(sources: Sources<'_>, name: &str) -> Result<Compared
         return Ok(Compared::NotYet("No candidate has scored a labelled payment yet.".to_owned()));
     };
     let all = rows.len();
-    let rows: Vec<Paired> =
+    let rows: Vec<PairedRow> =
         rows.into_iter().filter(|(at_ms, _)| maturity.is_matured(*at_ms, now_ms)).map(|(_, row)| row).collect();
     if !rows.iter().any(|row| row.fraud) {
         return Ok(Compared::NotYet(format!(

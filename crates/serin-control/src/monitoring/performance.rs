@@ -86,7 +86,7 @@ impl std::str::FromStr for GroupBy {
 }
 
 /// Decision of the log, as far as it is needed here.
-struct Row {
+struct GroupedRow {
     scored: Scored,
     group: String,
     /// Value of the segment's column.
@@ -212,7 +212,7 @@ fn row(
     query: &PerformanceQuery,
     labels: &Labels,
     signatures: &HashMap<[u8; 32], Signature>,
-) -> Result<Row, String> {
+) -> Result<GroupedRow, String> {
     let value = |column: &String| -> Result<f32, String> {
         let signature = signatures.get(&decision.model.sha256);
         let place = signature.and_then(|signature| signature.position(column)).ok_or_else(|| column.clone())?;
@@ -253,7 +253,7 @@ fn row(
         }
         GroupBy::Segment(column) => (String::new(), value(column)?),
     };
-    Ok(Row { scored, group, value })
+    Ok(GroupedRow { scored, group, value })
 }
 
 /// FNV-1a; 0 stays for "none".
@@ -264,7 +264,7 @@ fn card(entity: &str) -> u64 {
         .max(1)
 }
 
-fn name_segments(rows: &mut [Row], column: &str, signatures: &HashMap<[u8; 32], Signature>) {
+fn name_segments(rows: &mut [GroupedRow], column: &str, signatures: &HashMap<[u8; 32], Signature>) {
     let kind = signatures.values().find_map(|signature| Some(&signature.columns[signature.position(column)?].kind));
     let mut values: Vec<f32> = rows.iter().map(|row| row.value).filter(|value| !value.is_nan()).collect();
     values.sort_by(f32::total_cmp);

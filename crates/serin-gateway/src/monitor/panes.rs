@@ -14,7 +14,7 @@ const PANES: usize = 256;
 
 /// Counts of one model version for one hour of event time, still in memory. `id` and `sequence` name the pane and its
 /// state for the sink; each row sets `grew`, and storing the pane clears it.
-struct Growing {
+struct OpenPane {
     model: Arc<LoadedModel>,
     pane: Pane,
     id: String,
@@ -31,7 +31,7 @@ pub(super) struct OpenPanes<'s> {
     every: Duration,
     replica: String,
     made: u64,
-    open: BTreeMap<Key, Growing>,
+    open: BTreeMap<Key, OpenPane>,
     handed: Instant,
     /// True if the sink did not take the panes the last time.
     is_refused: bool,
@@ -66,7 +66,7 @@ impl<'s> OpenPanes<'s> {
             let (made, replica) = (&mut self.made, &self.replica);
             let growing = self.open.entry(key).or_insert_with(|| {
                 *made += 1;
-                Growing {
+                OpenPane {
                     model: Arc::clone(&run.model),
                     pane: Pane::new(profile, run.times[rows[0]]),
                     id: format!("{replica}/{made}"),

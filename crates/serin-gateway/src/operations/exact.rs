@@ -20,7 +20,7 @@ const LEAST_ROWS: usize = 1000;
 static UNDER_WAY: Mutex<()> = Mutex::new(());
 
 /// Parameters of a request for exact drift.
-struct Asked {
+struct ExactQuery {
     model: String,
     method: Option<Method>,
     threshold: Option<f64>,
@@ -28,7 +28,7 @@ struct Asked {
     evidently: bool,
 }
 
-impl Asked {
+impl ExactQuery {
     fn of(fields: &Fields, state: &DataPlane) -> Result<Self, ApiError> {
         let method = fields.opt_text("method")?.map(|name| name.parse::<Method>().map_err(ApiError::invalid));
         let evidently = match fields.opt_text("format")?.as_deref() {
@@ -60,7 +60,7 @@ impl Asked {
     (status = 503, body = ErrorMessage, description = "Another comparison is under way"),
 ))]
 pub(crate) async fn exact(State(state): State<DataPlane>, fields: Fields) -> Result<Json<Value>, ApiError> {
-    let asked = Asked::of(&fields, &state).map_err(|error| {
+    let asked = ExactQuery::of(&fields, &state).map_err(|error| {
         let (loc, input) = (vec!["query".into()], Value::Null);
         ApiError::Validation(vec![Detail { r#type: "value_error", loc, msg: error.message(), input }])
     })?;
@@ -114,7 +114,7 @@ struct Compared {
 }
 
 /// Every column and the score; points in time are left out, as Evidently does.
-fn compare(asked: &Asked, last: &Last, reference: &[f32]) -> Vec<Compared> {
+fn compare(asked: &ExactQuery, last: &Last, reference: &[f32]) -> Vec<Compared> {
     let width = last.model.deciding.width;
     let columns = &last.model.package.signature.columns;
     let kinds = columns.iter().map(|column| (column.name.as_str(), Some(&column.kind))).chain([("score", None)]);
@@ -154,7 +154,7 @@ fn compare(asked: &Asked, last: &Last, reference: &[f32]) -> Vec<Compared> {
     all
 }
 
-fn shown(asked: &Asked, last: &Last, compared: &[Compared], reference: usize) -> Value {
+fn shown(asked: &ExactQuery, last: &Last, compared: &[Compared], reference: usize) -> Value {
     let tested = |column: &Compared| Some(ColumnDrift::of(&column.name, column.found.as_ref().ok()?));
     let tested: Vec<ColumnDrift> = compared.iter().filter_map(tested).collect();
     if asked.evidently {

@@ -36,13 +36,13 @@ pub(crate) struct InferRequest {
     inputs: Vec<Tensor>,
     /// Which outputs are wanted; score and prediction without it.
     #[serde(default)]
-    outputs: Vec<Wanted>,
+    outputs: Vec<RequestedOutput>,
 }
 
 /// An output by name: `score` (FP32), `prediction` (INT64: 1 is an alert), `model_version` (BYTES: the version that decided
 /// on the row), `decision_id` (BYTES: UUID of the decision).
 #[derive(Debug, Deserialize, ToSchema)]
-pub(crate) struct Wanted {
+pub(crate) struct RequestedOutput {
     name: String,
 }
 

@@ -291,7 +291,7 @@ impl Thread {
         let (counted, latency) = self.counting.take(&self.releasing);
         let loaded = version(self.releasing.candidate.live());
         let attempt = delivery.state().began_ms;
-        let tasks = delivery.tick(Observed { now_ms, live, loaded, counted, latency }, arrivals);
+        let tasks = delivery.tick(&Observed { now_ms, live, loaded, counted, latency }, arrivals);
         if delivery.state().began_ms != attempt {
             self.counting.begin_attempt();
         }

@@ -35,7 +35,7 @@ pub(crate) struct Replay {
 )]
 pub(crate) struct Export {
     /// Folder, or s3://bucket/prefix, for model=NAME/version=V/hour=YYYY-MM-DDTHH/….parquet; a file for each segment
-    /// of the log, replaced when it is exported again
+    /// of the log, replaced when it is exported again; --since and --until are widened to whole hours, as a file is of one hour
     #[arg(long, value_name = "DIR")]
     pub(crate) out: String,
     /// For which decisions to write what moved the score most; only where the model that decided is still there

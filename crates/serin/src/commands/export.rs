@@ -10,7 +10,8 @@ use anyhow::{Context, bail};
 use serin_artifacts::{ArtifactPath, Artifacts};
 use serin_dataset::{DatasetError, DecisionRow, DecisionWriter};
 use serin_decisions::{
-    DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, ReadReport, Record, replace_durably,
+    DecidingModel, DecisionFiles, DecisionSegment, Fallback, LoggedDecision, PARQUET_EXPORTER, ReadReport, Record,
+    replace_durably,
 };
 use serin_models::LoadedModel;
 use serin_scorer::environment::s3_settings;
@@ -23,12 +24,13 @@ use std::time::Duration;
 const REASONS: usize = 5;
 /// Between two looks for sealed segments.
 const EVERY: Duration = Duration::from_secs(15);
+const HOUR_MS: i64 = 3_600_000;
 /// In the folder of the log: which segments are exported, and to what files.
 const EXPORTED: &str = "exported.json";
 
 pub(crate) async fn run(args: &Export) -> anyhow::Result<()> {
     let files = files(&args.logged)?;
-    let range = range(&args.logged);
+    let range = hours(range(&args.logged));
     let mut exporter = Exporter::to(&args.out, args.reasons, &args.logged.state)?;
     let segments = files.segments()?;
     let bar = progress::bar("exporting", segments.len() as u64);
@@ -44,6 +46,13 @@ pub(crate) async fn run(args: &Export) -> anyhow::Result<()> {
     }
     say(format_args!("{rows} decisions in {written} Parquet files below {}", args.out));
     Ok(())
+}
+
+/// A range widened to whole hours, epoch milliseconds: a file holds an hour of a segment, and one that was written of a part
+/// of it would take the place of the whole.
+fn hours((since, until): (i64, i64)) -> (i64, i64) {
+    let up = until.checked_add(HOUR_MS - 1).map_or(until, |until| until.div_euclid(HOUR_MS) * HOUR_MS);
+    (since.div_euclid(HOUR_MS) * HOUR_MS, up)
 }
 
 /// Exports what is sealed, now and every so often; what was exported is kept in mind across restarts.
@@ -63,6 +72,7 @@ async fn export_sealed(log: &Path, out: &str, reasons: Reasons, state: &State) -
     let files = DecisionFiles::of(log);
     let mut exporter = None;
     let segments: Vec<DecisionSegment> = files.segments()?.into_iter().filter(DecisionSegment::is_sealed).collect();
+    release(&files, &segments, &exported, out)?;
     for segment in &segments {
         // Rewritten, as by an erasure, or bound for another place, it is exported again.
         let wanted = format!("{out} {}", segment.fingerprint());
@@ -82,6 +92,7 @@ async fn export_sealed(log: &Path, out: &str, reasons: Reasons, state: &State) -
         }
         exported.insert(segment.name(), (wanted, done.files));
         save(&list, &exported)?;
+        release(&files, &segments, &exported, out)?;
     }
     // What retention removed from the log stays in the export, and needs no mention here.
     let known: HashSet<String> = segments.iter().map(DecisionSegment::name).collect();
@@ -90,6 +101,21 @@ async fn export_sealed(log: &Path, out: &str, reasons: Reasons, state: &State) -
         save(&list, &exported)?;
     }
     Ok(())
+}
+
+/// Lets retention have the segments that are exported to `out` as they are now, and no other.
+fn release(
+    files: &DecisionFiles,
+    segments: &[DecisionSegment],
+    exported: &HashMap<String, (String, Vec<String>)>,
+    out: &str,
+) -> anyhow::Result<()> {
+    let done: Vec<(String, String)> = segments
+        .iter()
+        .map(|segment| (segment.name(), segment.fingerprint()))
+        .filter(|(name, print)| exported.get(name).is_some_and(|(done, _)| *done == format!("{out} {print}")))
+        .collect();
+    Ok(files.set_exported(PARQUET_EXPORTER, done.iter().map(|(name, print)| (name.as_str(), print.as_str())))?)
 }
 
 fn save(list: &Path, exported: &HashMap<String, (String, Vec<String>)>) -> anyhow::Result<()> {
@@ -253,4 +279,17 @@ fn file_of(decision: &LoggedDecision<'_>, segment: &str) -> String {
     // Two files can have been one name's one version, as after a registry was made anew.
     let sha256 = hex(&model.sha256[..4]);
     format!("model={}/version={version}/hour={hour}/{segment}-{sha256}.parquet", plain(&model.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_of_whole_hours() {
+        assert_eq!(hours((0, i64::MAX)), (0, i64::MAX));
+        assert_eq!(hours((HOUR_MS + 1, 2 * HOUR_MS)), (HOUR_MS, 2 * HOUR_MS));
+        assert_eq!(hours((HOUR_MS, 2 * HOUR_MS + 1)), (HOUR_MS, 3 * HOUR_MS));
+        assert_eq!(hours((-1, -1)), (-HOUR_MS, 0));
+    }
 }

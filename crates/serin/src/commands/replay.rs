@@ -181,7 +181,7 @@ async fn load(state: &State, uri: &ModelUri) -> anyhow::Result<LoadedModel> {
 
 /// Logged traffic through another model.
 #[derive(Debug, Default)]
-struct Paired {
+struct PairedCounts {
     decisions: usize,
     same_bits: usize,
     logged_alerts: usize,
@@ -204,7 +204,7 @@ struct Before {
     label: Option<Label>,
 }
 
-impl Paired {
+impl PairedCounts {
     fn add(&mut self, logged: Before, score: f32, alert: bool) {
         self.decisions += 1;
         self.same_bits += usize::from(logged.score.to_bits() == score.to_bits());
@@ -236,7 +236,7 @@ async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result
     }
     let labels = args.labels.as_deref().map(Labels::read).transpose()?.unwrap_or_default();
     let start = Instant::now();
-    let mut paired = Paired::default();
+    let mut paired = PairedCounts::default();
     let mut rows: Vec<f32> = Vec::new();
     let mut logged: Vec<Before> = Vec::new();
     let mut margins = Vec::new();
@@ -305,7 +305,7 @@ async fn translation(args: &Replay, logged: &DecidingModel, model: &LoadedModel)
     Translation::assumed(wanted).with_context(decided)
 }
 
-fn report(args: &Replay, uri: &str, paired: &Paired, seconds: f64) -> anyhow::Result<()> {
+fn report(args: &Replay, uri: &str, paired: &PairedCounts, seconds: f64) -> anyhow::Result<()> {
     let n = paired.decisions;
     if n + paired.by_fallback == 0 {
         bail!("the log has no decision in that time");

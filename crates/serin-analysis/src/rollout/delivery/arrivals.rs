@@ -19,7 +19,7 @@ impl Delivery {
             }
             Arrival::Loaded(version, outcome) => self.loaded(&version, outcome, tasks),
             Arrival::Shared(outcome) => self.shared(*outcome),
-            Arrival::Pointed(pointing, outcome) => self.pointed(&pointing, outcome),
+            Arrival::Pointed(pointing, outcome) => self.pointed(&pointing, &outcome),
             Arrival::Noted(ending, outcome) => {
                 self.noting = false;
                 match outcome {
@@ -86,7 +86,7 @@ impl Delivery {
         }
     }
 
-    fn pointed(&mut self, pointing: &Pointing, outcome: Result<(), Refusal>) {
+    fn pointed(&mut self, pointing: &Pointing, outcome: &Result<(), Refusal>) {
         self.pointing = false;
         let current = self.state.pointing.as_ref() == Some(pointing);
         match outcome {

@@ -254,10 +254,10 @@ impl Delivery {
     }
 
     /// Moves the rollout on. Returns what is to be done, in order.
-    pub fn tick(&mut self, seen: Observed, arrivals: Vec<Arrival>) -> Vec<Task> {
+    pub fn tick(&mut self, seen: &Observed, arrivals: Vec<Arrival>) -> Vec<Task> {
         let mut tasks = Vec::new();
         self.now_ms = seen.now_ms;
-        self.notice_hand(&seen);
+        self.notice_hand(seen);
         let before = (self.state.rollout.clone(), self.state.paused);
         for arrival in arrivals {
             self.take(arrival, &mut tasks);
@@ -272,8 +272,8 @@ impl Delivery {
                 tasks.push(Task::Find);
             }
         }
-        self.load(&seen, &mut tasks);
-        self.gather(&seen);
+        self.load(seen, &mut tasks);
+        self.gather(seen);
         let mut harm = self.judge();
         if harm && (self.state.leads || !self.heard) {
             self.stop_for_harm(&mut tasks);
@@ -284,13 +284,13 @@ impl Delivery {
             self.share(&mut tasks);
         }
         if self.sharing.is_none() {
-            self.obey(&seen, &mut tasks);
+            self.obey(seen, &mut tasks);
             if std::mem::take(&mut self.look_due) && self.state.leads && !self.state.paused && self.look.is_none() {
                 self.look = Some(Pending::default());
                 self.looks += 1;
             }
         }
-        self.look(&seen, &mut tasks);
+        self.look(seen, &mut tasks);
         self.point(&mut tasks);
         self.note(&mut tasks);
         let changed = before != (self.state.rollout.clone(), self.state.paused);

@@ -46,9 +46,9 @@ impl Ended {
 }
 
 /// Where a rollout stands, as `GET /v1/rollout` answers.
-struct Standing(Value);
+struct RolloutShown(Value);
 
-impl Standing {
+impl RolloutShown {
     fn began_ms(&self) -> i64 {
         self.0["began_at_ms"].as_i64().unwrap_or(0)
     }
@@ -86,10 +86,10 @@ impl Standing {
 }
 
 /// Asks until the standing is as wanted.
-async fn until(shop: &Shop, wanted: impl Fn(&Standing) -> bool) -> anyhow::Result<Standing> {
+async fn until(shop: &Shop, wanted: impl Fn(&RolloutShown) -> bool) -> anyhow::Result<RolloutShown> {
     let start = Instant::now();
     loop {
-        let standing = Standing(shop.rollout().await?);
+        let standing = RolloutShown(shop.rollout().await?);
         if wanted(&standing) {
             return Ok(standing);
         }
@@ -107,7 +107,7 @@ async fn until(shop: &Shop, wanted: impl Fn(&Standing) -> bool) -> anyhow::Resul
 pub(super) async fn released(shop: &mut Shop, panel: &Panel, version: i64) -> anyhow::Result<Option<Ended>> {
     let (start, before_ms) = (panel.seconds(), shop.told_rollout_ms);
     panel.now(format!("day {}: version {version} is loaded", shop.day));
-    let is_live = |standing: &Standing| {
+    let is_live = |standing: &RolloutShown| {
         standing.began_ms() <= before_ms && standing.version("stable_version").is_some_and(|live| live >= version)
     };
     let begun = until(shop, |standing| {
@@ -129,7 +129,7 @@ pub(super) async fn released(shop: &mut Shop, panel: &Panel, version: i64) -> an
     };
     let mut sent_again = 0;
     let ended = loop {
-        let shown = Standing(shop.rollout().await?);
+        let shown = RolloutShown(shop.rollout().await?);
         let looked_ms = shown.looked_ms();
         if shown.has_ended() {
             break shown;
@@ -148,14 +148,14 @@ pub(super) async fn released(shop: &mut Shop, panel: &Panel, version: i64) -> an
         };
         if sent_again > shop.shadow + MOST {
             shop.control("abort").await?;
-            break until(shop, Standing::has_ended).await?;
+            break until(shop, RolloutShown::has_ended).await?;
         }
         if wanted > 0 {
             asked += shop.again(wanted).await?.requests();
         }
         sent_again += wanted;
         // One look has seen them all before more are sent.
-        let sent = Standing(shop.rollout().await?).looked_ms().max(looked_ms);
+        let sent = RolloutShown(shop.rollout().await?).looked_ms().max(looked_ms);
         until(shop, |standing| standing.has_ended() || standing.looked_ms() > sent).await?;
     };
     // What comes from now on is scored by the version that decides it, and by no other.

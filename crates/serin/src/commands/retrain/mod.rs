@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use rows::Rows;
 use serde_json::json;
-use serin_analysis::performance::{Comparison, Difference, Gate, GateRules, Paired, compare, gate};
+use serin_analysis::performance::{Comparison, Difference, Gate, GateRules, PairedRow, compare, gate};
 use serin_analysis::threshold::Rule;
 use serin_dataset::{Dataset, ROLE_COLUMNS, write_dataset};
 use serin_models::LoadedModel;
@@ -214,8 +214,8 @@ fn judge(args: &Retrain, models: [&LoadedModel; 2], rows: &Dataset) -> anyhow::R
         sides.push((scores, package.threshold, if fastest.is_finite() { fastest } else { 0.0 }));
     }
     let [(a, at_a, took_a), (b, at_b, took_b)] = &sides[..] else { bail!("there are two models") };
-    let paired: Vec<Paired> = (0..rows.rows())
-        .map(|row| Paired {
+    let paired: Vec<PairedRow> = (0..rows.rows())
+        .map(|row| PairedRow {
             fraud: rows.labels[row] == 1.0,
             amount: rows.amounts.get(row).copied().unwrap_or(0.0),
             scores: [a[row], b[row]],

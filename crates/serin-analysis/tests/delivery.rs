@@ -28,6 +28,9 @@ struct Server {
     /// Outcome of a load; `None` hangs.
     loading: Option<Loading>,
     registry_is_away: bool,
+    /// The registry takes evidence and does not answer: a share fails after 5 s.
+    registry_hangs: bool,
+    late: Vec<(i64, Arrival)>,
     others: OthersEvidence,
     hanging: Vec<(u64, Question)>,
     shared: Vec<SharedEvidence>,
@@ -80,6 +83,8 @@ impl Server {
             hooks: Some(Ok(200)),
             loading: Some(Loading::Ready(Vec::new())),
             registry_is_away: false,
+            registry_hangs: false,
+            late: Vec::new(),
             others: OthersEvidence { leads: true, epoch: 1, ..OthersEvidence::default() },
             hanging: Vec::new(),
             shared: Vec::new(),
@@ -93,6 +98,9 @@ impl Server {
 
     fn tick(&mut self) {
         self.now_ms += STEP_MS;
+        while let Some(at) = self.late.iter().position(|(at_ms, _)| *at_ms <= self.now_ms) {
+            self.arrivals.push(self.late.remove(at).1);
+        }
         let seen = Observed {
             now_ms: self.now_ms,
             live: Some(self.live.clone()),
@@ -130,15 +138,26 @@ impl Server {
                     state: self.others.state.clone(),
                 };
                 let outcome = if self.registry_is_away { Err("away".to_owned()) } else { Ok(others) };
+                // A claim is a lead of its own, also for the server that leads.
+                if evidence.claims && !self.registry_is_away {
+                    self.others.epoch += 1;
+                }
+                let outcome = outcome.map(|others| OthersEvidence { epoch: self.others.epoch, ..others });
                 self.shared.push(*evidence);
+                if self.registry_hangs {
+                    self.late.push((self.now_ms + 5000, Arrival::Shared(Box::new(Err("late".to_owned())))));
+                    return;
+                }
                 self.arrivals.push(Arrival::Shared(Box::new(outcome)));
             }
             Task::Point(pointing, lease) => {
                 let fits = pointing.from.as_ref().is_none_or(|from| *from == self.live);
                 let outcome = if self.registry_is_away {
                     Err(Refusal::Unavailable("away".to_owned()))
-                } else if !fits || lease.is_some_and(|lease| lease.epoch != self.others.epoch) {
-                    Err(Refusal::Conflict("not the leader".to_owned()))
+                } else if lease.is_some_and(|lease| lease.epoch != self.others.epoch) {
+                    Err(Refusal::NotLeading("an epoch that is over".to_owned()))
+                } else if !fits && self.live != pointing.to {
+                    Err(Refusal::Moved("another version is live".to_owned()))
                 } else {
                     self.live.clone_from(&pointing.to);
                     self.pointed.push(pointing.clone());
@@ -295,7 +314,8 @@ fn an_abort_before_the_registry_has_promoted_never_promotes() {
     assert_eq!(server.phase(), Phase::Failed);
     server.registry_is_away = false;
     server.ticks(100);
-    assert_eq!((server.live.as_str(), server.pointed.len(), server.phase()), ("1", 0, Phase::Failed));
+    assert_eq!((server.live.as_str(), server.phase()), ("1", Phase::Failed));
+    assert!(server.pointed.iter().all(|pointing| pointing.to == "1"), "{:?}", server.pointed);
     assert!(server.delivery.state().pointing.is_none(), "nothing is left to be put back");
 }
 
@@ -430,7 +450,7 @@ fn a_follower_obeys_after_it_has_claimed_the_lead() {
     server.others = OthersEvidence { leads: true, epoch: 5, ..OthersEvidence::default() };
     server.until(|server| !server.replies.is_empty());
     assert!(server.shared.iter().any(|shared| shared.claims));
-    assert!(server.delivery.state().paused && server.delivery.state().epoch == 5);
+    assert!(server.delivery.state().paused && server.delivery.state().epoch == 6);
     server.until(|server| server.shared.last().unwrap().state.as_ref().is_some_and(|state| state["paused"] == true));
 }
 
@@ -480,4 +500,101 @@ fn the_built_in_success_rate_is_of_the_requests_since_the_last_look() {
     server.counted.requests.insert(2000, Events { candidate: 100, stable: 0 });
     server.until(|server| server.weight() == 50);
     assert_eq!(server.delivery.state().rollout.failed_checks, 1);
+}
+
+#[test]
+fn orders_and_looks_go_on_while_the_registry_takes_evidence_and_never_answers() {
+    let mut server = Server::new(&weights());
+    server.release("2");
+    server.until(|server| server.weight() == 20);
+    server.registry_hangs = true;
+    server.until(|server| server.weight() == 50);
+    server.order(Control::Pause);
+    server.until(|server| server.replies == [Ok(())]);
+    assert!(server.delivery.state().paused);
+}
+
+#[test]
+fn a_hand_that_moves_the_live_version_meanwhile_is_not_overruled() {
+    let mut server = Server::new(&weights());
+    server.release("2");
+    server.until(|server| server.weight() == 50);
+    server.registry_is_away = true;
+    server.harmless();
+    server.until(|server| server.phase() == Phase::Promoting);
+    "7".clone_into(&mut server.live);
+    server.registry_is_away = false;
+    server.until(|server| server.phase() == Phase::Failed);
+    server.ticks(50);
+    assert_eq!((server.live.as_str(), server.pointed.len()), ("7", 0));
+    assert!(server.told.last().unwrap().contains("was not promoted"), "{:?}", server.told);
+}
+
+#[test]
+fn a_promotion_that_an_earlier_serin_began_is_finished() {
+    let mut state = RolloutState::begun("1", "a".to_owned(), "here".to_owned(), 0);
+    state.rollout.phase = Phase::Promoting;
+    state.rollout.route.candidate = 50;
+    state.rollout.candidate_wanted = true;
+    "2".clone_into(&mut state.rollout.last_applied);
+    let mut server = Server::with(rules(&weights(), &annotations()), state);
+    server.release("2");
+    server.until(|server| server.phase() == Phase::Succeeded);
+    assert_eq!(server.live, "2");
+}
+
+#[test]
+fn a_name_that_is_taken_back_ends_the_rollout_and_releases_nothing() {
+    let mut server = Server::new(&weights());
+    server.release("2");
+    server.until(|server| server.weight() == 20);
+    server.wanted = None;
+    server.until(|server| server.phase() == Phase::Failed);
+    server.ticks(50);
+    assert_eq!((server.phase(), server.loaded.as_deref(), server.live.as_str()), (Phase::Failed, None, "1"));
+    assert!(server.told.last().unwrap().contains("taken back"), "{:?}", server.told);
+}
+
+#[test]
+fn a_promotion_cannot_be_paused_and_a_start_that_waits_for_its_gate_can_be_aborted() {
+    let mut server = Server::new(&weights());
+    server.release("2");
+    server.until(|server| server.weight() == 50);
+    server.harmless();
+    server.until(|server| server.phase() == Phase::Promoting);
+    server.order(Control::Pause);
+    server.until(|server| !server.replies.is_empty());
+    assert!(server.replies[0].is_err());
+    server.until(|server| server.phase() == Phase::Succeeded);
+
+    let mut server = Server::new(&hooked("confirm-rollout"));
+    server.hooks = None;
+    server.release("2");
+    server.until(|server| !server.hanging.is_empty());
+    assert_eq!(server.phase(), Phase::Initialized);
+    server.order(Control::Abort);
+    server.tick();
+    assert_eq!((server.phase(), &server.replies[..]), (Phase::Failed, &[Ok(())][..]));
+    let (look, question) = server.hanging.remove(0);
+    server.arrivals.push(Arrival::Answered(look, question, Answer::Hook(Ok(200))));
+    server.ticks(50);
+    assert_eq!(server.phase(), Phase::Failed, "it does not start after all");
+}
+
+#[test]
+fn a_follower_that_knows_of_no_rollout_asks_before_it_refuses_an_abort() {
+    let mut server = Server::new(&weights());
+    server.others.leads = false;
+    server.release("2");
+    server.until(|server| !server.delivery.state().leads);
+    server.wanted = Some("1".to_owned());
+    server.ticks(20);
+    let mut state = serde_json::to_value(server.delivery.state()).unwrap();
+    state["rollout"]["phase"] = json!("Progressing");
+    (state["rollout"]["last_applied"], state["rollout"]["candidate_wanted"]) = (json!("2"), json!(true));
+    (state["rollout"]["route"]["candidate"], state["began_ms"]) = (json!(20), json!(77));
+    server.others = OthersEvidence { leads: true, epoch: 5, state: Some(state), ..OthersEvidence::default() };
+    server.order(Control::Abort);
+    server.until(|server| !server.replies.is_empty());
+    assert_eq!((server.replies.as_slice(), server.phase()), (&[Ok(())][..], Phase::Failed));
 }

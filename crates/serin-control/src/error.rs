@@ -56,6 +56,7 @@ impl From<StoreError> for ControlError {
         match error {
             StoreError::NotFound(message) => Self::mlflow("RESOURCE_DOES_NOT_EXIST", message),
             StoreError::Conflict(message) => Self::mlflow("RESOURCE_ALREADY_EXISTS", message),
+            StoreError::NotLeading(message) => Self::mlflow("NOT_LEADING", message),
             StoreError::Superseded(message) => Self::mlflow("RESOURCE_CONFLICT", message),
             StoreError::InvalidInput(message) => Self::invalid(message),
             StoreError::Unsupported(message) => Self::mlflow("NOT_IMPLEMENTED", message),

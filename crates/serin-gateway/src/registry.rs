@@ -10,9 +10,12 @@ pub enum RegistryError {
     /// The registry has nothing of that name.
     #[error("{0}")]
     NotFound(String),
-    /// The precondition of a change does not hold any more, so it was not made.
+    /// This server does not lead the rollout any more, so the change was not made.
     #[error("{0}")]
-    Conflict(String),
+    NotLeading(String),
+    /// Another version is live than the change is to replace, so it was not made.
+    #[error("{0}")]
+    Moved(String),
     /// The registry did not answer, or not in time: it may be asked again.
     #[error("{0}")]
     Unavailable(String),
@@ -25,6 +28,8 @@ pub type RegistryAnswer<'a, T> = BoxFuture<'a, Result<T, RegistryError>>;
 pub trait Registrar: Send + Sync + 'static {
     /// The version that should be live, copied to this machine; `None` where the name points at none.
     fn candidate(&self) -> RegistryAnswer<'_, Option<ResolvedModel>>;
+    /// Removes this machine's copy of a model that was refused: the next [`Self::candidate`] fetches it anew.
+    fn forget(&self, model: &ResolvedModel);
     /// Makes a version the live one, unless it is already: only while `from` is live, where it is given, and while the
     /// lease holds, where there is one.
     fn point(&self, version: i64, from: Option<i64>, lease: Option<Lease>, reason: String) -> RegistryAnswer<'_, ()>;

@@ -66,7 +66,7 @@ fn status(code: &str) -> StatusCode {
         "RESOURCE_DOES_NOT_EXIST" | "NOT_FOUND" | "ENDPOINT_NOT_FOUND" => StatusCode::NOT_FOUND,
         "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
         "NOT_IMPLEMENTED" => StatusCode::NOT_IMPLEMENTED,
-        "RESOURCE_CONFLICT" => StatusCode::CONFLICT,
+        "RESOURCE_CONFLICT" | "NOT_LEADING" => StatusCode::CONFLICT,
         "TEMPORARILY_UNAVAILABLE" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub trait Registry: Debug + Send + Sync + 'static {
     /// Finds what a URI names now, and brings it to this machine where it is elsewhere.
     fn resolve<'a>(&'a self, uri: &'a ModelUri) -> RegistryAnswer<'a, ResolvedModel>;
+    /// Removes the copy of a model that this machine has made, where it has: the next [`Self::resolve`] fetches it anew.
+    fn forget(&self, model: &ResolvedModel);
     /// Points an alias or a stage at a version.
     fn point<'a>(&'a self, uri: &'a ModelUri, version: i64, change: Change) -> RegistryAnswer<'a, ()>;
     /// Says what this server counted of a rollout, and hears what the other ones counted.
@@ -68,8 +70,10 @@ pub fn registry_error(error: &ClientError) -> RegistryError {
     let message = with_causes(error);
     let missing = matches!(error, ClientError::NotFound { .. })
         || ["RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"].iter().any(|code| error.is(code));
-    if error.is("RESOURCE_CONFLICT") {
-        RegistryError::Conflict(message)
+    if error.is("NOT_LEADING") {
+        RegistryError::NotLeading(message)
+    } else if error.is("RESOURCE_CONFLICT") {
+        RegistryError::Moved(message)
     } else if missing {
         RegistryError::NotFound(message)
     } else {
@@ -94,7 +98,22 @@ fn answered<'a, T: 'a>(
     answer.map(|answer| answer.map_err(|error| registry_error(&error))).boxed()
 }
 
+impl RemoteRegistry {
+    /// As [`Registry::forget`], for copies below `cache`.
+    pub fn forget_below(cache: &std::path::Path, model: &ResolvedModel) {
+        if model.path.starts_with(cache)
+            && let Err(error) = std::fs::remove_dir_all(&model.path)
+        {
+            tracing::warn!("{}: the copy cannot be removed: {error}", model.path.display());
+        }
+    }
+}
+
 impl Registry for RemoteRegistry {
+    fn forget(&self, model: &ResolvedModel) {
+        Self::forget_below(&self.cache, model);
+    }
+
     fn resolve<'a>(&'a self, uri: &'a ModelUri) -> RegistryAnswer<'a, ResolvedModel> {
         answered(self.server.resolve(uri, &self.cache))
     }
@@ -141,6 +160,10 @@ fn change(reason: String) -> Change {
 impl serin_gateway::Registrar for RolloutRegistry {
     fn candidate(&self) -> RegistryAnswer<'_, Option<ResolvedModel>> {
         find(&*self.registry, &self.candidate).boxed()
+    }
+
+    fn forget(&self, model: &ResolvedModel) {
+        self.registry.forget(model);
     }
 
     fn point(&self, version: i64, from: Option<i64>, lease: Option<Lease>, reason: String) -> RegistryAnswer<'_, ()> {

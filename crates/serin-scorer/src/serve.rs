@@ -112,9 +112,19 @@ pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Res
     let (mut slots, mut loaded) = (Vec::new(), Vec::new());
     for (number, uri) in uris.iter().enumerate() {
         let slot = Arc::new(ModelSlot::new(name_of(uri), uri.to_string()));
-        let first = resolve(registry.as_deref(), uri).await;
-        match first.and_then(|resolved| Ok((keeper.switch(&slot, &resolved)?, resolved))) {
-            Ok((model, resolved)) => {
+        let mut first = resolve(registry.as_deref(), uri).await;
+        let mut switched = first.as_ref().ok().map(|resolved| keeper.switch(&slot, resolved));
+        if let (Ok(resolved), Some(Err(error)), Some(registry)) = (&first, &switched, &registry)
+            && !error.is_passing()
+        {
+            // A copy that broke on its way is fetched anew.
+            registry.forget(resolved);
+            first = resolve(Some(&**registry), uri).await;
+            switched = first.as_ref().ok().map(|resolved| keeper.switch(&slot, resolved));
+        }
+        match first.and_then(|resolved| Ok((switched.transpose()?, resolved))) {
+            Ok((None, _)) => {}
+            Ok((Some(model), resolved)) => {
                 loaded.resize(number, None);
                 loaded.push(Some(resolved));
                 tracing::info!(model = model.name, version = model.version, path = %model.package.forest.path(), sha256 = model.package.model_sha256, "model loaded");
@@ -394,6 +404,9 @@ async fn resolve(registry: Option<&dyn Registry>, uri: &ModelUri) -> anyhow::Res
     }
 }
 
+/// Most times that a model is fetched before it counts as refused.
+const FETCHES: u32 = 3;
+
 /// Model of a URI that is followed, and the slot that it is loaded into.
 struct Followed {
     uri: ModelUri,
@@ -406,7 +419,7 @@ struct Followed {
 /// one that cannot be read at every look.
 async fn follow(registry: Arc<dyn Registry>, followed: Followed, keeper: Keeper, every: Duration) {
     let Followed { uri, slot, loaded: mut seen } = followed;
-    let mut away = false;
+    let (mut away, mut refusals) = (false, 0);
     loop {
         tokio::time::sleep(every).await;
         let resolved = match registry.resolve(&uri).await {
@@ -432,12 +445,20 @@ async fn follow(registry: Arc<dyn Registry>, followed: Followed, keeper: Keeper,
                 );
                 continue;
             }
-            Ok(Err(error)) => tracing::error!("model refused, the one before keeps answering: {error}"),
+            Ok(Err(error)) => {
+                tracing::error!("model refused, the one before keeps answering: {error}");
+                // A copy that broke on its way is fetched anew; one that is refused again and again is broken at its source.
+                registry.forget(&resolved);
+                refusals += 1;
+                if refusals < FETCHES {
+                    continue;
+                }
+            }
             Err(error) => {
                 tracing::error!("loading a model failed, and is tried again: {error}");
                 continue;
             }
         }
-        seen = Some(resolved);
+        (seen, refusals) = (Some(resolved), 0);
     }
 }

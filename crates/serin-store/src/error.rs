@@ -11,7 +11,10 @@ pub enum StoreError {
     /// Another thing has that name already, or somebody has changed the named thing meanwhile.
     #[error("{0}")]
     Conflict(String),
-    /// The precondition of a change does not hold any more, so it was not made.
+    /// The data plane that makes the change does not lead the rollout any more, so it was not made.
+    #[error("{0}")]
+    NotLeading(String),
+    /// Another version is live than the change is to replace, so it was not made.
     #[error("{0}")]
     Superseded(String),
     /// The caller asks for something that cannot be stored.

@@ -130,5 +130,5 @@ pub(crate) async fn must_lead(
     if connection.execute(sql, args![model, replica, epoch]).await? == 1 {
         return Ok(());
     }
-    Err(StoreError::Superseded(format!("{replica} does not lead the rollout of {model} any more (epoch {epoch})")))
+    Err(StoreError::NotLeading(format!("{replica} does not lead the rollout of {model} any more (epoch {epoch})")))
 }

@@ -29,11 +29,12 @@ pub fn tick(rollout: &Rollout, canary: &Canary, facts: &Facts) -> Result<Moved, 
 }
 
 /// Rolls back at once for a reason: a person orders it, or harm is proven. `revision` is the version that the registry
-/// names, which is not tried again. Changes nothing where no rollout is under way.
+/// names, which is not tried again. Changes nothing where no rollout is under way or about to start.
 #[must_use]
 pub fn stop(rollout: &Rollout, canary: &Canary, revision: &str, reason: &str) -> Moved {
     let mut rollout = rollout.clone();
-    if !rollout.is_under_way() {
+    let starts = revision != rollout.last_applied && revision != rollout.last_promoted;
+    if !rollout.is_under_way() && !starts {
         return Moved { rollout, effects: Vec::new() };
     }
     revision.clone_into(&mut rollout.last_applied);
@@ -144,9 +145,13 @@ impl Tick<'_> {
         if matches!(self.rollout.phase, Phase::Initialized | Phase::Succeeded | Phase::Failed | Phase::Waiting) {
             return self.start();
         }
-        if facts.revision != self.rollout.last_applied
-            && matches!(self.rollout.phase, Phase::Progressing | Phase::WaitingPromotion)
-        {
+        let analysed = matches!(self.rollout.phase, Phase::Progressing | Phase::WaitingPromotion);
+        if analysed && facts.revision != self.rollout.last_applied && facts.revision == self.rollout.last_promoted {
+            // Deviation 6, in the middle: what is live already is not released again.
+            self.roll_back("its name was taken back");
+            return Ok(());
+        }
+        if analysed && facts.revision != self.rollout.last_applied {
             self.rollout.reset(Phase::Progressing);
             facts.revision.clone_into(&mut self.rollout.last_applied);
             self.tell(Severity::Info, "a newer version: the rollout starts over");

@@ -27,9 +27,10 @@ impl Retention {
         let keep_days = monitoring.keep_days.max(2);
         let latest_ms = monitoring.latest_event_ms(now_ms);
         let mut problem = store.remove_notices(now_ms - NOTICES_MS).await.err();
-        for (model, _) in store.watched_models(latest_ms).await? {
+        for (model, newest_ms) in store.watched_models(latest_ms).await? {
             let before_ms = match monitoring.clock {
-                Clock::Wall => Ok(Some(now_ms.saturating_sub(keep_days.saturating_mul(DAY_MS)))),
+                // Payments of the past that are played again are kept like others: for so long behind the newest of them.
+                Clock::Wall => Ok(Some(newest_ms.min(now_ms).saturating_sub(keep_days.saturating_mul(DAY_MS)))),
                 // Hours with traffic are counted: one event far ahead of the others makes them no older.
                 Clock::Events => store.oldest_kept_hour(&model, latest_ms, keep_days.saturating_mul(24)).await,
             };

@@ -86,12 +86,17 @@ impl Errands {
     }
 
     pub(crate) fn load(&self, releasing: &Releasing, model: ResolvedModel, segments: Vec<String>) {
+        let registrar = Arc::clone(&releasing.registrar);
         let (slot, stable, clock) = (Arc::clone(&releasing.candidate), Arc::clone(&releasing.stable), releasing.clock);
         let version = version_of(&model);
         let failed = version.clone();
         let task = async move {
             let loading = tokio::task::spawn_blocking(move || {
                 let loaded = slot.switch_to(&model, clock());
+                // A copy that broke on its way is not kept, so that another attempt fetches it anew.
+                if loaded.as_ref().is_err_and(|error| !error.is_passing()) {
+                    registrar.forget(&model);
+                }
                 outcome(loaded, stable.live().as_deref(), &segments)
             });
             let outcome = loading.await.unwrap_or_else(|error| Loading::Failed(error.to_string()));
@@ -122,7 +127,8 @@ impl Errands {
             let outcome = outcome.map_err(|error| {
                 tracing::warn!("version {} cannot be made live: {error}", pointing.to);
                 match error {
-                    RegistryError::Conflict(reason) => Refusal::Conflict(reason),
+                    RegistryError::NotLeading(reason) => Refusal::NotLeading(reason),
+                    RegistryError::Moved(reason) => Refusal::Moved(reason),
                     error => Refusal::Unavailable(error.to_string()),
                 }
             });

@@ -4,7 +4,7 @@ use super::counting::{Counting, shadowed};
 use super::errands::{Errands, checksum};
 use super::shown::shown;
 use super::split::{Rule, Split, Step, WHOLE, hashed};
-use super::state_file::{self, StateWriter};
+use super::state_file::{StateFile, StateWriter};
 use crate::models::ModelSlot;
 use crate::registry::{Registrar, RegistryError};
 use crate::shadow::Shadow;
@@ -108,7 +108,10 @@ impl Release {
     pub fn start(releasing: Releasing) -> Result<Self, String> {
         let extension = Extension::of(&releasing.canary)?;
         let matching = Matching::of(&releasing.canary.spec.analysis.matches)?.map(Arc::new);
-        let saved = state_file::read(&releasing.file)?;
+        let file = StateFile::hold(&releasing.file)?;
+        let mut releasing = releasing;
+        releasing.place = format!("{} {}", releasing.place, file.number);
+        let saved = file.read((releasing.clock)())?;
         let saved = saved.map(|state| state.at(releasing.place.clone(), new_replica()));
         let (messages, received) = channel();
         let shown = Arc::new(Mutex::new(serde_json::Value::Null));
@@ -127,7 +130,7 @@ impl Release {
             },
             templates: releasing.templates.clone().into(),
             errands: Errands::new(runtime, messages.clone(), Arc::clone(&canary))?,
-            writer: StateWriter::start(releasing.file.clone()).map_err(|error| error.to_string())?,
+            writer: StateWriter::start(file).map_err(|error| error.to_string())?,
             canary,
             saved,
             delivery: None,

@@ -31,7 +31,7 @@ pub(crate) fn shown(delivery: &Delivery, releasing: &Releasing) -> Value {
         "phase": rollout.phase,
         "paused": state.paused,
         "stable_version": loaded(releasing.stable.live()),
-        "candidate_version": if rollout.is_under_way() { Some(&rollout.last_applied) } else { None },
+        "candidate_version": delivery.released(),
         "candidate_loaded": loaded(releasing.candidate.live()),
         "refused": delivery.refused().map(|(version, reason)| json!({ "version": version, "reason": reason })),
         "candidate_weight": f64::from(rollout.route.candidate) / 100.0,

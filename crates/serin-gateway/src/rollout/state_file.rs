@@ -2,22 +2,73 @@
 
 use serin_analysis::rollout::delivery::RolloutState;
 use serin_decisions::replace_durably;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-/// State in a file; `None` where there is no file yet.
-///
-/// # Errors
-/// When the file cannot be read, or does not hold the state of a rollout.
-pub(crate) fn read(file: &Path) -> Result<Option<RolloutState>, String> {
-    let bytes = match std::fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{}: {error}", file.display())),
-    };
-    let wrong = |error| format!("{}: {error}; move it away to start anew", file.display());
-    serde_json::from_slice(&bytes).map(Some).map_err(wrong)
+/// Most servers that keep their states in one folder.
+const SERVERS: u32 = 64;
+
+/// File of a server's state, held for as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct StateFile {
+    pub(crate) path: PathBuf,
+    /// Number of the server among those of the folder, from 1.
+    pub(crate) number: u32,
+    _lock: File,
+}
+
+impl StateFile {
+    /// Takes `file`, or, where another server holds it, the next one beside it that nobody holds: two servers on one
+    /// folder are two replicas.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub(crate) fn hold(file: &Path) -> Result<Self, String> {
+        let wrong = |path: &Path, error: &std::io::Error| format!("{}: {error}", path.display());
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| wrong(folder, &error))?;
+        }
+        for number in 1..=SERVERS {
+            let path = if number == 1 { file.to_owned() } else { file.with_extension(format!("{number}.json")) };
+            let beside = path.with_extension("lock");
+            let lock = File::create(&beside).map_err(|error| wrong(&beside, &error))?;
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { path, number, _lock: lock }),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(wrong(&beside, &error)),
+            }
+        }
+        Err(format!("{}: {SERVERS} servers keep their states in this folder already", file.display()))
+    }
+
+    /// State in the file; `None` where there is none yet, or it is damaged. A damaged file is kept under another name: payments
+    /// are decided without it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or moved.
+    pub(crate) fn read(&self, now_ms: i64) -> Result<Option<RolloutState>, String> {
+        let wrong = |error: std::io::Error| format!("{}: {error}", self.path.display());
+        let bytes = match std::fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(wrong(error)),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(state) => Ok(Some(state)),
+            Err(error) => {
+                let damaged = self.path.with_extension(format!("{now_ms}.damaged"));
+                std::fs::rename(&self.path, &damaged).map_err(wrong)?;
+                tracing::error!(
+                    "{} is no state of a rollout ({error}); it is kept as {}, and the server begins with the live version",
+                    self.path.display(),
+                    damaged.display()
+                );
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// Thread that writes the state: a disk that hangs must not keep harm from being seen.
@@ -32,10 +83,11 @@ impl StateWriter {
     ///
     /// # Errors
     /// When the thread cannot be made.
-    pub(crate) fn start(file: PathBuf) -> std::io::Result<Self> {
+    pub(crate) fn start(file: StateFile) -> std::io::Result<Self> {
         let (states, received) = channel();
-        let thread =
-            std::thread::Builder::new().name("rollout-state".to_owned()).spawn(move || write_all(&file, &received))?;
+        let thread = std::thread::Builder::new()
+            .name("rollout-state".to_owned())
+            .spawn(move || write_all(&file.path, &received))?;
         Ok(Self { states, thread })
     }
 
@@ -66,6 +118,36 @@ fn write_all(file: &Path, states: &Receiver<RolloutState>) {
         // A disk that is full must not stop the rollout.
         if let Err(error) = written {
             tracing::error!("{}: the state of the rollout cannot be kept: {error}", file.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_servers_on_one_folder_have_files_of_their_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("rollout").join("fraud.v1.json");
+        let first = StateFile::hold(&file).expect("the first");
+        let second = StateFile::hold(&file).expect("the second");
+        assert_eq!((first.path.clone(), first.number, second.number), (file.clone(), 1, 2));
+        assert_eq!(second.path.file_name().and_then(|name| name.to_str()), Some("fraud.v1.2.json"));
+        drop(first);
+        assert_eq!(StateFile::hold(&file).expect("free again").path, file);
+    }
+
+    #[test]
+    fn a_damaged_state_is_kept_beside_and_stops_no_server() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("fraud.json");
+        for damage in ["", "{", "null", "[]", "{}", "\0\0\0"] {
+            std::fs::write(&file, damage).expect("written");
+            let held = StateFile::hold(&file).expect("held");
+            assert!(held.read(7).expect("it goes on").is_none(), "{damage:?}");
+            assert_eq!(std::fs::read(folder.path().join("fraud.7.damaged")).expect("kept"), damage.as_bytes());
+            assert!(held.read(7).expect("there is none now").is_none());
         }
     }
 }

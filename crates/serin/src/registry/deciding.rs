@@ -6,7 +6,7 @@ use serin_analysis::evidence::sharing::{OthersEvidence, SharedEvidence};
 use serin_control::share_evidence;
 use serin_gateway::{RegistryAnswer, RegistryError};
 use serin_scorer::now_ms;
-use serin_scorer::registry as scoring;
+use serin_scorer::registry::{self as scoring, RemoteRegistry};
 use serin_store::StoreError;
 use serin_tracking::{Change, ModelUri, ResolvedModel, StoredPane};
 
@@ -15,7 +15,8 @@ fn stored<'a, T: 'a>(
 ) -> BoxFuture<'a, Result<T, RegistryError>> {
     let class = |error: StoreError| match error {
         StoreError::NotFound(message) => RegistryError::NotFound(message),
-        StoreError::Superseded(message) => RegistryError::Conflict(message),
+        StoreError::NotLeading(message) => RegistryError::NotLeading(message),
+        StoreError::Superseded(message) => RegistryError::Moved(message),
         other => RegistryError::Unavailable(other.to_string()),
     };
     answer.map(move |answer| answer.map_err(class)).boxed()
@@ -26,6 +27,13 @@ impl scoring::Registry for Registry {
         match self {
             Self::Embedded { store, cache } => stored(store.resolve(uri, cache)),
             Self::Remote(remote) => scoring::Registry::resolve(remote, uri),
+        }
+    }
+
+    fn forget(&self, model: &ResolvedModel) {
+        match self {
+            Self::Embedded { cache, .. } => RemoteRegistry::forget_below(cache, model),
+            Self::Remote(remote) => scoring::Registry::forget(remote, model),
         }
     }
 

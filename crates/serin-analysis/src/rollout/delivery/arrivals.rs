@@ -3,6 +3,7 @@
 use super::{AGAIN_MS, Arrival, Delivery, Loading, Pointing, Refusal, Task};
 use crate::evidence::sharing::OthersEvidence;
 use crate::rollout::canary::Severity;
+use crate::rollout::engine;
 use crate::rollout::facts::Event;
 
 impl Delivery {
@@ -19,7 +20,7 @@ impl Delivery {
             }
             Arrival::Loaded(version, outcome) => self.loaded(&version, outcome, tasks),
             Arrival::Shared(outcome) => self.shared(*outcome),
-            Arrival::Pointed(pointing, outcome) => self.pointed(&pointing, &outcome),
+            Arrival::Pointed(pointing, outcome) => self.pointed(&pointing, &outcome, tasks),
             Arrival::Noted(ending, outcome) => {
                 self.noting = false;
                 match outcome {
@@ -65,6 +66,7 @@ impl Delivery {
 
     fn shared(&mut self, outcome: Result<OthersEvidence, String>) {
         let sent = self.sharing.take();
+        (self.claiming, self.heard_since_due) = (false, true);
         match outcome {
             Ok(mut others) => {
                 let state = others.state.take();
@@ -86,7 +88,7 @@ impl Delivery {
         }
     }
 
-    fn pointed(&mut self, pointing: &Pointing, outcome: &Result<(), Refusal>) {
+    fn pointed(&mut self, pointing: &Pointing, outcome: &Result<(), Refusal>, tasks: &mut Vec<Task>) {
         self.pointing = false;
         let current = self.state.pointing.as_ref() == Some(pointing);
         match outcome {
@@ -95,13 +97,21 @@ impl Delivery {
                 self.state.pointing = None;
             }
             // The change that was to be undone was not made, or somebody has moved the name since.
-            Err(Refusal::Conflict(_)) if current && pointing.from.is_some() => self.state.pointing = None,
-            Err(Refusal::Conflict(_)) => {
-                (self.state.leads, self.untold) = (false, true);
+            Err(Refusal::Moved(reason)) if current => {
+                self.state.pointing = None;
+                if self.state.rollout.is_under_way() {
+                    let reason = format!("version {} was not promoted: {reason}", pointing.to);
+                    let moved = engine::stop(&self.state.rollout, &self.rules.canary, &self.revision(), &reason);
+                    self.apply(moved, tasks);
+                }
+            }
+            Err(Refusal::NotLeading(_)) => {
+                // The next word of the registry says who leads, and by which epoch.
+                self.untold = true;
                 self.point_after_ms = self.now_ms + AGAIN_MS;
             }
             Err(Refusal::Unavailable(_)) => self.point_after_ms = self.now_ms + AGAIN_MS,
-            Ok(()) => {}
+            Ok(()) | Err(Refusal::Moved(_)) => {}
         }
     }
 }

@@ -46,7 +46,9 @@ impl Delivery {
     /// Takes an order: one to stop is obeyed at once, the others when this server leads.
     pub(super) fn command(&mut self, id: u64, control: Control, by: Option<String>, tasks: &mut Vec<Task>) {
         self.claims = true;
-        if control == Control::Abort {
+        // Of a server that follows, the one that leads may know better whether there is something to abort.
+        let follows = !self.state.leads && self.heard && !self.can_abort();
+        if control == Control::Abort && !follows {
             let outcome = self.abort(by.as_ref(), tasks);
             self.claims &= outcome.is_ok();
             tasks.push(Task::Reply(id, outcome));
@@ -55,9 +57,16 @@ impl Delivery {
         }
     }
 
+    /// Returns whether a rollout is under way, or about to start: its first gate may not have answered yet.
+    fn can_abort(&self) -> bool {
+        let rollout = &self.state.rollout;
+        let revision = self.revision();
+        rollout.is_under_way() || (revision != rollout.last_applied && revision != rollout.last_promoted)
+    }
+
     fn abort(&mut self, by: Option<&String>, tasks: &mut Vec<Task>) -> Result<(), String> {
         let rollout = self.state.rollout.clone();
-        if !rollout.is_under_way() {
+        if !self.can_abort() {
             return Err(format!("no rollout is under way (phase {:?}), so nothing was aborted", rollout.phase));
         }
         let said = line(Control::Abort, by);
@@ -107,8 +116,8 @@ impl Delivery {
             }
             Control::Pause | Control::Resume => {
                 let pause = control == Control::Pause;
-                if !rollout.is_under_way() {
-                    return Err(format!("no rollout is under way (phase {phase:?}), so nothing has changed"));
+                if !matches!(phase, Phase::Waiting | Phase::Progressing | Phase::WaitingPromotion) {
+                    return Err(format!("no candidate is analysed (phase {phase:?}), so nothing has changed"));
                 }
                 if self.state.paused == pause {
                     let is = if pause { "paused already" } else { "not paused" };
@@ -123,7 +132,7 @@ impl Delivery {
                     ));
                 }
             }
-            Control::Abort => {}
+            Control::Abort => return self.abort(by, tasks),
         }
         let said = line(control, by);
         self.state.remember(self.now_ms, Severity::Info, said);

@@ -7,6 +7,7 @@
 mod arrivals;
 mod commands;
 mod looks;
+mod registry;
 mod state;
 
 use super::canary::{Canary, Webhook};
@@ -58,8 +59,10 @@ pub enum Loading {
 /// Failure of a change in the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// This server does not lead any more, or another version is live than the change says.
-    Conflict(String),
+    /// This server does not lead any more by the registry.
+    NotLeading(String),
+    /// Another version is live than the change says: somebody has moved the name.
+    Moved(String),
     /// The registry did not make the change, and may be asked again.
     Unavailable(String),
 }
@@ -166,11 +169,15 @@ pub struct Delivery {
     sharing: Option<String>,
     /// True while the other servers have not been told of the last change.
     untold: bool,
-    /// True while the lead is claimed for a person's order.
+    /// True while the lead is to be claimed for a person's order.
     claims: bool,
+    /// True while a claim of the lead is under way.
+    claiming: bool,
     next_look_ms: i64,
     spoken_ms: i64,
     look_due: bool,
+    /// True once the others' word, or its absence, is known since the look fell due.
+    heard_since_due: bool,
     looks: u64,
     look: Option<Pending>,
     waiting: Vec<Waiting>,
@@ -203,9 +210,11 @@ impl Delivery {
             sharing: None,
             untold: false,
             claims: false,
+            claiming: false,
             next_look_ms: 0,
             spoken_ms: 0,
             look_due: false,
+            heard_since_due: false,
             looks: 0,
             look: None,
             waiting: Vec::new(),
@@ -248,6 +257,16 @@ impl Delivery {
         self.refused.as_ref().map(|(version, error)| (version.as_str(), error.as_str()))
     }
 
+    /// Version that a rollout under way is to release; `None` while there is no rollout.
+    #[must_use]
+    pub fn released(&self) -> Option<String> {
+        match self.state.rollout.phase {
+            // The version is noted in the state when its start is let through.
+            Phase::Waiting => Some(self.revision()),
+            _ => self.state.rollout.is_under_way().then(|| self.state.rollout.last_applied.clone()),
+        }
+    }
+
     /// Refuses a candidate that is loaded and cannot decide on the live version's requests.
     pub fn refuse(&mut self, version: &str, error: &str) {
         self.refused = Some((version.to_owned(), error.to_owned()));
@@ -259,6 +278,10 @@ impl Delivery {
         self.now_ms = seen.now_ms;
         self.notice_hand(seen);
         let before = (self.state.rollout.clone(), self.state.paused);
+        if before.0.phase == Phase::Promoting && self.state.promoted.is_none() && self.state.pointing.is_none() {
+            // State of an earlier serin, which did not keep what it was about to change.
+            self.decide_promotion();
+        }
         for arrival in arrivals {
             self.take(arrival, &mut tasks);
         }
@@ -267,6 +290,8 @@ impl Delivery {
         let due = self.now_ms >= self.next_look_ms || self.next_look_ms - self.now_ms > interval;
         if due {
             self.next_look_ms = self.now_ms + interval;
+            // One that is still due has waited long enough for the others' word when that comes.
+            self.heard_since_due &= self.look_due;
             self.look_due = true;
             if !std::mem::replace(&mut self.finding, true) {
                 tasks.push(Task::Find);
@@ -279,16 +304,19 @@ impl Delivery {
             self.stop_for_harm(&mut tasks);
             harm = false;
         }
+        // What waited for the others' word goes before the next question to them: they may never answer.
+        if self.sharing.is_none() {
+            self.obey(seen, &mut tasks);
+        }
+        if self.look_due && self.heard_since_due {
+            self.begin_look();
+        }
         let silent = self.now_ms - self.spoken_ms >= SPEAK_MS || self.now_ms < self.spoken_ms;
         if due || silent || self.claims || harm {
             self.share(&mut tasks);
         }
         if self.sharing.is_none() {
-            self.obey(seen, &mut tasks);
-            if std::mem::take(&mut self.look_due) && self.state.leads && !self.state.paused && self.look.is_none() {
-                self.look = Some(Pending::default());
-                self.looks += 1;
-            }
+            self.begin_look();
         }
         self.look(seen, &mut tasks);
         self.point(&mut tasks);
@@ -308,6 +336,14 @@ impl Delivery {
             tasks.push(Task::Keep);
         }
         tasks
+    }
+
+    /// Begins the look that is due, where this server may make one.
+    fn begin_look(&mut self) {
+        if std::mem::take(&mut self.look_due) && self.state.leads && !self.state.paused && self.look.is_none() {
+            self.look = Some(Pending::default());
+            self.looks += 1;
+        }
     }
 
     /// Takes note of a live version that was moved by hand while nothing was released.
@@ -425,7 +461,11 @@ impl Delivery {
             counts.exposed(),
             self.verdict.ln_e.exp()
         );
-        self.state.pointing = Some(Pointing { to: self.state.rollout.last_applied.clone(), from: None, reason });
+        self.state.pointing = Some(Pointing {
+            to: self.state.rollout.last_applied.clone(),
+            from: Some(self.state.rollout.last_promoted.clone()),
+            reason,
+        });
     }
 
     /// Tells people of an event; the same at every look is news once.
@@ -444,60 +484,6 @@ impl Delivery {
             _ if !self.has_found => self.state.rollout.last_applied.clone(),
             Some(wanted) => wanted.clone(),
             None => self.state.rollout.last_promoted.clone(),
-        }
-    }
-
-    fn lease(&self) -> Option<Lease> {
-        (self.state.epoch > 0).then(|| Lease { replica: self.state.replica.clone(), epoch: self.state.epoch })
-    }
-
-    /// Sends what was counted here, where there is something to tell or to hear.
-    fn share(&mut self, tasks: &mut Vec<Task>) {
-        let rollout = &self.state.rollout;
-        let begins = self
-            .wanted
-            .as_ref()
-            .is_some_and(|wanted| *wanted != rollout.last_applied && *wanted != rollout.last_promoted);
-        if self.sharing.is_some() || !(rollout.is_under_way() || begins || self.claims || self.untold) {
-            return;
-        }
-        // Time's part: after a crash it is not behind what was sent before.
-        self.state.spoken = (self.state.spoken + 1).max(self.now_ms);
-        self.spoken_ms = self.now_ms;
-        let release = self.state.attempt();
-        (self.sharing, self.untold) = (Some(release.clone()), false);
-        let claims = std::mem::take(&mut self.claims);
-        for waiting in &mut self.waiting {
-            waiting.claimed |= claims;
-        }
-        tasks.push(Task::Share(Box::new(SharedEvidence {
-            model: self.rules.model.clone(),
-            release,
-            replica: self.state.replica.clone(),
-            sequence: self.state.spoken,
-            counts: self.state.counts.clone(),
-            lease_ms: LEASE * self.rules.interval_ms().min(SPEAK_MS),
-            claims,
-            state: self.state.shared().filter(|_| self.state.leads),
-        })));
-    }
-
-    /// Makes the change of the live version that was decided on, again and again until it is made.
-    fn point(&mut self, tasks: &mut Vec<Task>) {
-        let early = self.now_ms < self.point_after_ms && self.point_after_ms - self.now_ms <= AGAIN_MS;
-        let Some(pointing) = self.state.pointing.clone().filter(|_| self.state.leads && !self.pointing && !early)
-        else {
-            return;
-        };
-        self.pointing = true;
-        tasks.push(Task::Point(pointing, self.lease()));
-    }
-
-    fn note(&mut self, tasks: &mut Vec<Task>) {
-        let early = self.now_ms < self.note_after_ms && self.note_after_ms - self.now_ms <= AGAIN_MS;
-        if let Some(ending) = self.state.endings.first().filter(|_| !self.noting && !early) {
-            self.noting = true;
-            tasks.push(Task::Note(ending.clone()));
         }
     }
 }

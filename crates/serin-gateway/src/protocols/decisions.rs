@@ -46,10 +46,10 @@ fn five() -> usize {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Explain {
-    /// No decision is explained.
+    /// No decision is explained at all.
     #[default]
     None,
-    /// Alerts are explained.
+    /// Decisions that are alerts are explained.
     Alerts,
     /// All decisions are explained.
     All,

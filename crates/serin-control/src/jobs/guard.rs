@@ -1,27 +1,17 @@
 //! Job `guard`: once a day, whether a planned look at a promotion is due, and the way back where a loss is proven.
 
-use super::looks::{DAY_MS, Looks, alert_change, is_permanent};
+use super::looks::{DAY_MS, Looks, alert_change, passing};
 use super::performance::PROMOTION;
-use super::{Context, Job, JobError, Outcome};
+use super::{Context, JobError, ModelJob, Outcome, Work};
 use crate::monitoring::MonitoringError;
 use crate::monitoring::guard::{self, ACTOR, GuardLook};
-use futures_util::future::BoxFuture;
 use serin_analysis::monitor::{Change, Rule};
 use serin_store::{AlertEvent, GuardLooks, LookRecord, Undo};
 
-const NAME: &str = "guard";
-
 /// Guard of one model's promotions.
-pub(super) struct GuardJob {
-    context: Context,
-    model: String,
-}
+pub(super) struct Guard;
 
-impl GuardJob {
-    pub(super) fn new(context: Context, model: &str) -> Self {
-        Self { context, model: model.to_owned() }
-    }
-
+impl ModelJob<Guard> {
     async fn look(&self, as_of_ms: i64) -> Result<Option<GuardLook>, MonitoringError> {
         let Context { store, monitoring, settings, .. } = &self.context;
         let newest = store.newest_pane(&self.model, as_of_ms).await?;
@@ -55,19 +45,12 @@ impl GuardJob {
     }
 
     async fn run_all(&self) -> Result<Outcome, JobError> {
-        let Some(mut looks) = Looks::of(&self.context, NAME, &self.model, DAY_MS).await? else {
+        let Some(mut looks) = Looks::of(&self.context, Guard::NAME, &self.model, DAY_MS).await? else {
             return Ok(Outcome::Idle);
         };
         let (mut outcome, mut problem) = (Outcome::Idle, None);
         while let Some(end_ms) = looks.next_ms() {
-            let found = match self.look(end_ms).await {
-                Ok(found) => found,
-                Err(error) if is_permanent(&error) => {
-                    problem = Some(error);
-                    None
-                }
-                Err(error) => return Err(error.into()),
-            };
+            let found = passing(self.look(end_ms).await, &mut problem)?;
             let record = found.as_ref().map_or_else(LookRecord::default, |found| self.record_of(found, end_ms));
             let said = record.changes.first().map(|change| change.message.clone());
             let undoes = record.undo.is_some();
@@ -85,20 +68,10 @@ impl GuardJob {
     }
 }
 
-impl Job for GuardJob {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+impl Work for Guard {
+    const NAME: &'static str = "guard";
 
-    fn model(&self) -> &str {
-        &self.model
-    }
-
-    fn period_ms(&self) -> i64 {
-        self.context.every_ms()
-    }
-
-    fn run(&self) -> BoxFuture<'_, Result<Outcome, JobError>> {
-        Box::pin(self.run_all())
+    async fn run(job: &ModelJob<Self>) -> Result<Outcome, JobError> {
+        job.run_all().await
     }
 }

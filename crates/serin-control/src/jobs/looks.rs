@@ -3,7 +3,7 @@
 use super::{Context, JobError};
 use crate::monitoring::MonitoringError;
 use crate::settings::{AlertSettings, Clock};
-use serin_analysis::monitor::{AlertBook, Change, HOUR_MS, Rule};
+use serin_analysis::monitor::{AlertBook, Change, Condition, HOUR_MS, Rule};
 use serin_store::{Alert, AlertChange, AlertEvent, LookRecord, StoreError};
 
 pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
@@ -98,6 +98,30 @@ impl<'a> Looks<'a> {
         Ok(true)
     }
 
+    /// Writes a look at conditions down, with the alerts that it begins and ends. The book changes when that is written, and not
+    /// before: a look that fails is repeated as if it had not been. False if another server was first.
+    pub(super) async fn record_conditions(
+        &mut self,
+        end_ms: i64,
+        book: &mut AlertBook,
+        conditions: Vec<Condition>,
+    ) -> Result<bool, JobError> {
+        let settings = &self.context.settings.alerts;
+        let mut next = book.clone();
+        let changes = next.look(conditions, settings.hysteresis());
+        let state = serde_json::to_string(&next).unwrap_or_default();
+        let written = alert_changes(settings, &changes, end_ms);
+        if !self.record(end_ms, LookRecord { state, changes: written, ..LookRecord::default() }).await? {
+            return Ok(false);
+        }
+        for change in &changes {
+            let (rule, began) = (change.rule.name(), change.began);
+            tracing::info!(model = self.model, rule, began, "alert: {}", change.message);
+        }
+        *book = next;
+        Ok(true)
+    }
+
     /// Alerts that are on, of some rules, as the book of a job that has left none.
     pub(super) async fn book(&self, is_own: impl Fn(Rule, &str) -> bool) -> Result<AlertBook, JobError> {
         if let Ok(book) = serde_json::from_str(&self.state) {
@@ -128,13 +152,8 @@ fn ignoring_conflict(written: Result<(), StoreError>) -> Result<bool, JobError> 
     }
 }
 
-/// Book of a job as the JSON that it leaves for its next look.
-pub(super) fn state_of(book: &AlertBook) -> String {
-    serde_json::to_string(book).unwrap_or_default()
-}
-
 /// Changes of alerts as they are written, with the receivers that are told.
-pub(super) fn alert_changes(settings: &AlertSettings, changes: &[Change], at_ms: i64) -> Vec<AlertChange> {
+fn alert_changes(settings: &AlertSettings, changes: &[Change], at_ms: i64) -> Vec<AlertChange> {
     let written = |change: &Change| {
         let event = if change.began { AlertEvent::Began } else { AlertEvent::Ended };
         alert_change(settings, change, event, at_ms)
@@ -157,6 +176,21 @@ pub(super) fn alert_change(settings: &AlertSettings, change: &Change, event: Ale
         } else {
             settings.to.iter().map(told).collect()
         },
+    }
+}
+
+/// What a look found; nothing where its hour or day can never be looked at: it is passed, and its error kept in `problem`.
+pub(super) fn passing<T>(
+    found: Result<Option<T>, MonitoringError>,
+    problem: &mut Option<MonitoringError>,
+) -> Result<Option<T>, JobError> {
+    match found {
+        Ok(found) => Ok(found),
+        Err(error) if is_permanent(&error) => {
+            *problem = Some(error);
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

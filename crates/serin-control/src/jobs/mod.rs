@@ -64,6 +64,40 @@ pub(crate) trait Job: Send + Sync {
     fn run(&self) -> BoxFuture<'_, Result<Outcome, JobError>>;
 }
 
+/// Job about one model: its data, and what it does with them.
+pub(crate) struct ModelJob<W> {
+    context: Context,
+    model: String,
+    work: W,
+}
+
+/// What a job about one model does.
+pub(crate) trait Work: Send + Sync + Sized {
+    /// Name of the job.
+    const NAME: &'static str;
+
+    /// Does what is due.
+    fn run(job: &ModelJob<Self>) -> impl Future<Output = Result<Outcome, JobError>> + Send;
+}
+
+impl<W: Work> Job for ModelJob<W> {
+    fn name(&self) -> &'static str {
+        W::NAME
+    }
+
+    fn model(&self) -> &str {
+        &self.model
+    }
+
+    fn period_ms(&self) -> i64 {
+        self.context.every_ms()
+    }
+
+    fn run(&self) -> BoxFuture<'_, Result<Outcome, JobError>> {
+        Box::pin(W::run(self))
+    }
+}
+
 /// Data, settings and clock of all jobs.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
@@ -174,18 +208,22 @@ async fn new_models(context: &Context, is_known: impl Fn(&str) -> bool) -> Vec<(
     };
     let new = models.into_iter().map(|(model, _)| model).filter(|model| !is_known(model));
     new.map(|model| {
-        let mut jobs: Vec<Box<dyn Job>> = vec![
-            Box::new(watch::WatchJob::new(context.clone(), &model)),
-            Box::new(performance::PerformanceJob::new(context.clone(), &model)),
-            Box::new(guard::GuardJob::new(context.clone(), &model)),
+        let mut jobs = vec![
+            of_model(context, &model, watch::Watch),
+            of_model(context, &model, performance::DailyFigures),
+            of_model(context, &model, guard::Guard),
         ];
         if let Some(launcher) = context.launcher.as_ref().filter(|_| context.settings.retraining.enabled) {
-            jobs.push(Box::new(retraining::RetrainingJob::new(context.clone(), &model, Arc::clone(launcher))));
+            jobs.push(of_model(context, &model, retraining::Retraining::by(Arc::clone(launcher))));
         }
         context.board.expect_steps(&model, jobs.iter().map(|job| job.name()));
         (model, jobs.into_iter().map(Supervised::new).collect())
     })
     .collect()
+}
+
+fn of_model<W: Work + 'static>(context: &Context, model: &str, work: W) -> Box<dyn Job> {
+    Box::new(ModelJob { context: context.clone(), model: model.to_owned(), work })
 }
 
 async fn repeat(context: Context, mut job: Supervised) {

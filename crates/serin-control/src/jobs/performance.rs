@@ -1,30 +1,20 @@
 //! Job `performance`: once a day the matured figures of a model's version against those at training.
 
-use super::looks::{DAY_MS, Looks, alert_changes, is_permanent, state_of};
-use super::{Context, Job, JobError, Outcome};
+use super::looks::{DAY_MS, Looks, passing};
+use super::{Context, JobError, ModelJob, Outcome, Work};
 use crate::monitoring::MonitoringError;
 use crate::monitoring::performance::{GroupBy, PerformanceQuery, manifest, package, performance};
-use futures_util::future::BoxFuture;
 use serin_analysis::monitor::{Condition, Rule};
 use serin_analysis::performance::Performance;
-use serin_store::LookRecord;
 use std::collections::BTreeMap;
 
-const NAME: &str = "performance";
 /// Subject of the guard's alerts, which are none of this job.
 pub(super) const PROMOTION: &str = "promotion";
 
 /// Daily figures of one model.
-pub(super) struct PerformanceJob {
-    context: Context,
-    model: String,
-}
+pub(super) struct DailyFigures;
 
-impl PerformanceJob {
-    pub(super) fn new(context: Context, model: &str) -> Self {
-        Self { context, model: model.to_owned() }
-    }
-
+impl ModelJob<DailyFigures> {
     /// Figures of the version that decided last, and what they say against those at training; `None` if there are none.
     async fn measure(&self, as_of_ms: i64) -> Result<Option<(String, Performance, Vec<Condition>)>, MonitoringError> {
         let Context { store, monitoring, settings, .. } = &self.context;
@@ -53,38 +43,20 @@ impl PerformanceJob {
     }
 
     async fn run_all(&self) -> Result<Outcome, JobError> {
-        let Some(mut looks) = Looks::of(&self.context, NAME, &self.model, DAY_MS).await? else {
+        let Some(mut looks) = Looks::of(&self.context, DailyFigures::NAME, &self.model, DAY_MS).await? else {
             return Ok(Outcome::Idle);
         };
         let mut book = looks.book(|rule, subject| rule == Rule::Performance && subject != PROMOTION).await?;
         let (mut outcome, mut problem) = (Outcome::Idle, None);
         while let Some(end_ms) = looks.next_ms() {
-            let found = match self.measure(end_ms).await {
-                Ok(found) => found,
-                Err(error) if is_permanent(&error) => {
-                    problem = Some(error);
-                    None
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let mut next = book.clone();
+            let found = passing(self.measure(end_ms).await, &mut problem)?;
             let (figures, conditions) = match found {
                 Some((version, measured, conditions)) => (Some((version, measured)), conditions),
                 None => (None, Vec::new()),
             };
-            let changes = next.look(conditions, self.context.settings.alerts.hysteresis());
-            let record = LookRecord {
-                state: state_of(&next),
-                changes: alert_changes(&self.context.settings.alerts, &changes, end_ms),
-                ..LookRecord::default()
-            };
-            if !looks.record(end_ms, record).await? {
+            if !looks.record_conditions(end_ms, &mut book, conditions).await? {
                 return Ok(Outcome::Idle);
             }
-            for change in &changes {
-                tracing::info!(model = self.model, began = change.began, "alert: performance: {}", change.message);
-            }
-            book = next;
             if let Some((version, measured)) = figures {
                 self.context.board.change(&self.model, |latest| {
                     if latest.version.is_empty() || latest.version == version {
@@ -123,20 +95,10 @@ fn worse(found: &Performance, baseline: &BTreeMap<String, f64>, min_frauds: u64)
     [("recall", binomial), ("average_precision", measured)].into_iter().filter_map(condition).collect()
 }
 
-impl Job for PerformanceJob {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+impl Work for DailyFigures {
+    const NAME: &'static str = "performance";
 
-    fn model(&self) -> &str {
-        &self.model
-    }
-
-    fn period_ms(&self) -> i64 {
-        self.context.every_ms()
-    }
-
-    fn run(&self) -> BoxFuture<'_, Result<Outcome, JobError>> {
-        Box::pin(self.run_all())
+    async fn run(job: &ModelJob<Self>) -> Result<Outcome, JobError> {
+        job.run_all().await
     }
 }

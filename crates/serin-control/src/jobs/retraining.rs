@@ -1,19 +1,16 @@
 //! Job `retraining`: every hour, whether a model is to be trained again, and the retraining itself where it is.
 
 use super::looks::{Looks, is_permanent};
-use super::{Context, Job, JobError, Outcome};
+use super::{Context, JobError, ModelJob, Outcome, Work};
 use crate::monitoring::Board;
 use crate::monitoring::labelled::LabelCounts;
 use crate::monitoring::triggers::{Signals, due};
 use crate::settings::Clock;
-use futures_util::future::BoxFuture;
 use serin_analysis::monitor::{HOUR_MS, Rule};
 use serin_store::{Alert, LookRecord};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-
-const NAME: &str = "retraining";
 
 /// Way to start retrainings.
 pub trait Launcher: Send + Sync + std::fmt::Debug {
@@ -35,11 +32,16 @@ pub struct RetrainingOrder {
 }
 
 /// Triggers of one model's retrainings.
-pub(super) struct RetrainingJob {
-    context: Context,
-    model: String,
+pub(super) struct Retraining {
     launcher: Arc<dyn Launcher>,
     labels: LabelCounts,
+}
+
+impl Retraining {
+    /// Triggers whose retrainings a launcher starts.
+    pub(super) fn by(launcher: Arc<dyn Launcher>) -> Self {
+        Self { launcher, labels: LabelCounts::default() }
+    }
 }
 
 /// Marks a retraining as running on the board until it is dropped.
@@ -58,11 +60,7 @@ impl Drop for Running<'_> {
     }
 }
 
-impl RetrainingJob {
-    pub(super) fn new(context: Context, model: &str, launcher: Arc<dyn Launcher>) -> Self {
-        Self { context, model: model.to_owned(), launcher, labels: LabelCounts::default() }
-    }
-
+impl ModelJob<Retraining> {
     /// Order of the retraining that is due at `end_ms`, by the alerts that were on then.
     async fn order(&self, watching_since_ms: i64, end_ms: i64) -> Result<Option<RetrainingOrder>, JobError> {
         let Context { store, settings, .. } = &self.context;
@@ -80,7 +78,7 @@ impl RetrainingJob {
         let new_labels = match settings.retraining.on_labels {
             None => 0,
             Some(most) => {
-                let counted = self.labels.since(self.context.sources(), &self.model, since_ms, end_ms, most).await;
+                let counted = self.work.labels.since(self.context.sources(), &self.model, since_ms, end_ms, most).await;
                 match counted {
                     Ok(labels) => labels,
                     Err(error) if is_permanent(&error) => {
@@ -104,11 +102,11 @@ impl RetrainingJob {
     }
 
     async fn run_all(&self) -> Result<Outcome, JobError> {
-        let Some(mut looks) = Looks::of(&self.context, NAME, &self.model, HOUR_MS).await? else {
+        let Some(mut looks) = Looks::of(&self.context, Retraining::NAME, &self.model, HOUR_MS).await? else {
             return Ok(Outcome::Idle);
         };
         // What the other jobs have not looked at yet may still begin an alert.
-        let Some(covered_ms) = self.context.board.covered_by_others(&self.model, NAME) else {
+        let Some(covered_ms) = self.context.board.covered_by_others(&self.model, Retraining::NAME) else {
             return Ok(Outcome::Idle);
         };
         let mut outcome = Outcome::Idle;
@@ -129,7 +127,7 @@ impl RetrainingJob {
                     let (cause, reason) = (order.cause, order.reason.clone());
                     tracing::info!(model = self.model, cause, "retraining: {reason}");
                     let running = Running::on(&self.context.board, &self.model);
-                    let result = self.launcher.retrain(order).await;
+                    let result = self.work.launcher.retrain(order).await;
                     drop(running);
                     result.err()
                 }
@@ -148,20 +146,10 @@ impl RetrainingJob {
     }
 }
 
-impl Job for RetrainingJob {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+impl Work for Retraining {
+    const NAME: &'static str = "retraining";
 
-    fn model(&self) -> &str {
-        &self.model
-    }
-
-    fn period_ms(&self) -> i64 {
-        self.context.every_ms()
-    }
-
-    fn run(&self) -> BoxFuture<'_, Result<Outcome, JobError>> {
-        Box::pin(self.run_all())
+    async fn run(job: &ModelJob<Self>) -> Result<Outcome, JobError> {
+        job.run_all().await
     }
 }

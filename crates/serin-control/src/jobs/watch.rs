@@ -1,24 +1,17 @@
 //! Job `watch`: one look an hour at a model's live traffic without labels, with the alerts that it begins and ends.
 
-use super::looks::{Looks, alert_changes, is_permanent, state_of};
-use super::{Context, Job, JobError, Outcome};
+use super::looks::{Looks, passing};
+use super::{Context, JobError, ModelJob, Outcome, Work};
 use crate::monitoring::MonitoringError;
 use crate::monitoring::evidently::{push, snapshot};
 use crate::monitoring::performance::package;
 use crate::monitoring::windows::{Seen, seen};
 use crate::settings::Clock;
-use futures_util::future::BoxFuture;
 use serin_analysis::monitor::{Condition, HOUR_MS, MonitorProfile, Report, Rule, conditions, is_outage, report};
-use serin_store::LookRecord;
 use std::sync::Arc;
 
-const NAME: &str = "watch";
-
 /// Looks of one model's traffic.
-pub(super) struct WatchJob {
-    context: Context,
-    model: String,
-}
+pub(super) struct Watch;
 
 /// What one look found.
 struct Found {
@@ -29,19 +22,12 @@ struct Found {
     problem: Option<MonitoringError>,
 }
 
-impl WatchJob {
-    pub(super) fn new(context: Context, model: &str) -> Self {
-        Self { context, model: model.to_owned() }
-    }
-
+impl ModelJob<Watch> {
     async fn look(&self, end_ms: i64) -> Result<Found, JobError> {
         let Context { store, monitoring, settings, .. } = &self.context;
         let hours = (end_ms - settings.monitoring.window_hours * HOUR_MS, end_ms);
-        let (seen, problem) = match seen(store, monitoring, &self.model, hours).await {
-            Ok(seen) => (seen, None),
-            Err(error) if is_permanent(&error) => (None, Some(error)),
-            Err(error) => return Err(error.into()),
-        };
+        let mut problem = None;
+        let seen = passing(seen(store, monitoring, &self.model, hours).await, &mut problem)?;
         let window = seen.as_ref().and_then(|seen| {
             let found = report(&seen.reference, &seen.panes, &settings.monitoring.budget())?;
             Some((seen.version.clone(), found))
@@ -106,30 +92,16 @@ impl WatchJob {
     }
 
     async fn run_all(&self) -> Result<Outcome, JobError> {
-        let Some(mut looks) = Looks::of(&self.context, NAME, &self.model, HOUR_MS).await? else {
+        let Some(mut looks) = Looks::of(&self.context, Watch::NAME, &self.model, HOUR_MS).await? else {
             return Ok(Outcome::Idle);
         };
         let mut book = looks.book(|rule, _| rule != Rule::Performance).await?;
         let (mut outcome, mut problem) = (Outcome::Idle, None);
         while let Some(end_ms) = looks.next_ms() {
             let found = self.look(end_ms).await?;
-            // The book of this look replaces the other one when the look is written, and not before: a look that fails is
-            // repeated as if it had not been.
-            let mut next = book.clone();
-            let changes = next.look(found.conditions, self.context.settings.alerts.hysteresis());
-            let record = LookRecord {
-                state: state_of(&next),
-                changes: alert_changes(&self.context.settings.alerts, &changes, end_ms),
-                ..LookRecord::default()
-            };
-            if !looks.record(end_ms, record).await? {
+            if !looks.record_conditions(end_ms, &mut book, found.conditions).await? {
                 return Ok(Outcome::Idle);
             }
-            for change in &changes {
-                let (rule, began) = (change.rule.name(), change.began);
-                tracing::info!(model = self.model, rule, began, "alert: {}", change.message);
-            }
-            book = next;
             self.show(end_ms, found.window, true);
             problem = found.problem.or(problem);
             outcome = Outcome::Worked;
@@ -143,20 +115,10 @@ impl WatchJob {
     }
 }
 
-impl Job for WatchJob {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+impl Work for Watch {
+    const NAME: &'static str = "watch";
 
-    fn model(&self) -> &str {
-        &self.model
-    }
-
-    fn period_ms(&self) -> i64 {
-        self.context.every_ms()
-    }
-
-    fn run(&self) -> BoxFuture<'_, Result<Outcome, JobError>> {
-        Box::pin(self.run_all())
+    async fn run(job: &ModelJob<Self>) -> Result<Outcome, JobError> {
+        job.run_all().await
     }
 }

@@ -1,6 +1,6 @@
 //! Results of tasks, as they come in.
 
-use super::{AGAIN_MS, Arrival, Delivery, Loading, Pointing, Refusal, Task};
+use super::{Arrival, Delivery, Loading, Pointing, Refusal, Task};
 use crate::evidence::sharing::OthersEvidence;
 use crate::rollout::canary::Severity;
 use crate::rollout::engine;
@@ -22,10 +22,10 @@ impl Delivery {
             Arrival::Shared(outcome) => self.shared(*outcome),
             Arrival::Pointed(pointing, outcome) => self.pointed(&pointing, &outcome, tasks),
             Arrival::Noted(ending, outcome) => {
-                self.noting = false;
+                self.noting.end();
                 match outcome {
                     Ok(()) => self.state.endings.retain(|kept| *kept != ending),
-                    Err(_) => self.note_after_ms = self.now_ms + AGAIN_MS,
+                    Err(_) => self.noting.rest(self.now_ms),
                 }
             }
             Arrival::Answered(look, question, answer) => {
@@ -37,7 +37,7 @@ impl Delivery {
     }
 
     fn loaded(&mut self, version: &str, outcome: Loading, tasks: &mut Vec<Task>) {
-        self.loading = None;
+        self.loading.end();
         if version != self.state.rollout.last_applied || !self.state.rollout.candidate_wanted {
             return;
         }
@@ -53,7 +53,7 @@ impl Delivery {
                 }
             }
             Loading::Failed(error) => {
-                self.load_after_ms = self.now_ms + AGAIN_MS;
+                self.loading.rest(self.now_ms);
                 let message = format!("version {version} cannot be read, and is tried again: {error}");
                 self.tell(Event { severity: Severity::Warn, message }, tasks);
             }
@@ -89,7 +89,7 @@ impl Delivery {
     }
 
     fn pointed(&mut self, pointing: &Pointing, outcome: &Result<(), Refusal>, tasks: &mut Vec<Task>) {
-        self.pointing = false;
+        self.pointing.end();
         let current = self.state.pointing.as_ref() == Some(pointing);
         match outcome {
             Ok(()) if current => {
@@ -108,9 +108,9 @@ impl Delivery {
             Err(Refusal::NotLeading(_)) => {
                 // The next word of the registry says who leads, and by which epoch.
                 self.untold = true;
-                self.point_after_ms = self.now_ms + AGAIN_MS;
+                self.pointing.rest(self.now_ms);
             }
-            Err(Refusal::Unavailable(_)) => self.point_after_ms = self.now_ms + AGAIN_MS,
+            Err(Refusal::Unavailable(_)) => self.pointing.rest(self.now_ms),
             Ok(()) | Err(Refusal::Moved(_)) => {}
         }
     }

@@ -93,8 +93,7 @@ impl Delivery {
     fn shadowed(&self) -> bool {
         let extension = &self.rules.extension;
         let waited = |since| self.now_ms - since >= extension.min_shadow_ms;
-        self.state.shadow_since_ms.is_some_and(waited)
-            && self.counts().paired.requests() >= extension.min_shadow_requests
+        self.state.shadow_since_ms.is_some_and(waited) && self.requests().0 >= extension.min_shadow_requests
     }
 
     fn evidence(&self) -> Judgement {

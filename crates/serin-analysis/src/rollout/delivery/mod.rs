@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod commands;
+mod errand;
 mod looks;
 mod registry;
 mod state;
@@ -20,6 +21,7 @@ use crate::evidence::sharing::{Lease, OthersEvidence, SharedEvidence};
 use crate::evidence::{Counts, Verdict, judge};
 pub use commands::Control;
 use commands::Waiting;
+use errand::Errand;
 use looks::Pending;
 pub use state::{Ending, HistoryEntry, Look, Pointing, RolloutState};
 
@@ -27,8 +29,6 @@ pub use state::{Ending, HistoryEntry, Look, Pointing, RolloutState};
 const SPEAK_MS: i64 = 2000;
 /// Number of message intervals after which the lead lapses: LEASE × min(interval, 2 s), about 30 s.
 const LEASE: i64 = 15;
-/// Time after which a task that failed is tried again, milliseconds.
-const AGAIN_MS: i64 = 2000;
 
 /// What the server sees at a tick.
 #[derive(Debug, Clone, Default)]
@@ -157,8 +157,7 @@ pub struct Delivery {
     wanted: Option<String>,
     has_found: bool,
     finding: bool,
-    loading: Option<String>,
-    load_after_ms: i64,
+    loading: Errand,
     /// Version that cannot be served here, and the error.
     refused: Option<(String, String)>,
     /// Time since which a wanted candidate is not loaded, epoch milliseconds.
@@ -181,10 +180,8 @@ pub struct Delivery {
     looks: u64,
     look: Option<Pending>,
     waiting: Vec<Waiting>,
-    pointing: bool,
-    point_after_ms: i64,
-    noting: bool,
-    note_after_ms: i64,
+    pointing: Errand,
+    noting: Errand,
     measuring: Measuring,
     now_ms: i64,
 }
@@ -201,8 +198,7 @@ impl Delivery {
             wanted: None,
             has_found: false,
             finding: false,
-            loading: None,
-            load_after_ms: 0,
+            loading: Errand::default(),
             refused: None,
             missing_since_ms: None,
             others: OthersEvidence::default(),
@@ -218,10 +214,8 @@ impl Delivery {
             looks: 0,
             look: None,
             waiting: Vec::new(),
-            pointing: false,
-            point_after_ms: 0,
-            noting: false,
-            note_after_ms: 0,
+            pointing: Errand::default(),
+            noting: Errand::default(),
             measuring: Measuring::default(),
             now_ms: 0,
         }
@@ -358,7 +352,7 @@ impl Delivery {
         let rollout = &self.state.rollout;
         if !rollout.candidate_wanted {
             self.missing_since_ms = None;
-            if seen.loaded.is_some() && self.loading.is_none() {
+            if seen.loaded.is_some() && !self.loading.is_running() {
                 tasks.push(Task::Unload);
             }
             return;
@@ -370,12 +364,9 @@ impl Delivery {
         }
         self.missing_since_ms.get_or_insert(self.now_ms);
         let refused = self.refused.as_ref().is_some_and(|(refused, _)| *refused == version);
-        let early = self.now_ms < self.load_after_ms && self.load_after_ms - self.now_ms <= AGAIN_MS;
-        if refused || early || self.loading.is_some() || self.wanted.as_ref() != Some(&version) {
-            return;
+        if !refused && self.wanted.as_ref() == Some(&version) && self.loading.begin(self.now_ms) {
+            tasks.push(Task::Load(version));
         }
-        self.loading = Some(version.clone());
-        tasks.push(Task::Load(version));
     }
 
     /// Adds what was counted since the last tick, while a candidate is analysed.
@@ -388,9 +379,14 @@ impl Delivery {
         }
     }
 
+    /// Requests that both versions have scored, and requests that the candidate has answered, on all servers.
+    fn requests(&self) -> (u64, u64) {
+        let [own, others] = [&self.state.counts, &self.others.counts];
+        (own.paired.requests() + others.paired.requests(), own.exposed() + others.exposed())
+    }
+
     /// Counts of this server and of the others.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
+    fn counts(&self) -> Counts {
         let mut counts = self.state.counts.clone();
         counts.merge(&self.others.counts);
         counts
@@ -448,19 +444,16 @@ impl Delivery {
     /// Forgets what this process knows of an attempt, where another one begins.
     fn forget(&mut self) {
         self.others = OthersEvidence { leads: self.others.leads, ..OthersEvidence::default() };
-        (self.refused, self.missing_since_ms, self.load_after_ms) = (None, None, 0);
+        (self.refused, self.missing_since_ms) = (None, None);
+        self.loading.forget_failure();
         self.measuring = Measuring::default();
         self.look = None;
     }
 
     fn decide_promotion(&mut self) {
-        let counts = self.counts();
-        let reason = format!(
-            "rollout: {} requests in the shadow, {} on the candidate, E {:.3}",
-            counts.paired.requests(),
-            counts.exposed(),
-            self.verdict.ln_e.exp()
-        );
+        let (shadowed, exposed) = self.requests();
+        let e = self.verdict.ln_e.exp();
+        let reason = format!("rollout: {shadowed} requests in the shadow, {exposed} on the candidate, E {e:.3}");
         self.state.pointing = Some(Pointing {
             to: self.state.rollout.last_applied.clone(),
             from: Some(self.state.rollout.last_promoted.clone()),

@@ -1,6 +1,6 @@
 //! What a rollout tells the registry and, through it, the other servers.
 
-use super::{AGAIN_MS, Delivery, LEASE, SPEAK_MS, Task};
+use super::{Delivery, LEASE, SPEAK_MS, Task};
 use crate::evidence::sharing::{Lease, SharedEvidence};
 
 impl Delivery {
@@ -42,18 +42,19 @@ impl Delivery {
 
     /// Makes the change of the live version that was decided on, again and again until it is made.
     pub(super) fn point(&mut self, tasks: &mut Vec<Task>) {
-        let early = self.now_ms < self.point_after_ms && self.point_after_ms - self.now_ms <= AGAIN_MS;
         // A claim of the lead under way makes the lease that is known stale.
-        let free = self.state.leads && !self.pointing && !early && !self.claims && !self.claiming;
-        let Some(pointing) = self.state.pointing.clone().filter(|_| free) else { return };
-        self.pointing = true;
-        tasks.push(Task::Point(pointing, self.lease()));
+        let free = self.state.leads && !self.claims && !self.claiming;
+        if let Some(pointing) = self.state.pointing.clone().filter(|_| free)
+            && self.pointing.begin(self.now_ms)
+        {
+            tasks.push(Task::Point(pointing, self.lease()));
+        }
     }
 
     pub(super) fn note(&mut self, tasks: &mut Vec<Task>) {
-        let early = self.now_ms < self.note_after_ms && self.note_after_ms - self.now_ms <= AGAIN_MS;
-        if let Some(ending) = self.state.endings.first().filter(|_| !self.noting && !early) {
-            self.noting = true;
+        if let Some(ending) = self.state.endings.first()
+            && self.noting.begin(self.now_ms)
+        {
             tasks.push(Task::Note(ending.clone()));
         }
     }

@@ -57,6 +57,18 @@ impl ApiError {
     }
 }
 
+/// An error and its causes in one line.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}
+
 /// HTTP status of MLflow's error code; 500 for an unknown one.
 fn status(code: &str) -> StatusCode {
     match code {

@@ -14,7 +14,7 @@ mod workers;
 
 pub use api_keys::ApiKeys;
 pub use connection::{Answer, Answering, Answers};
-pub use error::{ApiError, Detail, ErrorMessage, InferenceError, MlflowError, Place, ValidationErrors};
+pub use error::{ApiError, Detail, ErrorMessage, InferenceError, MlflowError, Place, ValidationErrors, with_causes};
 pub use fields::{Fields, experiment_id};
 pub use limits::Limits;
 pub use prometheus::Text;

@@ -4,9 +4,10 @@ use futures_util::future::{BoxFuture, FutureExt};
 use serin_analysis::evidence::sharing::{Lease, OthersEvidence, SharedEvidence};
 use serin_client::{ClientError, TrackingServer};
 use serin_gateway::{RegistryAnswer, RegistryError};
+use serin_http::with_causes;
 use serin_tracking::{Change, ModelUri, Precondition, ResolvedModel, StoredPane};
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A registry that is open.
@@ -81,37 +82,24 @@ pub fn registry_error(error: &ClientError) -> RegistryError {
     }
 }
 
-/// An error and its causes in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
-}
-
 fn answered<'a, T: 'a>(
     answer: impl Future<Output = Result<T, ClientError>> + Send + 'a,
 ) -> BoxFuture<'a, Result<T, RegistryError>> {
     answer.map(|answer| answer.map_err(|error| registry_error(&error))).boxed()
 }
 
-impl RemoteRegistry {
-    /// As [`Registry::forget`], for copies below `cache`.
-    pub fn forget_below(cache: &std::path::Path, model: &ResolvedModel) {
-        if model.path.starts_with(cache)
-            && let Err(error) = std::fs::remove_dir_all(&model.path)
-        {
-            tracing::warn!("{}: the copy cannot be removed: {error}", model.path.display());
-        }
+/// Removes the files of a model that were copied below `cache`; those that lie elsewhere are no copy.
+pub fn forget_copy(cache: &Path, model: &ResolvedModel) {
+    if model.path.starts_with(cache)
+        && let Err(error) = std::fs::remove_dir_all(&model.path)
+    {
+        tracing::warn!("{}: the copy cannot be removed: {error}", model.path.display());
     }
 }
 
 impl Registry for RemoteRegistry {
     fn forget(&self, model: &ResolvedModel) {
-        Self::forget_below(&self.cache, model);
+        forget_copy(&self.cache, model);
     }
 
     fn resolve<'a>(&'a self, uri: &'a ModelUri) -> RegistryAnswer<'a, ResolvedModel> {

@@ -41,7 +41,7 @@ pub trait Surroundings: Sync {
 /// Folder of the decision log in the state folder.
 pub const DECISIONS: &str = "decisions";
 
-/// Serves until SIGTERM.
+/// Serves until SIGTERM or Ctrl-C, then lets requests under way end.
 ///
 /// # Errors
 /// When the server cannot start.
@@ -112,19 +112,21 @@ pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Res
     let (mut slots, mut loaded) = (Vec::new(), Vec::new());
     for (number, uri) in uris.iter().enumerate() {
         let slot = Arc::new(ModelSlot::new(name_of(uri), uri.to_string()));
-        let mut first = resolve(registry.as_deref(), uri).await;
-        let mut switched = first.as_ref().ok().map(|resolved| keeper.switch(&slot, resolved));
-        if let (Ok(resolved), Some(Err(error)), Some(registry)) = (&first, &switched, &registry)
+        let fetch = async || {
+            let resolved = resolve(registry.as_deref(), uri).await?;
+            let switched = keeper.switch(&slot, &resolved);
+            anyhow::Ok((switched, resolved))
+        };
+        let mut first = fetch().await;
+        if let (Ok((Err(error), resolved)), Some(registry)) = (&first, &registry)
             && !error.is_passing()
         {
             // A copy that broke on its way is fetched anew.
             registry.forget(resolved);
-            first = resolve(Some(&**registry), uri).await;
-            switched = first.as_ref().ok().map(|resolved| keeper.switch(&slot, resolved));
+            first = fetch().await;
         }
-        match first.and_then(|resolved| Ok((switched.transpose()?, resolved))) {
-            Ok((None, _)) => {}
-            Ok((Some(model), resolved)) => {
+        match first.and_then(|(switched, resolved)| Ok((switched?, resolved))) {
+            Ok((model, resolved)) => {
                 loaded.resize(number, None);
                 loaded.push(Some(resolved));
                 tracing::info!(model = model.name, version = model.version, path = %model.package.forest.path(), sha256 = model.package.model_sha256, "model loaded");

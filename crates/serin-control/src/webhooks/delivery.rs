@@ -3,6 +3,7 @@
 use super::address::{self, PublicOnly};
 use super::secret::{SecretKey, signature};
 use serde_json::{Value, json};
+use serin_http::with_causes;
 use serin_store::{Store, Webhook, WebhookEvent};
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,7 +166,7 @@ impl Webhooks {
                 tried += 1;
                 continue;
             }
-            let response = sent.map_err(|error| chain(&error))?;
+            let response = sent.map_err(|error| with_causes(&error))?;
             let status = response.status().as_u16();
             if retries > 0 && status >= 400 {
                 return Err(format!("it answered {status} after {} tries", tried + 1));
@@ -173,17 +174,6 @@ impl Webhooks {
             return Ok(Answered { status, body: beginning(response).await });
         }
     }
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 async fn beginning(mut response: reqwest::Response) -> String {

@@ -1,7 +1,7 @@
 //! Tasks of a rollout, run beside the thread that judges. Each has a deadline, and its result comes back.
 
 use super::messages;
-use super::queries::{Clients, QUERY_TIMEOUT, chain, longest_ms};
+use super::queries::{Clients, QUERY_TIMEOUT, longest_ms};
 use super::release::{Message, Releasing, version_of};
 use crate::registry::RegistryError;
 use serin_analysis::evidence::sharing::{Lease, SharedEvidence};
@@ -9,6 +9,7 @@ use serin_analysis::rollout::canary::{Canary, MetricTemplate, Webhook};
 use serin_analysis::rollout::delivery::Ending;
 use serin_analysis::rollout::delivery::{Arrival, Loading, Pointing, Refusal};
 use serin_analysis::rollout::{Answer, Event, Measured, Phase, Question};
+use serin_http::with_causes;
 use serin_models::{LoadError, LoadedModel};
 use serin_scoring::sha256_hex;
 use serin_tracking::ResolvedModel;
@@ -32,11 +33,9 @@ pub(crate) struct Errands {
     runtime: Handle,
     results: Sender<Message>,
     clients: Clients,
+    canary: Arc<Canary>,
+    templates: Arc<[MetricTemplate]>,
     calls: tokio::sync::mpsc::UnboundedSender<(Webhook, Phase, String)>,
-}
-
-fn late<T>(within: Duration) -> Result<T, RegistryError> {
-    Err(RegistryError::Unavailable(format!("no answer within {} s", within.as_secs())))
 }
 
 impl Errands {
@@ -44,19 +43,21 @@ impl Errands {
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    pub(crate) fn new(runtime: Handle, results: Sender<Message>, canary: Arc<Canary>) -> Result<Self, String> {
+    pub(crate) fn new(runtime: Handle, results: Sender<Message>, releasing: &Releasing) -> Result<Self, String> {
+        let canary = Arc::new(releasing.canary.clone());
+        let templates = releasing.templates.clone().into();
         let clients = Clients::new()?;
         let (calls, mut received) = tokio::sync::mpsc::unbounded_channel::<(Webhook, Phase, String)>();
-        let calling = clients.clone();
+        let (calling, rules) = (clients.clone(), Arc::clone(&canary));
         // In order, one after the other.
         runtime.spawn(async move {
             while let Some((hook, phase, checksum)) = received.recv().await {
-                if let Err(error) = calling.call(&hook, &canary, &checksum, phase).await {
+                if let Err(error) = calling.call(&hook, &rules, &checksum, phase).await {
                     tracing::warn!("the webhook {} was not reached: {error}", hook.name);
                 }
             }
         });
-        Ok(Self { runtime, results, clients, calls })
+        Ok(Self { runtime, results, clients, canary, templates, calls })
     }
 
     /// Runs a task until its deadline. One that is late, or panics, has failed.
@@ -122,7 +123,9 @@ impl Errands {
                     let from = pointing.from.as_ref().and_then(|from| from.parse().ok());
                     registrar.point(version, from, lease, pointing.reason.clone()).await
                 }
-                Err(_) => late(Duration::ZERO),
+                Err(_) => {
+                    Err(RegistryError::NotFound(format!("{:?} is no version of a registered model", pointing.to)))
+                }
             };
             let outcome = outcome.map_err(|error| {
                 tracing::warn!("version {} cannot be made live: {error}", pointing.to);
@@ -157,15 +160,9 @@ impl Errands {
         self.run(CHANGE_TIMEOUT, task, move |error| Message::Arrival(Arrival::Noted(failed, Err(error))));
     }
 
-    pub(crate) fn ask(
-        &self,
-        canary: &Arc<Canary>,
-        templates: &Arc<[MetricTemplate]>,
-        checksum: String,
-        look: u64,
-        question: Question,
-    ) {
-        let (clients, canary, templates) = (self.clients.clone(), Arc::clone(canary), Arc::clone(templates));
+    pub(crate) fn ask(&self, checksum: String, look: u64, question: Question) {
+        let (clients, canary) = (self.clients.clone(), Arc::clone(&self.canary));
+        let templates = Arc::clone(&self.templates);
         let within = match &question {
             Question::Hook(hook, _) => Duration::from_millis(longest_ms(hook)),
             Question::Measurement(_) => QUERY_TIMEOUT,
@@ -219,7 +216,7 @@ impl Errands {
             self.runtime.spawn(async move {
                 if let Err(error) = request.send().await.and_then(reqwest::Response::error_for_status) {
                     // The address of a chat is a secret.
-                    tracing::warn!("{provider} was not told: {}", chain(&error.without_url()));
+                    tracing::warn!("{provider} was not told: {}", with_causes(&error.without_url()));
                 }
             });
         }

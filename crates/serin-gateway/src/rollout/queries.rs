@@ -4,6 +4,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use serin_analysis::rollout::canary::{Canary, Metric, MetricTemplate, Webhook};
 use serin_analysis::rollout::{GoDuration, Measured, Phase, is_yes};
+use serin_http::with_causes;
 use std::time::Duration;
 
 /// Longest wait for a webhook that names none itself: Flagger's default, 10 s.
@@ -21,7 +22,7 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Makes the clients.
+    /// Makes both clients, with no connection open yet.
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
@@ -52,7 +53,7 @@ impl Clients {
         for _ in 0..=hook.retries.min(RETRIES) {
             let request = client.request(Method::POST, &hook.url).json(&body).timeout(Duration::from_millis(timeout));
             // The address may hold a token: it goes into no history and no log.
-            let sent = request.send().await.map_err(|error| chain(&error.without_url()));
+            let sent = request.send().await.map_err(|error| with_causes(&error.without_url()));
             answer = sent.map(|response| response.status().as_u16());
             if is_yes(&answer) {
                 break;
@@ -80,7 +81,7 @@ impl Clients {
         let url = format!("{}/api/v1/query", address.trim_end_matches('/'));
         let host = url.split('/').nth(2).unwrap_or_default().rsplit('@').next().unwrap_or_default().to_owned();
         let request = self.checking.get(&url).query(&[("query", query.as_str())]).timeout(QUERY_TIMEOUT);
-        let failed = |error: reqwest::Error| format!("{host}: {}", chain(&error.without_url()));
+        let failed = |error: reqwest::Error| format!("{host}: {}", with_causes(&error.without_url()));
         let response = request.send().await.map_err(failed)?;
         if response.status().as_u16() >= 400 {
             return Err(format!("{host} answers {}", response.status()));
@@ -105,17 +106,6 @@ impl Clients {
 pub(crate) fn longest_ms(hook: &Webhook) -> u64 {
     let timeout = hook.timeout.unwrap_or(HOOK_TIMEOUT).milliseconds().max(1).unsigned_abs();
     timeout.saturating_mul(u64::from(hook.retries.min(RETRIES)) + 1)
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }
 
 /// Address of the Prometheus and PromQL of a metric, with the template's functions replaced.

@@ -101,15 +101,14 @@ impl Release {
         self.matching.as_deref()
     }
 
-    /// Starts the thread.
+    /// Starts the thread of a rollout, from the state in its file.
     ///
     /// # Errors
     /// When the file of the state is not what it should be, or the annotations of the canary are not.
-    pub fn start(releasing: Releasing) -> Result<Self, String> {
+    pub fn start(mut releasing: Releasing) -> Result<Self, String> {
         let extension = Extension::of(&releasing.canary)?;
         let matching = Matching::of(&releasing.canary.spec.analysis.matches)?.map(Arc::new);
         let file = StateFile::hold(&releasing.file)?;
-        let mut releasing = releasing;
         releasing.place = format!("{} {}", releasing.place, file.number);
         let saved = file.read((releasing.clock)())?;
         let saved = saved.map(|state| state.at(releasing.place.clone(), new_replica()));
@@ -119,7 +118,6 @@ impl Release {
         if let Some(shadowed) = shadowed(&releasing) {
             shadowed.count_segments(&extension.segments);
         }
-        let canary = Arc::new(releasing.canary.clone());
         let runtime = tokio::runtime::Handle::current();
         let thread = Thread {
             rules: Rules {
@@ -128,10 +126,8 @@ impl Release {
                 extension,
                 shortest_ms: releasing.shortest_ms,
             },
-            templates: releasing.templates.clone().into(),
-            errands: Errands::new(runtime, messages.clone(), Arc::clone(&canary))?,
+            errands: Errands::new(runtime, messages.clone(), &releasing)?,
             writer: StateWriter::start(file).map_err(|error| error.to_string())?,
-            canary,
             saved,
             delivery: None,
             found: None,
@@ -195,8 +191,6 @@ pub(crate) fn version_of(model: &ResolvedModel) -> String {
 struct Thread {
     releasing: Releasing,
     rules: Rules,
-    canary: Arc<Canary>,
-    templates: Arc<[MetricTemplate]>,
     errands: Errands,
     writer: StateWriter,
     /// State of the file, until the first version is live.
@@ -320,8 +314,7 @@ impl Thread {
             Task::Point(pointing, lease) => self.errands.point(releasing, pointing, lease),
             Task::Note(ending) => self.errands.note(releasing, ending),
             Task::Ask(look, question) => {
-                let checksum = self.checksum(delivery);
-                self.errands.ask(&self.canary, &self.templates, checksum, look, question);
+                self.errands.ask(self.checksum(delivery), look, question);
             }
             Task::Call(hooks, phase) => self.errands.call(hooks, phase, &self.checksum(delivery)),
             Task::Tell(version, event) => self.errands.tell(releasing, &version, &event),

@@ -79,7 +79,7 @@ pub(crate) struct StateWriter {
 }
 
 impl StateWriter {
-    /// Starts the thread.
+    /// Starts the thread that writes to `file`, which it holds until [`Self::finish`].
     ///
     /// # Errors
     /// When the thread cannot be made.

@@ -72,6 +72,7 @@ async fn export_sealed(log: &Path, out: &str, reasons: Reasons, state: &State) -
     let files = DecisionFiles::of(log);
     let mut exporter = None;
     let segments: Vec<DecisionSegment> = files.segments()?.into_iter().filter(DecisionSegment::is_sealed).collect();
+    // Once a pass is enough: what is exported in this one retention may have after the next.
     release(&files, &segments, &exported, out)?;
     for segment in &segments {
         // Rewritten, as by an erasure, or bound for another place, it is exported again.
@@ -92,7 +93,6 @@ async fn export_sealed(log: &Path, out: &str, reasons: Reasons, state: &State) -
         }
         exported.insert(segment.name(), (wanted, done.files));
         save(&list, &exported)?;
-        release(&files, &segments, &exported, out)?;
     }
     // What retention removed from the log stays in the export, and needs no mention here.
     let known: HashSet<String> = segments.iter().map(DecisionSegment::name).collect();

@@ -6,7 +6,7 @@ use serin_analysis::evidence::sharing::{OthersEvidence, SharedEvidence};
 use serin_control::share_evidence;
 use serin_gateway::{RegistryAnswer, RegistryError};
 use serin_scorer::now_ms;
-use serin_scorer::registry::{self as scoring, RemoteRegistry};
+use serin_scorer::registry as scoring;
 use serin_store::StoreError;
 use serin_tracking::{Change, ModelUri, ResolvedModel, StoredPane};
 
@@ -32,7 +32,7 @@ impl scoring::Registry for Registry {
 
     fn forget(&self, model: &ResolvedModel) {
         match self {
-            Self::Embedded { cache, .. } => RemoteRegistry::forget_below(cache, model),
+            Self::Embedded { cache, .. } => scoring::forget_copy(cache, model),
             Self::Remote(remote) => scoring::Registry::forget(remote, model),
         }
     }

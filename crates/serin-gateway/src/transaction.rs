@@ -81,43 +81,28 @@ fn bounded(text: &str) -> Result<&str, TextError> {
     }
 }
 
-/// The caller's id of a transaction; empty where it has none.
+/// Text by which the caller names something: at most [`LONGEST_TEXT`] bytes without control characters; empty where it names
+/// nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct TransactionId<'a>(&'a str);
+pub(crate) struct CallerText<'a>(&'a str);
 
-impl<'a> TransactionId<'a> {
-    /// Takes an id; an empty text is none.
+/// The caller's id of a transaction.
+pub(crate) type TransactionId<'a> = CallerText<'a>;
+/// Card, customer or terminal of a transaction.
+pub(crate) type Entity<'a> = CallerText<'a>;
+
+impl<'a> CallerText<'a> {
+    /// Takes a text within its bounds; an empty one names nothing.
     pub(crate) fn new(text: &'a str) -> Result<Self, TextError> {
         bounded(text).map(Self)
     }
 
-    /// The id as text; empty where the transaction has none.
+    /// The text, empty where nothing is named.
     pub(crate) fn as_str(self) -> &'a str {
         self.0
     }
 
-    /// Whether the transaction has no id.
-    pub(crate) fn is_none(self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-/// Card, customer or terminal of a transaction; empty where it is not known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Entity<'a>(&'a str);
-
-impl<'a> Entity<'a> {
-    /// Takes the name of an entity; an empty text is none.
-    pub(crate) fn new(text: &'a str) -> Result<Self, TextError> {
-        bounded(text).map(Self)
-    }
-
-    /// The name as text; empty where the entity is not known.
-    pub(crate) fn as_str(self) -> &'a str {
-        self.0
-    }
-
-    /// Whether the entity is not known.
+    /// Whether nothing is named.
     pub(crate) fn is_none(self) -> bool {
         self.0.is_empty()
     }

@@ -1,9 +1,9 @@
 //! Jobs are apart: what fails in one keeps no other one from running, and is seen.
 
-use crate::house::{DAY, HOUR, House, MONDAY, clock, hours, log_of};
+use crate::house::{DAY, HOUR, House, MONDAY, clock, deciding, decision, hours, log_of};
 use serde_json::json;
 use serin_control::{Launcher, RetrainingOrder};
-use serin_decisions::{DecidingModel, DecisionIds, DecisionLog, LogLimits, NewDecision};
+use serin_decisions::{DecisionIds, DecisionLog, LogLimits};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,21 +23,9 @@ async fn a_step_that_fails_keeps_no_other_step_and_no_other_model_from_running()
     // A version whose package is no model of serin's: its hours cannot be compared.
     house.register("broken", vec![("model.ubj".into(), b"x".to_vec())]).await;
     let (log, _) = DecisionLog::open(&log_of(folder.path()), LogLimits::default(), clock.read).unwrap();
-    let deciding = DecidingModel { name: ODD.into(), version: "1".into(), sha256: [1; 32], threshold: 0.9, width: 1 };
-    let decision = NewDecision {
-        id: DecisionIds::default().next(MONDAY),
-        transaction_id: "t",
-        entity: "",
-        event_time_ms: Some(MONDAY + DAY - 7 * DAY - HOUR),
-        features: &[0.5],
-        score: 0.5,
-        alert: false,
-        propensity: None,
-        fallback: None,
-        assigned: None,
-        latency_ns: 0,
-    };
-    log.append(&Arc::new(deciding), &[decision]).unwrap();
+    let id = DecisionIds::default().next(MONDAY);
+    let made = decision(id, "t", MONDAY + DAY - 7 * DAY - HOUR);
+    log.append(&deciding(ODD, 1), &[made]).unwrap();
     log.flush().unwrap();
 
     let mut jobs = house.jobs();

@@ -10,6 +10,7 @@ use serin_analysis::monitor::{MonitorProfile, Pane, ReferenceRows, Watched};
 use serin_control::{
     ControlPlane, DataPlanes, Jobs, Launcher, Monitoring, Policy, Settings, WebhookPolicy, Webhooks, control_plane,
 };
+use serin_decisions::{DecidingModel, NewDecision};
 use serin_store::{NewModelVersion, NewRun, Store};
 use serin_tracking::{Change, StoredPane};
 use std::path::{Path, PathBuf};
@@ -67,6 +68,29 @@ pub(crate) struct House {
 /// Folder of the decision log in a state folder.
 pub(crate) fn log_of(folder: &Path) -> PathBuf {
     folder.join("decisions")
+}
+
+/// Decision of the version 1 of some model, with one feature; the event happened at `event_time_ms`.
+pub(crate) fn decision(id: [u8; 16], transaction_id: &str, event_time_ms: i64) -> NewDecision<'_> {
+    NewDecision {
+        id,
+        transaction_id,
+        entity: "",
+        event_time_ms: Some(event_time_ms),
+        features: &[0.5],
+        score: 0.5,
+        alert: false,
+        propensity: None,
+        fallback: None,
+        assigned: None,
+        latency_ns: 0,
+    }
+}
+
+/// Version 1 of a model in the decision log; `number` tells its file from those of others.
+pub(crate) fn deciding(model: &str, number: u8) -> Arc<DecidingModel> {
+    let (name, version) = (model.to_owned(), "1".to_owned());
+    Arc::new(DecidingModel { name, version, sha256: [number; 32], threshold: 0.9, width: 1 })
 }
 
 impl House {

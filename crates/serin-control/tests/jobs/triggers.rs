@@ -1,9 +1,9 @@
 //! Retrainings are of the model that gives the reason.
 
-use crate::house::{DAY, HOUR, House, MONDAY, clock, hours, log_of};
+use crate::house::{DAY, HOUR, House, MONDAY, clock, deciding, decision, hours, log_of};
 use serde_json::json;
 use serin_control::{Launcher, RetrainingOrder};
-use serin_decisions::{DecidingModel, DecisionIds, DecisionLog, LogLimits, NewDecision};
+use serin_decisions::{DecisionIds, DecisionLog, LogLimits};
 use serin_tracking::{LabelSource, LabelSubject, NewLabel};
 use std::future::Future;
 use std::pin::Pin;
@@ -30,27 +30,13 @@ async fn new_labels_set_off_the_retraining_of_the_model_whose_decisions_they_lab
     for (number, model) in ["busy", "quiet"].into_iter().enumerate() {
         house.register_watched(model).await;
         house.traffic(model, hours(MONDAY - DAY, MONDAY + 15 * HOUR), 1.0).await;
-        let sha256 = [number as u8 + 1; 32];
-        let deciding =
-            Arc::new(DecidingModel { name: model.into(), version: "1".into(), sha256, threshold: 0.9, width: 1 });
+        let deciding = deciding(model, number as u8 + 1);
         for payment in 0..10 {
             let transaction_id = format!("{model}-{payment}");
             // Sent twice: it is one transaction.
             for _ in 0..2 {
-                let decision = NewDecision {
-                    id: ids.next(MONDAY),
-                    transaction_id: &transaction_id,
-                    entity: "",
-                    event_time_ms: Some(MONDAY - 30 * DAY),
-                    features: &[0.5],
-                    score: 0.5,
-                    alert: false,
-                    propensity: None,
-                    fallback: None,
-                    assigned: None,
-                    latency_ns: 0,
-                };
-                log.append(&deciding, &[decision]).unwrap();
+                let made = decision(ids.next(MONDAY), &transaction_id, MONDAY - 30 * DAY);
+                log.append(&deciding, &[made]).unwrap();
             }
         }
     }

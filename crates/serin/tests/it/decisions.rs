@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -210,19 +209,10 @@ fn a_full_disk_refuses_or_drops_as_it_was_told() {
     let row = format!(r#"{{"data":[[{}]]}}"#, vec!["0.5"; 30].join(","));
     for (policy, expected) in [("refuse", 503), ("drop-and-count", 200)] {
         let log = tempfile::tempdir().unwrap();
-        // A limit on the size of files stands in for a full disk: writes fail in the same way, half-done. Each thread that answers has a
-        // file of its own, so there is one thread: which of several a connection falls to is chance.
-        let line = format!(
-            "trap '' XFSZ; ulimit -f 4; exec {} serve --port 0 --threads 1 -m {bare} --decision-log {} --decision-log-full {policy}",
-            env!("CARGO_BIN_EXE_serin"),
-            log.path().display()
-        );
-        let mut process =
-            Command::new("bash").args(["-c", &line]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(process.stdout.take().unwrap()), &mut line).unwrap();
-        let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
-        let server = Server { process, address };
+        // Each thread that answers has a file of its own, so there is one thread: which of several a connection falls to is chance.
+        let options =
+            format!("--threads 1 -m {bare} --decision-log {} --decision-log-full {policy}", log.path().display());
+        let server = Server::with_small_files(4, &options);
         let mut statuses = Vec::new();
         for _ in 0..200 {
             statuses.push(server.predict(&row).0);

@@ -80,13 +80,22 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(state: &Path, more: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_serin"))
-            .args(["serve", "--port", "0", "--poll", "0.1", "--state", state.to_str().unwrap()])
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_serin"));
+        command.args(["serve", "--port", "0", "--poll", "0.1", "--state", state.to_str().unwrap()]).args(more);
+        Self::of(&mut command)
+    }
+
+    /// Starts a server with the options of `serin serve` in one line. No file of it may become larger than `kilobytes`, which stands
+    /// in for a full disk: writes fail in the same way, half-done.
+    pub(crate) fn with_small_files(kilobytes: u32, options: &str) -> Self {
+        let serin = env!("CARGO_BIN_EXE_serin");
+        let line = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec {serin} serve --port 0 {options}");
+        Self::of(Command::new("bash").args(["-c", &line]))
+    }
+
+    /// Starts a server, and reads its address from its first line.
+    fn of(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line

@@ -6,7 +6,6 @@ use crate::peer::Server;
 use serde_json::{Value, json};
 use serin_decisions::Assigned;
 use std::collections::HashMap;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CHANNELS: [&str; 3] = ["card", "crypto", "wire"];
@@ -273,19 +272,13 @@ fn a_refused_request_is_neither_logged_nor_evidence() {
     let versions = Versions::trained();
     let canary = versions.state.path().join("canary.yaml");
     std::fs::write(&canary, CANARY).unwrap();
-    // A limit on the size of files stands in for a full disk. The state of the release is smaller than the log may become.
-    let line = format!(
-        "trap '' XFSZ; ulimit -f 48; exec {} serve --port 0 --poll 0.1 --threads 1 -m models:/fraud_detection@champion --canary {} --fast-canary --state {}",
-        env!("CARGO_BIN_EXE_serin"),
+    // The state of the release is smaller than the log may become.
+    let options = format!(
+        "--poll 0.1 --threads 1 -m models:/fraud_detection@champion --canary {} --fast-canary --state {}",
         canary.display(),
         versions.state.path().display()
     );
-    let mut process =
-        Command::new("bash").args(["-c", &line]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(process.stdout.take().unwrap()), &mut line).unwrap();
-    let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
-    let server = Server { process, address };
+    let server = Server::with_small_files(48, &options);
     warm_up(&server, 0.5);
     let (mut refused, mut number) = (0, 0);
     while refused < 150 {

@@ -311,7 +311,7 @@ impl Artifacts {
         self.objects.put(&object, bytes.into()).await.map(drop).map_err(failed)
     }
 
-    /// Opens a file.
+    /// Opens a stored file for reading, without reading it.
     ///
     /// # Errors
     /// When there is no such file.

@@ -124,7 +124,7 @@ impl TrackingServer {
         number.parse().map_err(|_| ClientError::Answer(format!("the server registered version {number:?}")))
     }
 
-    /// Ends a run.
+    /// Ends a run with a status; `now_ms` is its end, epoch milliseconds.
     ///
     /// # Errors
     /// When the server refuses or does not answer.

@@ -128,7 +128,7 @@ impl DecisionWriter {
         Ok(Self { path: path.into(), partial, schema, writer, columns, rows: 0 })
     }
 
-    /// Adds a row.
+    /// Adds the row of one decision to the file.
     ///
     /// # Errors
     /// When the file cannot be written.

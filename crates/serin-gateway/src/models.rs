@@ -128,6 +128,8 @@ impl ModelSlot {
 pub struct Models(Arc<[Arc<ModelSlot>]>);
 
 impl Models {
+    /// Models that requests can name; the first is the one that answers where a request names none.
+    ///
     /// # Errors
     /// When there is none, or two have the same name.
     pub fn new(slots: Vec<Arc<ModelSlot>>) -> Result<Self, String> {

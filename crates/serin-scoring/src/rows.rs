@@ -93,7 +93,7 @@ impl EncodedRows {
         self.count == 0
     }
 
-    /// Features of a row.
+    /// Number of features of a row.
     #[must_use]
     pub fn width(&self) -> usize {
         self.width

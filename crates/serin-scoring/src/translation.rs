@@ -141,7 +141,7 @@ impl Translation {
         out
     }
 
-    /// Appends the translation of one logged row, whose model the caller knows, to `out`. Logged features have no texts, so a
+    /// Appends the translation of one logged row, whose model the caller knows, to the row-major `out`. Logged features have no texts, so a
     /// level without a code stays missing.
     ///
     /// # Panics

@@ -316,7 +316,7 @@ impl Store {
         .await
     }
 
-    /// Sets tags.
+    /// Sets tags of a logged model, over those of the same keys.
     ///
     /// # Errors
     /// When the model is missing or a tag does not fit.
@@ -340,7 +340,7 @@ impl Store {
         .await
     }
 
-    /// Removes a tag.
+    /// Removes a tag of a logged model.
     ///
     /// # Errors
     /// When the model or the tag is missing.

@@ -213,7 +213,7 @@ impl Store {
         self.model_versions_of(&rows, true).await
     }
 
-    /// Changes the description.
+    /// Changes the description of a version.
     ///
     /// # Errors
     /// When the version is missing or the text too long.
@@ -291,7 +291,7 @@ impl Store {
         .await
     }
 
-    /// Sets a tag.
+    /// Sets a tag of a version, over one of the same key.
     ///
     /// # Errors
     /// When the version is missing or the tag does not fit.

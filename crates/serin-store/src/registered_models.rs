@@ -186,7 +186,7 @@ impl Store {
         self.registered_model(new_name).await
     }
 
-    /// Changes the description.
+    /// Changes the description of a model.
     ///
     /// # Errors
     /// When the model is missing or the text is too long.
@@ -239,7 +239,7 @@ impl Store {
         .await
     }
 
-    /// Sets a tag.
+    /// Sets a tag of a model, over one of the same key.
     ///
     /// # Errors
     /// When the model is missing or the tag does not fit.

@@ -161,7 +161,7 @@ impl Store {
         self.webhook(&made).await
     }
 
-    /// A webhook.
+    /// The webhook with an id.
     ///
     /// # Errors
     /// When there is none with this id.
@@ -224,7 +224,7 @@ impl Store {
         Ok(webhooks)
     }
 
-    /// Changes a webhook.
+    /// Changes the given fields of a webhook.
     ///
     /// # Errors
     /// When there is none with this id, or a value does not fit.
@@ -252,7 +252,7 @@ impl Store {
         self.webhook(id).await
     }
 
-    /// Removes a webhook.
+    /// Marks a webhook as deleted, and forgets its secret.
     ///
     /// # Errors
     /// When there is none with this id.

@@ -275,7 +275,7 @@ impl Booster {
         }
     }
 
-    /// Predictions of dense rows by XGBoost's own predictor without a DMatrix (`inplace_predict`).
+    /// Predictions, one for each of `values`' row-major dense rows, by XGBoost's own predictor without a DMatrix (`inplace_predict`).
     ///
     /// # Errors
     /// XGBoost's own.

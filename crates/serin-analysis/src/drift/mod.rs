@@ -244,7 +244,7 @@ impl Samples {
         Ok(Drift { method, score, threshold, drifted: method.is_drift(score, threshold) })
     }
 
-    /// A test's score.
+    /// Score of a test or distance between the two samples, in the method's own scale.
     ///
     /// # Errors
     /// As [`Self::drift`].

@@ -180,6 +180,8 @@ fn look_up<const CHUNKS: usize>(table: &[__m256i; CHUNKS], index: __m256i) -> __
 
 type Picked = (__m256i, __m256i);
 
+/// Loads the one node of the first level, for all trees of a slice.
+///
 /// # Safety
 /// `nodes` points to at least one node; `offset` is 0 or 32.
 #[inline]
@@ -194,6 +196,8 @@ unsafe fn pick_0(nodes: *const SlicedNode, offset: usize, _right: &[__m256i; MAX
 
 macro_rules! pick {
     ($name:ident, $below:ident, $bit:literal) => {
+        /// Picks each tree's node among the `2^(bit + 1)` of a level, by the bits of `right`.
+        ///
         /// # Safety
         /// `nodes` points to at least `2^(bit + 1)` nodes; `offset` is 0 or 32.
         #[inline]

@@ -196,6 +196,8 @@ fn choose_at<const WIDE: bool, const T: usize>(block: &Block, table: &[__m512i; 
 
 type Picked = (__m512i, __m512i);
 
+/// Loads the one node of the first level, for all trees of a slice.
+///
 /// # Safety
 /// `nodes` points to at least one node.
 #[inline]
@@ -209,6 +211,8 @@ unsafe fn pick_0(nodes: *const SlicedNode, _right: &[u64; MAX_TOP]) -> Picked {
 
 macro_rules! pick {
     ($name:ident, $below:ident, $bit:literal) => {
+        /// Picks each tree's node among the `2^(bit + 1)` of a level, by the bits of `right`.
+        ///
         /// # Safety
         /// `nodes` points to at least `2^(bit + 1)` nodes.
         #[inline]

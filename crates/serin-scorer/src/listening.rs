@@ -28,19 +28,43 @@ pub fn bind(host: IpAddr, port: u16) -> anyhow::Result<std::net::TcpListener> {
         .with_context(|| format!("cannot listen on {host}:{port}; choose another --port or stop what listens there"))
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub async fn shutdown_signal() {
-    let interrupt = tokio::signal::ctrl_c();
+/// Ctrl-C and SIGTERM, caught from the moment that this value is made: a signal that comes before somebody waits for it ends the
+/// server as one that comes later, with its requests answered.
+#[derive(Debug)]
+pub struct Shutdown {
     #[cfg(unix)]
-    {
-        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        match terminate {
-            Ok(mut terminate) => {
-                tokio::select! { _ = interrupt => {}, _ = terminate.recv() => {} }
-            }
-            Err(_) => drop(interrupt.await),
-        }
+    signals: [tokio::signal::unix::Signal; 2],
+}
+
+impl Shutdown {
+    /// Catches the signals from now on; within a Tokio runtime. A server makes it before it says where it listens, and not
+    /// before it is started: Ctrl-C must end a start that hangs.
+    ///
+    /// # Errors
+    /// When the system does not let the process catch them.
+    #[cfg(unix)]
+    pub fn catch() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { signals: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?] })
     }
+
+    /// Catches the signals from now on; elsewhere than on Unix from the first wait.
+    ///
+    /// # Errors
+    /// None.
     #[cfg(not(unix))]
-    drop(interrupt.await);
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Waits until a signal has come.
+    pub async fn requested(mut self) {
+        #[cfg(unix)]
+        {
+            let [interrupt, terminate] = &mut self.signals;
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        }
+        #[cfg(not(unix))]
+        drop(tokio::signal::ctrl_c().await);
+    }
 }

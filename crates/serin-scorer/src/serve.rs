@@ -2,7 +2,7 @@
 
 use crate::canary_file;
 use crate::last_good::LastGood;
-use crate::listening::{DRAIN, bind, shutdown_signal};
+use crate::listening::{DRAIN, Shutdown, bind};
 use crate::options::{FallbackOptions, LogFull, Serve, State};
 use crate::panes::Panes;
 use crate::registry::{Registry, RolloutRegistry};
@@ -47,8 +47,9 @@ pub const DECISIONS: &str = "decisions";
 /// When the server cannot start.
 pub async fn run(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Result<()> {
     let serving = start(args, surroundings).await?;
+    let shutdown = Shutdown::catch()?;
     say(format_args!("serving {} on {serving} (API: /docs)", args.model.join(", ")));
-    shutdown_signal().await;
+    shutdown.requested().await;
     serving.stop().await;
     Ok(())
 }

@@ -10,7 +10,7 @@ use serin_control::{
 };
 use serin_http::guard::Allowed;
 use serin_scorer::environment::s3_settings;
-use serin_scorer::listening::{DRAIN, bind, shutdown_signal};
+use serin_scorer::listening::{DRAIN, Shutdown, bind};
 use serin_store::{DatabaseUri, Store};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,23 +18,15 @@ use tokio::net::TcpListener;
 
 pub(crate) async fn run(args: &Server) -> anyhow::Result<()> {
     let listening = start(args).await?;
-    shutdown_signal().await;
+    let shutdown = Shutdown::catch()?;
+    listening.announce(args);
+    shutdown.requested().await;
     listening.stop().await;
     Ok(())
 }
 
-/// A tracking server that answers, and says where.
-pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
-    let listening = start_silently(args).await?;
-    let (address, prefix) = (listening.address, args.static_prefix.as_deref().unwrap_or_default());
-    say(format_args!(
-        "dashboard and tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
-    ));
-    Ok(listening)
-}
-
 /// A tracking server that answers.
-pub(crate) async fn start_silently(args: &Server) -> anyhow::Result<Listening> {
+pub(crate) async fn start(args: &Server) -> anyhow::Result<Listening> {
     let store = open(&args.backend, args.no_serve_artifacts).await?;
     store.ensure_default_experiment(super::now_ms()).await?;
     if args.auth && !store.has_users().await? {
@@ -114,6 +106,14 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
+    /// Prints the addresses of the dashboard and of the API.
+    pub(crate) fn announce(&self, args: &Server) {
+        let (address, prefix) = (self.address, args.static_prefix.as_deref().unwrap_or_default());
+        say(format_args!(
+            "dashboard and tracking server on http://{address}{prefix}  (export MLFLOW_TRACKING_URI=http://{address}{prefix})"
+        ));
+    }
+
     async fn start(
         host: IpAddr,
         port: u16,

@@ -4,7 +4,7 @@ use super::serving::Full;
 use super::{say, server};
 use crate::cli::{Cli, Command, Up};
 use clap::Parser;
-use serin_scorer::listening::shutdown_signal;
+use serin_scorer::listening::Shutdown;
 use serin_scorer::serve;
 
 pub(crate) async fn run(args: &Up) -> anyhow::Result<()> {
@@ -42,8 +42,10 @@ pub(crate) async fn run(args: &Up) -> anyhow::Result<()> {
     serving.state.tracking_uri = None;
     let scoring = serve::start(&serving, &Full).await?;
     tracking.show(scoring.to_string());
+    let shutdown = Shutdown::catch()?;
+    tracking.announce(&server_options);
     say(format_args!("scoring {} on {scoring} (API: /docs)", serving.model.join(", ")));
-    shutdown_signal().await;
+    shutdown.requested().await;
     scoring.stop().await;
     tracking.stop().await;
     Ok(())

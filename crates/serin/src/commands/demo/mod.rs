@@ -46,7 +46,7 @@ pub(crate) async fn run(args: &Demo) -> anyhow::Result<()> {
     let shop = told?;
     if !args.exit {
         super::say(format_args!("\nThe dashboard stays at {} until Ctrl-C.", shop.dashboard()));
-        listening::shutdown_signal().await;
+        listening::Shutdown::catch()?.requested().await;
     }
     shop.close().await;
     if args.keep {

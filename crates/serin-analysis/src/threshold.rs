@@ -42,18 +42,23 @@ impl std::fmt::Display for Rule {
     }
 }
 
+/// Text that names no rule for a threshold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no rule for a threshold")]
+pub struct UnknownRule(String);
+
 impl std::str::FromStr for Rule {
-    type Err = String;
+    type Err = UnknownRule;
 
     /// Reads what `Display` writes, as model packages keep it.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownRule> {
         let number = |prefix: &str, suffix: &str| text.strip_prefix(prefix)?.strip_suffix(suffix)?.parse::<f64>().ok();
         let fixed = || text.strip_prefix("threshold ")?.parse().ok().map(Self::Fixed);
         fixed()
             .or_else(|| number("alert rate ", "").map(Self::AlertRate))
             .or_else(|| number("review capacity ", "/day").map(Self::ReviewCapacity))
             .or_else(|| number("least cost, review cost ", "").map(Self::Cost))
-            .ok_or_else(|| format!("{text:?} is no rule for a threshold"))
+            .ok_or_else(|| UnknownRule(text.to_owned()))
     }
 }
 

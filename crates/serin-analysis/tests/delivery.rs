@@ -8,9 +8,9 @@ use serin_analysis::evidence::paired::Paired;
 use serin_analysis::evidence::sharing::{OthersEvidence, SharedEvidence};
 use serin_analysis::rollout::canary::Canary;
 use serin_analysis::rollout::delivery::{
-    Arrival, Control, Delivery, Loading, Observed, Pointing, Refusal, RolloutState, Rules, Task,
+    Arrival, Control, Delivery, Loading, Observed, OrderRefusal, Pointing, Refusal, RolloutState, Rules, Task,
 };
-use serin_analysis::rollout::{Answer, Extension, Phase, Question};
+use serin_analysis::rollout::{Answer, Extension, Phase, Question, Unanswered};
 
 const STEP_MS: i64 = 200;
 
@@ -24,7 +24,7 @@ struct Server {
     arrivals: Vec<Arrival>,
     counted: Counts,
     /// Answer of the hooks; `None` hangs.
-    hooks: Option<Result<u16, String>>,
+    hooks: Option<Result<u16, Unanswered>>,
     /// Outcome of a load; `None` hangs.
     loading: Option<Loading>,
     registry_is_away: bool,
@@ -37,7 +37,7 @@ struct Server {
     pointed: Vec<Pointing>,
     noted: Vec<(String, bool)>,
     told: Vec<String>,
-    replies: Vec<Result<(), String>>,
+    replies: Vec<Result<(), OrderRefusal>>,
     kept: usize,
 }
 
@@ -117,7 +117,8 @@ impl Server {
     fn run(&mut self, task: Task) {
         match task {
             Task::Find => {
-                let found = if self.registry_is_away { Err("away".to_owned()) } else { Ok(self.wanted.clone()) };
+                let found =
+                    if self.registry_is_away { Err(Unanswered("away".to_owned())) } else { Ok(self.wanted.clone()) };
                 self.arrivals.push(Arrival::Found(found));
             }
             Task::Load(version) => {
@@ -137,7 +138,7 @@ impl Server {
                     replicas: self.others.replicas,
                     state: self.others.state.clone(),
                 };
-                let outcome = if self.registry_is_away { Err("away".to_owned()) } else { Ok(others) };
+                let outcome = if self.registry_is_away { Err(Unanswered("away".to_owned())) } else { Ok(others) };
                 // A claim is a lead of its own, also for the server that leads.
                 if evidence.claims && !self.registry_is_away {
                     self.others.epoch += 1;
@@ -145,7 +146,7 @@ impl Server {
                 let outcome = outcome.map(|others| OthersEvidence { epoch: self.others.epoch, ..others });
                 self.shared.push(*evidence);
                 if self.registry_hangs {
-                    self.late.push((self.now_ms + 5000, Arrival::Shared(Box::new(Err("late".to_owned())))));
+                    self.late.push((self.now_ms + 5000, Arrival::Shared(Box::new(Err(Unanswered("late".to_owned()))))));
                     return;
                 }
                 self.arrivals.push(Arrival::Shared(Box::new(outcome)));
@@ -166,7 +167,7 @@ impl Server {
                 self.arrivals.push(Arrival::Pointed(pointing, outcome));
             }
             Task::Note(ending) => {
-                let outcome = if self.registry_is_away { Err("away".to_owned()) } else { Ok(()) };
+                let outcome = if self.registry_is_away { Err(Unanswered("away".to_owned())) } else { Ok(()) };
                 if outcome.is_ok() {
                     self.noted.push((ending.version.clone(), ending.succeeded));
                 }

@@ -52,6 +52,11 @@ pub(crate) struct Lately {
     pub(crate) seconds: Option<f64>,
 }
 
+/// Scoring server that gave no answer; the text names its address and the reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreachable(String);
+
 impl DataPlanes {
     /// Servers at these addresses, with the API key that they ask for.
     #[must_use]
@@ -85,20 +90,24 @@ impl DataPlanes {
         }
     }
 
-    async fn get(&self, address: &str, path: &str) -> Result<reqwest::Response, String> {
+    async fn get(&self, address: &str, path: &str) -> Result<reqwest::Response, Unreachable> {
         let url = format!("{}{path}", address.trim_end_matches('/'));
         let sent = self.asked(self.0.client.get(&url)).send().await;
-        sent.map_err(|error| format!("{url} does not answer: {}", error.without_url()))
+        sent.map_err(|error| Unreachable(format!("{url} does not answer: {}", error.without_url())))
     }
 
     /// Answer of every server to a path, by address; an error where a server does not answer with success.
-    async fn all(&self, path: &str) -> Vec<(String, Result<String, String>)> {
+    async fn all(&self, path: &str) -> Vec<(String, Result<String, Unreachable>)> {
         let one = |address: String| async move {
             let read = async {
                 let response = self.get(&address, path).await?;
                 let status = response.status();
-                let text = response.text().await.map_err(|error| error.without_url().to_string())?;
-                if status.is_success() { Ok(text) } else { Err(format!("{address}{path} answers {status}")) }
+                let text = response.text().await.map_err(|error| Unreachable(error.without_url().to_string()))?;
+                if status.is_success() {
+                    Ok(text)
+                } else {
+                    Err(Unreachable(format!("{address}{path} answers {status}")))
+                }
             };
             let read = read.await;
             (address, read)
@@ -145,7 +154,7 @@ impl DataPlanes {
     }
 
     /// Every server's counters and models, or why it says none.
-    pub(crate) async fn metrics(&self) -> Vec<(String, Result<(Traffic, Vec<Loaded>), String>)> {
+    pub(crate) async fn metrics(&self) -> Vec<(String, Result<(Traffic, Vec<Loaded>), Unreachable>)> {
         let answers = self.all("/metrics").await.into_iter();
         answers.map(|(address, answer)| (address, answer.map(|text| read(&text)))).collect()
     }

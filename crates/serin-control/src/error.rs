@@ -19,8 +19,8 @@ impl ControlError {
     }
 
     /// MLflow's `INVALID_PARAMETER_VALUE`, status 400.
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self(ApiError::invalid(message))
+    pub(crate) fn invalid(message: impl std::fmt::Display) -> Self {
+        Self(ApiError::invalid(message.to_string()))
     }
 
     /// Error with a body `{"detail": …}`, as MLflow's artifact routes answer some mistakes.

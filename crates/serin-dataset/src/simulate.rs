@@ -60,13 +60,23 @@ pub enum DriftKind {
     Null(String),
 }
 
+/// Text that names no change of the simulation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDrift {
+    /// The text has another form.
+    #[error("{0:?}: write KIND@DAY with KIND one of cents, new-pattern, shifted-population, null:COLUMN")]
+    Unreadable(String),
+    /// The column is not one that can go null.
+    #[error("no column {0:?} can go null; choose from {names}", names = NULLABLE.join(", "))]
+    NoColumn(String),
+}
+
 impl std::str::FromStr for Drift {
-    type Err = String;
+    type Err = InvalidDrift;
 
     /// Reads `cents@60`, `new-pattern@60`, `shifted-population@60` or `null:COLUMN@60`; the number is the day.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let usage =
-            || format!("{text:?}: write KIND@DAY with KIND one of cents, new-pattern, shifted-population, null:COLUMN");
+    fn from_str(text: &str) -> Result<Self, InvalidDrift> {
+        let usage = || InvalidDrift::Unreadable(text.to_owned());
         let (kind, day) = text.rsplit_once('@').ok_or_else(usage)?;
         let day = day.parse().map_err(|_| usage())?;
         let kind = match kind {
@@ -75,9 +85,7 @@ impl std::str::FromStr for Drift {
             "shifted-population" => DriftKind::ShiftedPopulation,
             other => match other.strip_prefix("null:") {
                 Some(column) if NULLABLE.contains(&column) => DriftKind::Null(column.to_owned()),
-                Some(column) => {
-                    return Err(format!("no column {column:?} can go null; choose from {}", NULLABLE.join(", ")));
-                }
+                Some(column) => return Err(InvalidDrift::NoColumn(column.to_owned())),
                 None => return Err(usage()),
             },
         };

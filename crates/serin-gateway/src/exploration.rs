@@ -10,18 +10,19 @@ const AT_ONE: f64 = 0.1;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exploration(f64);
 
+/// Number that is no share of alerts to let through.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("{0} is not above 0 and at most 0.5")]
+pub struct InvalidShare(f64);
+
 impl Exploration {
     /// `share` of the alerts whose score is the threshold, above 0 and at most a half; falling in a straight line to a
     /// tenth of it at a score of 1.
     ///
     /// # Errors
     /// When it is not.
-    pub fn new(share: f64) -> Result<Self, String> {
-        if share > 0.0 && share <= 0.5 {
-            Ok(Self(share))
-        } else {
-            Err(format!("{share} is not above 0 and at most 0.5"))
-        }
+    pub fn new(share: f64) -> Result<Self, InvalidShare> {
+        if share > 0.0 && share <= 0.5 { Ok(Self(share)) } else { Err(InvalidShare(share)) }
     }
 
     /// Probability with which an alert of this score is let through, 0 to 0.5.

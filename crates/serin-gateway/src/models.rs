@@ -127,18 +127,29 @@ impl ModelSlot {
 #[derive(Debug, Clone)]
 pub struct Models(Arc<[Arc<ModelSlot>]>);
 
+/// Reason why models cannot be served together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidModels {
+    /// There is no model.
+    #[error("a server needs a model")]
+    Empty,
+    /// Two models have this name.
+    #[error("two models have the name {0:?}: requests could not tell them apart")]
+    SameName(String),
+}
+
 impl Models {
     /// Models that requests can name; the first is the one that answers where a request names none.
     ///
     /// # Errors
     /// When there is none, or two have the same name.
-    pub fn new(slots: Vec<Arc<ModelSlot>>) -> Result<Self, String> {
+    pub fn new(slots: Vec<Arc<ModelSlot>>) -> Result<Self, InvalidModels> {
         if slots.is_empty() {
-            return Err("a server needs a model".to_owned());
+            return Err(InvalidModels::Empty);
         }
         for (i, slot) in slots.iter().enumerate() {
             if slots[..i].iter().any(|other| other.name == slot.name) {
-                return Err(format!("two models have the name {:?}: requests could not tell them apart", slot.name));
+                return Err(InvalidModels::SameName(slot.name.clone()));
             }
         }
         Ok(Self(slots.into()))

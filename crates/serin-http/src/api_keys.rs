@@ -17,12 +17,23 @@ impl fmt::Debug for ApiKeys {
     }
 }
 
+/// Reason why a file of keys was refused. No variant holds a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKeys {
+    /// A key can be guessed; here is its line, from 1.
+    #[error("the key on line {0} is shorter than {SHORTEST} characters: make one with openssl rand -hex 24")]
+    Short(usize),
+    /// The file has no key.
+    #[error("there is no key in it: write one a line, made with openssl rand -hex 24")]
+    Empty,
+}
+
 impl ApiKeys {
     /// One key a line; empty lines and what begins with `#` are skipped.
     ///
     /// # Errors
     /// When there is no key, or one is shorter than 16 characters; names its line, not the key.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, InvalidKeys> {
         let mut keys = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let key = line.trim();
@@ -30,15 +41,12 @@ impl ApiKeys {
                 continue;
             }
             if key.len() < SHORTEST {
-                return Err(format!(
-                    "the key on line {} is shorter than {SHORTEST} characters: make one with openssl rand -hex 24",
-                    number + 1
-                ));
+                return Err(InvalidKeys::Short(number + 1));
             }
             keys.push(Sha256::digest(key.as_bytes()).into());
         }
         if keys.is_empty() {
-            return Err("there is no key in it: write one a line, made with openssl rand -hex 24".to_owned());
+            return Err(InvalidKeys::Empty);
         }
         Ok(Self(keys.into()))
     }
@@ -68,7 +76,7 @@ mod tests {
     #[test]
     fn a_file_of_keys_is_read_and_its_faults_are_named_without_the_key() {
         assert!(ApiKeys::parse("").is_err() && ApiKeys::parse("# only a comment\n\n").is_err());
-        let error = ApiKeys::parse("0123456789abcdef\nshort-secret\n").expect_err("too short");
+        let error = ApiKeys::parse("0123456789abcdef\nshort-secret\n").expect_err("too short").to_string();
         assert!(error.contains("line 2") && !error.contains("short-secret"), "{error}");
         let keys = ApiKeys::parse("# ours\n  0123456789abcdef  \nfedcba9876543210\n").expect("two keys");
         assert_eq!(format!("{keys:?}"), "ApiKeys(2)");

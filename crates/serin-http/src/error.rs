@@ -52,8 +52,8 @@ impl ApiError {
     }
 
     /// MLflow's `INVALID_PARAMETER_VALUE`, status 400.
-    pub fn invalid(message: impl Into<String>) -> Self {
-        Self::mlflow("INVALID_PARAMETER_VALUE", message)
+    pub fn invalid(message: impl std::fmt::Display) -> Self {
+        Self::mlflow("INVALID_PARAMETER_VALUE", message.to_string())
     }
 }
 

@@ -12,12 +12,12 @@ mod statement;
 mod tls;
 mod workers;
 
-pub use api_keys::ApiKeys;
+pub use api_keys::{ApiKeys, InvalidKeys};
 pub use connection::{Answer, Answering, Answers};
 pub use error::{ApiError, Detail, ErrorMessage, InferenceError, MlflowError, Place, ValidationErrors, with_causes};
 pub use fields::{Fields, experiment_id};
 pub use limits::Limits;
 pub use prometheus::Text;
 pub use statement::Statement;
-pub use tls::Tls;
+pub use tls::{Tls, TlsError};
 pub use workers::{Connections, Workers};

@@ -2,7 +2,7 @@
 
 use serin_analysis::monitor::MonitorProfile;
 use serin_decisions::DecidingModel;
-use serin_scoring::{Explainer, Forest, Manifest, PackageError, ScoringPackage};
+use serin_scoring::{Explainer, Forest, ForestError, Manifest, PackageError, ScoringPackage};
 use serin_tracking::ResolvedModel;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -66,7 +66,7 @@ pub struct LoadedModel {
     /// Time at which the model was loaded, epoch milliseconds.
     pub loaded_at_ms: i64,
     /// Explainer, or the reason why there is none; made when somebody first asks for reasons.
-    explainer: OnceLock<Result<Explainer, String>>,
+    explainer: OnceLock<Result<Explainer, ForestError>>,
 }
 
 impl LoadedModel {
@@ -100,7 +100,7 @@ impl LoadedModel {
     ///
     /// # Errors
     /// As [`Self::contributions`].
-    pub fn strongest(&self, features: &[f32], most: usize) -> Result<Vec<(usize, f32)>, &str> {
+    pub fn strongest(&self, features: &[f32], most: usize) -> Result<Vec<(usize, f32)>, &ForestError> {
         // Without the last, which is no column's.
         let contributions = self.contributions(features)?.into_iter().take(features.len()).enumerate();
         let mut strongest: Vec<(usize, f32)> = contributions.collect();
@@ -114,10 +114,10 @@ impl LoadedModel {
     ///
     /// # Errors
     /// Returns the reason when the model file does not hold what contributions need.
-    pub fn contributions(&self, features: &[f32]) -> Result<Vec<f32>, &str> {
+    pub fn contributions(&self, features: &[f32]) -> Result<Vec<f32>, &ForestError> {
         let forest = &self.package.forest;
-        let explainer = self.explainer.get_or_init(|| forest.explainer().map_err(|error| error.to_string()));
-        explainer.as_ref().map(|explainer| forest.contributions(explainer, features)).map_err(String::as_str)
+        let explainer = self.explainer.get_or_init(|| forest.explainer());
+        explainer.as_ref().map(|explainer| forest.contributions(explainer, features))
     }
 }
 

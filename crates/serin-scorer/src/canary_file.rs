@@ -24,8 +24,8 @@ pub struct Rules {
 /// With the file, and where in it the fault stands.
 pub fn read(file: &Path) -> anyhow::Result<Rules> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let wrong = |message: String| anyhow::anyhow!("{}: {message}", file.display());
-    let documents: Vec<Document> = serde_saphyr::from_multiple(&text).map_err(|error| wrong(error.to_string()))?;
+    let wrong = |fault: &dyn std::fmt::Display| anyhow::anyhow!("{}: {fault}", file.display());
+    let documents: Vec<Document> = serde_saphyr::from_multiple(&text).map_err(|error| wrong(&error))?;
     let (mut canaries, mut templates, mut providers) = (Vec::new(), Vec::new(), Vec::new());
     for document in documents {
         match document {
@@ -36,9 +36,9 @@ pub fn read(file: &Path) -> anyhow::Result<Rules> {
     }
     let count = canaries.len();
     let (Some(canary), 1) = (canaries.pop(), count) else {
-        return Err(wrong(format!("{count} Canary objects; one is expected")));
+        return Err(wrong(&format_args!("{count} Canary objects; one is expected")));
     };
-    canary.check(&templates, &providers).map_err(wrong)?;
-    let extension = Extension::of(&canary).map_err(wrong)?;
+    canary.check(&templates, &providers).map_err(|error| wrong(&error))?;
+    let extension = Extension::of(&canary).map_err(|error| wrong(&error))?;
     Ok(Rules { canary, templates, providers, extension })
 }

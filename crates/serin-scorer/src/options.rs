@@ -96,8 +96,14 @@ pub struct Serve {
     pub max_rows: usize,
 }
 
-fn exploration(text: &str) -> Result<Exploration, String> {
-    text.parse().map_err(|_| "it is a share such as 0.05".to_owned()).and_then(Exploration::new)
+/// Word of a command line that has another form than its option; the text says which.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidArgument(pub String);
+
+fn exploration(text: &str) -> Result<Exploration, InvalidArgument> {
+    let share = text.parse().map_err(|_| InvalidArgument("it is a share such as 0.05".to_owned()))?;
+    Exploration::new(share).map_err(|error| InvalidArgument(error.to_string()))
 }
 
 /// What happens where the model cannot decide, or not in time.
@@ -165,8 +171,8 @@ pub enum LogFull {
 ///
 /// # Errors
 /// With how an age is written.
-pub fn age_ms(text: &str) -> Result<i64, String> {
-    let usage = || "write an age such as 30d, 12h or 90m".to_owned();
+pub fn age_ms(text: &str) -> Result<i64, InvalidArgument> {
+    let usage = || InvalidArgument("write an age such as 30d, 12h or 90m".to_owned());
     let unit = match text.chars().last() {
         Some('d') => 86_400_000,
         Some('h') => 3_600_000,

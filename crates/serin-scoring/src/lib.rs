@@ -13,5 +13,5 @@ pub use decision::Decision;
 pub use forest::{Explainer, Forest, ForestError, ScoringPath};
 pub use package::{GoldenRow, GoldenValue, Manifest, PackageError, REFERENCE_ROWS, ScoringPackage, sha256_hex};
 pub use rows::{EncodedRow, EncodedRows, RowEncoder, SignatureId};
-pub use rules::{Rule, Rules};
+pub use rules::{Rule, Rules, RulesError};
 pub use translation::{Translation, TranslationError};

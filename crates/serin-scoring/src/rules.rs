@@ -35,27 +35,49 @@ pub struct Rule {
     pub score: f32,
 }
 
+/// Reason why a file of rules was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// The bytes are no JSON of rules.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// There is no rule.
+    #[error("rules is empty: write at least one")]
+    Empty,
+    /// A score or threshold is not from 0 to 1.
+    #[error("{name} is {score}: a score lies between 0 and 1")]
+    NoScore {
+        /// Path of the field in the file.
+        name: String,
+        /// Value of the field.
+        score: f32,
+    },
+    /// A rule has no condition; here is its number, from 0.
+    #[error("rules[{0}] holds for nothing: give at_least, below or or_missing")]
+    NoCondition(usize),
+}
+
 impl Rules {
     /// Reads the JSON form, such as
     /// `{"threshold": 0.5, "rules": [{"feature": "TX_AMOUNT", "at_least": 1000, "score": 0.9}]}`.
     ///
     /// # Errors
-    /// Returns a message that says what is wrong and where.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let rules: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    /// When the bytes are no such JSON, a score is none, or a rule holds for no row.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RulesError> {
+        let rules: Self = serde_json::from_slice(bytes)?;
         if rules.rules.is_empty() {
-            return Err("rules is empty: write at least one".to_owned());
+            return Err(RulesError::Empty);
         }
         let known = |name: &str, score: f32| match (0.0..=1.0).contains(&score) {
             true => Ok(()),
-            false => Err(format!("{name} is {score}: a score lies between 0 and 1")),
+            false => Err(RulesError::NoScore { name: name.to_owned(), score }),
         };
         known("threshold", rules.threshold)?;
         known("otherwise", rules.otherwise)?;
         for (number, rule) in rules.rules.iter().enumerate() {
             known(&format!("rules[{number}].score"), rule.score)?;
             if rule.at_least.is_none() && rule.below.is_none() && !rule.or_missing {
-                return Err(format!("rules[{number}] holds for nothing: give at_least, below or or_missing"));
+                return Err(RulesError::NoCondition(number));
             }
         }
         Ok(rules)
@@ -127,7 +149,7 @@ mod tests {
             (r#"{"threshold": 0.5, "rules": [{"feature": "a", "score": 1}]}"#, "rules[0] holds for nothing"),
             (r#"{"threshold": 0.5, "rules": [{"feature": "a", "above": 1, "score": 1}]}"#, "unknown field `above`"),
         ] {
-            let error = Rules::from_bytes(text.as_bytes()).expect_err(text);
+            let error = Rules::from_bytes(text.as_bytes()).expect_err(text).to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

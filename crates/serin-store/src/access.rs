@@ -37,13 +37,18 @@ impl Permission {
     }
 }
 
+/// Name of no permission.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no permission {0:?}; choose from READ, EDIT, MANAGE, NO_PERMISSIONS")]
+pub struct UnknownPermission(String);
+
 impl FromStr for Permission {
-    type Err = String;
+    type Err = UnknownPermission;
 
     /// Reads MLflow's name of a permission in upper or lower case; the error lists the names.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownPermission> {
         let found = Self::ALL.into_iter().find(|permission| permission.as_str().eq_ignore_ascii_case(text));
-        found.ok_or_else(|| format!("no permission {text:?}; choose from READ, EDIT, MANAGE, NO_PERMISSIONS"))
+        found.ok_or_else(|| UnknownPermission(text.to_owned()))
     }
 }
 

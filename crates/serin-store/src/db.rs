@@ -32,26 +32,42 @@ pub enum DatabaseUri {
     Postgres(String),
 }
 
+/// Forms of a database URI, as errors name them.
+const URI_FORMS: &str = "write sqlite:///path/to/file.db or postgresql://user:password@host:5432/database";
+
+/// Text that is no URI of a database that serin can use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDatabaseUri {
+    /// The text, here without its password, has no scheme.
+    #[error("{0:?} is not a database URI: {URI_FORMS}")]
+    Unreadable(String),
+    /// An SQLite URI names no file.
+    #[error("no file in {0:?}: {URI_FORMS}")]
+    NoFile(String),
+    /// The scheme, named here, is of another database.
+    #[error("databases of kind {0:?} are not supported: {URI_FORMS}")]
+    Unsupported(String),
+}
+
 impl FromStr for DatabaseUri {
-    type Err = String;
+    type Err = InvalidDatabaseUri;
 
     /// Reads MLflow's spellings; a driver (`postgresql+psycopg2://`) is accepted and ignored.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let usage = "write sqlite:///path/to/file.db or postgresql://user:password@host:5432/database";
+    fn from_str(text: &str) -> Result<Self, InvalidDatabaseUri> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(format!("{:?} is not a database URI: {usage}", without_password(text)));
+            return Err(InvalidDatabaseUri::Unreadable(without_password(text)));
         };
         match scheme.split('+').next().unwrap_or_default() {
             "sqlite" => {
                 let path = rest.strip_prefix('/').unwrap_or(rest);
                 if path.is_empty() {
-                    Err(format!("no file in {text:?}: {usage}"))
+                    Err(InvalidDatabaseUri::NoFile(text.to_owned()))
                 } else {
                     Ok(Self::Sqlite(path.into()))
                 }
             }
             "postgresql" | "postgres" => Ok(Self::Postgres(format!("postgresql://{rest}"))),
-            other => Err(format!("databases of kind {other:?} are not supported: {usage}")),
+            other => Err(InvalidDatabaseUri::Unsupported(other.to_owned())),
         }
     }
 }

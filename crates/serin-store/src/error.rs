@@ -48,8 +48,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::InvalidInput(message.into())
+    pub(crate) fn invalid(message: impl std::fmt::Display) -> Self {
+        Self::InvalidInput(message.to_string())
     }
 
     /// Error for a table that holds something serin does not write there.

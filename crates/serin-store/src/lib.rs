@@ -30,9 +30,9 @@ mod sql;
 mod webhooks;
 mod writer;
 
-pub use access::{Credentials, Permission, Resource, User, new_password};
+pub use access::{Credentials, Permission, Resource, UnknownPermission, User, new_password};
 pub use collect::Collected;
-pub use db::{DatabaseUri, Store};
+pub use db::{DatabaseUri, InvalidDatabaseUri, Store};
 pub use entities::{LifecycleStage, ViewType};
 pub use error::StoreError;
 pub use evidence::{Lead, LeaseRequest};

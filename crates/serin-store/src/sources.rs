@@ -88,7 +88,7 @@ impl Store {
             let run_id = if new.run_id.is_empty() { model.source_run_id } else { new.run_id.clone() };
             return Ok(Origin { storage_location: model.artifact_location, run_id });
         }
-        let uri: ModelUri = source.parse().map_err(StoreError::InvalidInput)?;
+        let uri: ModelUri = source.parse().map_err(StoreError::invalid)?;
         let Some(found) = self.version_of(&uri).await? else {
             return Err(StoreError::InvalidInput(format!(
                 "Invalid model version source: '{source}' names no version."

@@ -38,15 +38,17 @@ impl fmt::Display for LabelSource {
     }
 }
 
-impl FromStr for LabelSource {
-    type Err = String;
+/// Name of no source of labels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no source {0:?}: write one of {names}", names = LabelSource::ALL.map(LabelSource::name).join(", "))]
+pub struct UnknownLabelSource(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for LabelSource {
+    type Err = UnknownLabelSource;
+
+    fn from_str(text: &str) -> Result<Self, UnknownLabelSource> {
         let known = Self::ALL.into_iter().find(|source| source.name().eq_ignore_ascii_case(text));
-        known.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            format!("there is no source {text:?}: write one of {names}")
-        })
+        known.ok_or_else(|| UnknownLabelSource(text.to_owned()))
     }
 }
 

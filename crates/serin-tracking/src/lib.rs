@@ -9,9 +9,9 @@ mod runs;
 mod stage;
 
 pub use change::{Change, Precondition};
-pub use labels::{LabelSource, LabelSubject, LabelsStored, NewLabel};
-pub use model_uri::{ModelUri, ResolvedModel};
+pub use labels::{LabelSource, LabelSubject, LabelsStored, NewLabel, UnknownLabelSource};
+pub use model_uri::{InvalidModelUri, ModelUri, ResolvedModel};
 pub use panes::StoredPane;
 pub use registration::{Registration, StoredModel};
 pub use runs::{Metric, RunStatus, Tag};
-pub use stage::Stage;
+pub use stage::{Stage, UnknownStage};

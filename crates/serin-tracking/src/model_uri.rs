@@ -32,15 +32,18 @@ pub struct ResolvedModel {
     pub path: PathBuf,
 }
 
-impl FromStr for ModelUri {
-    type Err = String;
+/// Text that is no URI of a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?}: write models:/NAME/VERSION, models:/NAME/Production, models:/NAME@ALIAS, models:/NAME/latest, runs:/ID/PATH or a path"
+)]
+pub struct InvalidModelUri(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let usage = || {
-            format!(
-                "{text:?}: write models:/NAME/VERSION, models:/NAME/Production, models:/NAME@ALIAS, models:/NAME/latest, runs:/ID/PATH or a path"
-            )
-        };
+impl FromStr for ModelUri {
+    type Err = InvalidModelUri;
+
+    fn from_str(text: &str) -> Result<Self, InvalidModelUri> {
+        let usage = || InvalidModelUri(text.to_owned());
         if let Some(rest) = text.strip_prefix("models:/") {
             if let Some((name, alias)) = rest.split_once('@') {
                 return if name.is_empty() || alias.is_empty() {

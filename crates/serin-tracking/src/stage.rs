@@ -34,13 +34,17 @@ impl Stage {
     }
 }
 
+/// Name of no stage; the message is MLflow's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Invalid Model Version stage: {0}. Value must be one of None, Staging, Production, Archived.")]
+pub struct UnknownStage(String);
+
 impl std::str::FromStr for Stage {
-    type Err = String;
+    type Err = UnknownStage;
 
     /// Reads MLflow's spelling, in upper or lower case.
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|stage| stage.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
-            format!("Invalid Model Version stage: {text}. Value must be one of None, Staging, Production, Archived.")
-        })
+    fn from_str(text: &str) -> Result<Self, UnknownStage> {
+        let found = Self::ALL.into_iter().find(|stage| stage.as_str().eq_ignore_ascii_case(text));
+        found.ok_or_else(|| UnknownStage(text.to_owned()))
     }
 }

@@ -1,6 +1,7 @@
 //! Tests on the counts of a column's categories in both samples.
 
 use super::special::{chi_square_sf, ln_gamma, normal_cdf};
+use super::{DriftError, Method};
 
 /// Pearson's chi-square: the current counts against the reference's, scaled.
 pub(super) fn chi_square(counts: &[(u64, u64)]) -> f64 {
@@ -21,10 +22,10 @@ fn totals(counts: &[(u64, u64)]) -> (f64, f64) {
 }
 
 /// Likelihood ratio, two-sided; the sizes must be the same.
-pub(super) fn g_test(counts: &[(u64, u64)]) -> Result<f64, String> {
+pub(super) fn g_test(counts: &[(u64, u64)]) -> Result<f64, DriftError> {
     let (r, c) = totals(counts);
     if (r - c).abs() > 1.490_116_119_384_765_6e-8 * r.min(c) {
-        return Err(format!("g_test compares samples of one size, not of {r} and {c} values"));
+        return Err(DriftError::UnequalSizes { method: Method::GTest, reference: r, current: c });
     }
     let statistic: f64 = counts
         .iter()
@@ -50,13 +51,13 @@ pub(super) fn z_test(counts: &[(u64, u64)]) -> f64 {
 }
 
 /// Fisher's exact test, two-sided: all tables that are no likelier.
-pub(super) fn fisher_exact(counts: &[(u64, u64)]) -> Result<f64, String> {
+pub(super) fn fisher_exact(counts: &[(u64, u64)]) -> Result<f64, DriftError> {
     let (r, c) = totals(counts);
     if r != c {
-        return Err(format!("fisher_exact compares samples of one length, not of {r} and {c} values"));
+        return Err(DriftError::UnequalSizes { method: Method::FisherExact, reference: r, current: c });
     }
     if counts.len() > 2 {
-        return Err(format!("fisher_exact compares two categories, not {}", counts.len()));
+        return Err(DriftError::TooManyCategories(counts.len()));
     }
     let (a, b) = counts[0];
     let column = a + b;

@@ -132,15 +132,48 @@ impl fmt::Display for Method {
     }
 }
 
-impl FromStr for Method {
-    type Err = String;
+/// Name of no statistical test.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no test {0:?}: there are {names}", names = Method::ALL.map(|method| method.to_string()).join(", "))]
+pub struct UnknownMethod(String);
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        let names = || Self::ALL.map(|method| method.to_string()).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|method| method.described().0 == name)
-            .ok_or_else(|| format!("no test {name:?}: there are {}", names()))
+/// Reason why a test says nothing about two samples.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum DriftError {
+    /// One side has no finite value.
+    #[error("the {0} column has no values")]
+    NoValues(&'static str),
+    /// The method is not defined for samples of this kind.
+    #[error("{method} is no test of {}", if *numbers { "numbers" } else { "categories" })]
+    WrongKind {
+        /// Method that was named.
+        method: Method,
+        /// True for samples of numbers, false for categories.
+        numbers: bool,
+    },
+    /// The middle half of both samples is one value, so that [`Method::EppsSingleton`] has no scale.
+    #[error("es needs values that differ: the middle half of both samples is one value")]
+    NoSpread,
+    /// The method compares samples of one size only.
+    #[error("{method} compares samples of one size, not of {reference} and {current} values")]
+    UnequalSizes {
+        /// Method that was named.
+        method: Method,
+        /// Values of the reference.
+        reference: f64,
+        /// Values of the current side.
+        current: f64,
+    },
+    /// [`Method::FisherExact`] compares two categories only; here is how many there are.
+    #[error("fisher_exact compares two categories, not {0}")]
+    TooManyCategories(usize),
+}
+
+impl FromStr for Method {
+    type Err = UnknownMethod;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMethod> {
+        Self::ALL.into_iter().find(|method| method.described().0 == name).ok_or_else(|| UnknownMethod(name.to_owned()))
     }
 }
 
@@ -189,7 +222,7 @@ impl Samples {
     ///
     /// # Errors
     /// When a side has no finite value: nothing can be said then.
-    pub fn numbers(reference: Vec<f64>, current: Vec<f64>, whole_numbers: bool) -> Result<Self, String> {
+    pub fn numbers(reference: Vec<f64>, current: Vec<f64>, whole_numbers: bool) -> Result<Self, DriftError> {
         Self::of(reference, current, true, whole_numbers)
     }
 
@@ -197,15 +230,20 @@ impl Samples {
     ///
     /// # Errors
     /// As [`Self::numbers`].
-    pub fn categories(reference: Vec<f64>, current: Vec<f64>) -> Result<Self, String> {
+    pub fn categories(reference: Vec<f64>, current: Vec<f64>) -> Result<Self, DriftError> {
         Self::of(reference, current, false, false)
     }
 
-    fn of(mut reference: Vec<f64>, mut current: Vec<f64>, numbers: bool, whole_numbers: bool) -> Result<Self, String> {
+    fn of(
+        mut reference: Vec<f64>,
+        mut current: Vec<f64>,
+        numbers: bool,
+        whole_numbers: bool,
+    ) -> Result<Self, DriftError> {
         for (side, values) in [("reference", &mut reference), ("current", &mut current)] {
             values.retain(|value| value.is_finite());
             if values.is_empty() {
-                return Err(format!("the {side} column has no values"));
+                return Err(DriftError::NoValues(side));
             }
             // -0.0 and 0.0 are one value.
             values.iter_mut().for_each(|value| *value += 0.0);
@@ -230,11 +268,10 @@ impl Samples {
     ///
     /// # Errors
     /// When the test cannot be made on these samples, with the reason.
-    pub fn drift(&self, method: Option<Method>, threshold: Option<f64>) -> Result<Drift, String> {
+    pub fn drift(&self, method: Option<Method>, threshold: Option<f64>) -> Result<Drift, DriftError> {
         let method = match method {
             Some(method) if !method.takes(self.numbers) => {
-                let kind = if self.numbers { "numbers" } else { "categories" };
-                return Err(format!("{method} is no test of {kind}"));
+                return Err(DriftError::WrongKind { method, numbers: self.numbers });
             }
             Some(method) => method,
             None => self.default_method(),
@@ -248,7 +285,7 @@ impl Samples {
     ///
     /// # Errors
     /// As [`Self::drift`].
-    pub fn score(&self, method: Method) -> Result<f64, String> {
+    pub fn score(&self, method: Method) -> Result<f64, DriftError> {
         let (r, c) = (&self.reference[..], &self.current[..]);
         let by_value = || bins::by_value(r, c);
         let binned = || if self.numbers { bins::paired_counts(r, c, self.whole_numbers) } else { by_value() };

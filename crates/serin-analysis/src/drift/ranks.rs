@@ -1,5 +1,6 @@
 //! Tests on the order of numbers, and on their means. Sorted samples everywhere.
 
+use super::DriftError;
 use super::bins::by_value;
 use super::special::{bessel_k_times_exp, chi_square_sf, ln_gamma, normal_sf, student_two_sided};
 use std::collections::BTreeMap;
@@ -227,7 +228,7 @@ fn solve(mut rows: [[f64; 4]; 3]) -> [f64; 3] {
 }
 
 /// Epps and Singleton's test of empirical characteristic functions (J. Stat. Comput. Simul. 26, 1986).
-pub(super) fn epps_singleton(reference: &[f64], current: &[f64]) -> Result<f64, String> {
+pub(super) fn epps_singleton(reference: &[f64], current: &[f64]) -> Result<f64, DriftError> {
     let mut all: Vec<f64> = reference.iter().chain(current).copied().collect();
     all.sort_unstable_by(f64::total_cmp);
     let percentile = |share: f64| {
@@ -237,7 +238,7 @@ pub(super) fn epps_singleton(reference: &[f64], current: &[f64]) -> Result<f64, 
     };
     let half_range = (percentile(0.75) - percentile(0.25)) / 2.0;
     if half_range == 0.0 {
-        return Err("es needs values that differ: the middle half of both samples is one value".to_owned());
+        return Err(DriftError::NoSpread);
     }
     let points = [0.4 / half_range, 0.8 / half_range];
     let at = |x: f64| [(points[0] * x).cos(), (points[1] * x).cos(), (points[0] * x).sin(), (points[1] * x).sin()];

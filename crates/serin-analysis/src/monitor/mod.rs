@@ -21,7 +21,7 @@ pub use alerts::{AlertBook, Change, Condition, Hysteresis, Rule, conditions};
 pub use cells::{CellCounts, Edges, Shares, SparseCounts, jensen_shannon, wasserstein};
 pub use histogram::{Bin, histogram};
 pub use pane::{Pane, SparsePane};
-pub use profile::{ColumnReference, Distance, MonitorProfile, ReferenceRows, Watched};
+pub use profile::{ColumnReference, Distance, MonitorProfile, ProfileError, ReferenceRows, Watched};
 pub use report::{Budget, Certainty, Report, Watch, report};
 pub use shown::{certainty_word, drift_json};
 pub use silence::is_outage;

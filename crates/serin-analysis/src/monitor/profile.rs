@@ -94,6 +94,17 @@ pub struct ReferenceRows<'a> {
     pub threshold: f32,
 }
 
+/// Bytes that are no profile that this serin reads.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The bytes are no JSON of a profile.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// The layout is of a later serin; here is its number.
+    #[error("format {0} is newer than this serin reads ({format})", format = MonitorProfile::FORMAT)]
+    Newer(u32),
+}
+
 impl MonitorProfile {
     /// Number of the layout that this build writes.
     pub const FORMAT: u32 = 1;
@@ -151,10 +162,10 @@ impl MonitorProfile {
     ///
     /// # Errors
     /// Returns an error when the bytes are no valid profile, or one of a later format.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let profile: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProfileError> {
+        let profile: Self = serde_json::from_slice(bytes)?;
         if profile.format > Self::FORMAT {
-            return Err(format!("format {} is newer than this serin reads ({})", profile.format, Self::FORMAT));
+            return Err(ProfileError::Newer(profile.format));
         }
         Ok(profile)
     }

@@ -346,15 +346,32 @@ impl Analysis {
     }
 }
 
+/// Field of a canary with a value that it cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct InvalidField {
+    /// Path of the field, such as `spec.analysis.stepWeights`.
+    path: String,
+    /// Fault of the value, and what is expected.
+    reason: String,
+}
+
+impl InvalidField {
+    pub(super) fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { path: path.into(), reason: reason.into() }
+    }
+}
+
 impl Canary {
     /// Checks what the CRD's schema and the controller would refuse, in-process too.
     ///
     /// # Errors
-    /// Returns a message that begins with the path of the field.
-    pub fn check(&self, templates: &[MetricTemplate], providers: &[AlertProvider]) -> Result<(), String> {
+    /// When a field has a value that it cannot have.
+    pub fn check(&self, templates: &[MetricTemplate], providers: &[AlertProvider]) -> Result<(), InvalidField> {
+        let invalid = |path: &str, reason: &str| Err(InvalidField::new(path, reason));
         let analysis = &self.spec.analysis;
         if self.api_version != "flagger.app/v1beta1" {
-            return Err(format!("apiVersion: {:?} is not flagger.app/v1beta1", self.api_version));
+            return invalid("apiVersion", &format!("{:?} is not flagger.app/v1beta1", self.api_version));
         }
         let given: Vec<&str> = [
             ("iterations", analysis.iterations > 0),
@@ -366,43 +383,44 @@ impl Canary {
         .collect();
         if given.len() != 1 {
             let given = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
-            return Err(format!("spec.analysis: exactly one of iterations, stepWeight and stepWeights, not {given}"));
+            let reason = format!("exactly one of iterations, stepWeight and stepWeights, not {given}");
+            return invalid("spec.analysis", &reason);
         }
         if !analysis.matches.is_empty() && analysis.iterations == 0 {
-            return Err("spec.analysis.match: an A/B rollout needs iterations".to_owned());
+            return invalid("spec.analysis.match", "an A/B rollout needs iterations");
         }
         Matching::of(&analysis.matches)?;
         if let Some(weight) = analysis.step_weights.iter().find(|weight| **weight > 100 || **weight == 0) {
-            return Err(format!("spec.analysis.stepWeights: {weight} is no percentage"));
+            return invalid("spec.analysis.stepWeights", &format!("{weight} is no percentage"));
         }
         if !analysis.step_weights.is_sorted_by(|a, b| a < b) {
-            return Err("spec.analysis.stepWeights: weights must rise".to_owned());
+            return invalid("spec.analysis.stepWeights", "weights must rise");
         }
         if analysis.max_weight.is_some_and(|weight| weight > 100) || analysis.step_weight.is_some_and(|step| step > 100)
         {
-            return Err("spec.analysis: a weight is a percentage".to_owned());
+            return invalid("spec.analysis", "a weight is a percentage");
         }
         for (number, metric) in analysis.metrics.iter().enumerate() {
             let at = format!("spec.analysis.metrics[{number}] ({})", metric.name);
             if metric.threshold_range.is_none() && metric.threshold.is_none() {
-                return Err(format!("{at}: it has no thresholdRange, so it could not fail"));
+                return invalid(&at, "it has no thresholdRange, so it could not fail");
             }
             let built_in = matches!(metric.name.as_str(), "request-success-rate" | "request-duration");
             match &metric.template_ref {
                 Some(reference) if reference.name == EVIDENCE => {}
                 Some(reference) => {
                     let template = templates.iter().find(|template| template.metadata.name == reference.name);
-                    let template =
-                        template.ok_or_else(|| format!("{at}: there is no MetricTemplate {:?}", reference.name))?;
-                    if template.spec.provider.kind != "prometheus" {
-                        return Err(format!(
-                            "{at}: provider type {:?} is not asked in-process; prometheus is",
-                            template.spec.provider.kind
-                        ));
+                    let Some(template) = template else {
+                        return invalid(&at, &format!("there is no MetricTemplate {:?}", reference.name));
+                    };
+                    let kind = &template.spec.provider.kind;
+                    if kind != "prometheus" {
+                        let reason = format!("provider type {kind:?} is not asked in-process; prometheus is");
+                        return invalid(&at, &reason);
                     }
                 }
                 None if !built_in && metric.query.is_none() => {
-                    return Err(format!("{at}: neither built in nor with a templateRef or a query"));
+                    return invalid(&at, "neither built in nor with a templateRef or a query");
                 }
                 None => {}
             }
@@ -410,7 +428,8 @@ impl Canary {
         for (number, alert) in analysis.alerts.iter().enumerate() {
             let name = &alert.provider_ref.name;
             if !providers.iter().any(|provider| provider.metadata.name == *name) {
-                return Err(format!("spec.analysis.alerts[{number}]: there is no AlertProvider {name:?}"));
+                let path = format!("spec.analysis.alerts[{number}]");
+                return invalid(&path, &format!("there is no AlertProvider {name:?}"));
             }
         }
         Ok(())

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Deserializer};
 
+/// Text that Go reads as no duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no duration: write 10s, 1m30s or 500ms")]
+pub struct InvalidDuration(String);
+
 /// A length of time such as `10s`, `1m30s` or `500ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GoDuration(i64);
@@ -22,9 +27,9 @@ impl GoDuration {
     /// Reads Go's form (<https://pkg.go.dev/time#ParseDuration>); fractions of a millisecond are cut off.
     ///
     /// # Errors
-    /// Returns a message that says what is wrong.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no duration: write 10s, 1m30s or 500ms");
+    /// When the text has another form.
+    pub fn parse(text: &str) -> Result<Self, InvalidDuration> {
+        let wrong = || InvalidDuration(text.to_owned());
         let mut rest = text;
         let mut total = 0.0;
         if rest.is_empty() {

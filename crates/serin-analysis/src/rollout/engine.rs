@@ -6,13 +6,13 @@
 //! 1.44 is known to be wrong we differ, and say so at the place (numbers as in `docs/rollouts.md`).
 
 use super::canary::{Canary, HookType, Metric, Severity, Strategy, Webhook};
-use super::facts::{Answer, Effect, Event, Facts, Measured, Moved, Question, Readiness};
+use super::facts::{Answer, Effect, Event, Facts, Measured, Moved, Question, Readiness, Unanswered};
 use super::phase::{Phase, Rollout, Route};
 use crate::evidence::Judgement;
 
 /// Returns whether a webhook has said yes: any status up to 202 does (Flagger takes 200 to 202).
 #[must_use]
-pub fn is_yes(answer: &Result<u16, String>) -> bool {
+pub fn is_yes(answer: &Result<u16, Unanswered>) -> bool {
     matches!(answer, Ok(status) if *status <= 202)
 }
 
@@ -72,10 +72,10 @@ impl Tick<'_> {
         known.map(|(_, answer)| answer).ok_or_else(|| Box::new(question))
     }
 
-    fn call(&self, hook: Webhook, phase: Phase) -> Part<Result<u16, String>> {
+    fn call(&self, hook: Webhook, phase: Phase) -> Part<Result<u16, Unanswered>> {
         match self.answer(Question::Hook(Box::new(hook), phase))? {
             Answer::Hook(answer) => Ok(answer.clone()),
-            Answer::Measurement(_) => Ok(Err("a measurement was given for a webhook".to_owned())),
+            Answer::Measurement(_) => Ok(Err(Unanswered("a measurement was given for a webhook".to_owned()))),
         }
     }
 
@@ -109,7 +109,7 @@ impl Tick<'_> {
             let name = hook.name.clone();
             let answer = self.call(hook, phase)?;
             if !is_yes(&answer) {
-                let said = answer.map_or_else(|error| error, |status| status.to_string());
+                let said = answer.map_or_else(|error| error.to_string(), |status| status.to_string());
                 return Ok(Some(format!("{name} ({said})")));
             }
         }

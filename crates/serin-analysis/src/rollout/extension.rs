@@ -1,7 +1,7 @@
 //! What serin adds to a Canary, as annotations, so that Flagger reads the same file.
 
 use super::GoDuration;
-use super::canary::Canary;
+use super::canary::{Canary, InvalidField};
 use crate::evidence::Limits;
 
 /// Greatest number of bounds for slow answers.
@@ -68,15 +68,16 @@ impl Extension {
     /// Reads the annotations of a canary.
     ///
     /// # Errors
-    /// Returns a message that names the annotation which is unknown or has a value that it cannot have.
-    pub fn of(canary: &Canary) -> Result<Self, String> {
+    /// When an annotation is unknown or has a value that it cannot have.
+    pub fn of(canary: &Canary) -> Result<Self, InvalidField> {
         let mut found = Self::default();
         if canary.metadata.annotations.get("serin.dev/evidence").is_some_and(|evidence| evidence == "off") {
             found.min_shadow_requests = 0;
         }
         for (name, value) in &canary.metadata.annotations {
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
-            let wrong = |expected: &str| format!("metadata.annotations.{name}: {value:?} is not {expected}");
+            let path = format!("metadata.annotations.{name}");
+            let wrong = |expected: &str| InvalidField::new(&path, format!("{value:?} is not {expected}"));
             let number = |least: f64, most: f64, expected: &str| {
                 value
                     .parse()
@@ -137,8 +138,9 @@ impl Extension {
                     }
                 }
                 _ => {
-                    return Err(format!(
-                        "metadata.annotations.{name} is unknown: there are evidence, alpha, beta, tolerance, segments, segment-tolerance, score-tolerance, input-tolerance, max-disagreement, max-errors, min-shadow, min-shadow-requests, max-hold, on-hold, sticky and slow"
+                    return Err(InvalidField::new(
+                        path,
+                        "unknown: there are evidence, alpha, beta, tolerance, segments, segment-tolerance, score-tolerance, input-tolerance, max-disagreement, max-errors, min-shadow, min-shadow-requests, max-hold, on-hold, sticky and slow",
                     ));
                 }
             }

@@ -44,11 +44,16 @@ pub enum Question {
     Measurement(Box<Metric>),
 }
 
+/// Reason why something outside gave no answer, as a person reads it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unanswered(pub String);
+
 /// Answer to a question.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// HTTP status of a webhook, or why there is none.
-    Hook(Result<u16, String>),
+    Hook(Result<u16, Unanswered>),
     /// Result of a measurement.
     Measurement(Measured),
 }

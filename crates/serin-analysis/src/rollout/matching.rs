@@ -1,5 +1,6 @@
 //! Which requests an A/B rollout sends to the candidate: `spec.analysis.match`, as Flagger hands it to a mesh.
 
+use super::canary::InvalidField;
 use regex_lite::Regex;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -53,14 +54,16 @@ enum Test {
 }
 
 impl Test {
-    fn of(pattern: &Pattern) -> Result<Self, String> {
+    /// `path` is the pattern's, for the error.
+    fn of(path: &str, pattern: &Pattern) -> Result<Self, InvalidField> {
         Ok(match pattern {
             Pattern::Exact(text) => Self::Exact(text.clone()),
             Pattern::Prefix(text) => Self::Prefix(text.clone()),
             Pattern::Suffix(text) => Self::Suffix(text.clone()),
             // Of the whole value, as Envoy takes it.
             Pattern::Regex(text) => {
-                Self::Regex(Regex::new(&format!("^(?:{text})$")).map_err(|error| format!("{text:?}: {error}"))?)
+                let regex = Regex::new(&format!("^(?:{text})$"));
+                Self::Regex(regex.map_err(|error| InvalidField::new(path, format!("{text:?}: {error}")))?)
             }
         })
     }
@@ -79,24 +82,21 @@ impl Matching {
     /// Compiles the alternatives; none where the list is empty.
     ///
     /// # Errors
-    /// Returns a message that begins with the path of what cannot be told from a request.
-    pub fn of(matches: &[Match]) -> Result<Option<Self>, String> {
+    /// When a pattern is no regular expression, or an alternative names nothing that a request has.
+    pub fn of(matches: &[Match]) -> Result<Option<Self>, InvalidField> {
         let mut alternatives = Vec::new();
-        for (number, asked) in matches.iter().enumerate() {
+        for (number, alternative) in matches.iter().enumerate() {
             let at = format!("spec.analysis.match[{number}]");
             let test = |kind: &str, (name, pattern): (&String, &Pattern)| {
-                Test::of(pattern)
-                    .map(|test| (name.clone(), test))
-                    .map_err(|error| format!("{at}.{kind}.{name}: {error}"))
+                Test::of(&format!("{at}.{kind}.{name}"), pattern).map(|test| (name.clone(), test))
             };
-            let headers: Result<Vec<_>, _> = asked.headers.iter().map(|pair| test("headers", pair)).collect();
+            let headers: Result<Vec<_>, _> = alternative.headers.iter().map(|pair| test("headers", pair)).collect();
             let parameters: Result<Vec<_>, _> =
-                asked.query_params.iter().map(|pair| test("queryParams", pair)).collect();
+                alternative.query_params.iter().map(|pair| test("queryParams", pair)).collect();
             let (mut headers, parameters) = (headers?, parameters?);
             if headers.is_empty() && parameters.is_empty() {
-                return Err(format!(
-                    "{at}: it names no header and no queryParam, by which alone a request is told here"
-                ));
+                let reason = "it names no header and no queryParam, by which alone a request is told here";
+                return Err(InvalidField::new(at, reason));
             }
             headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
             alternatives.push(Alternative { headers, parameters });
@@ -110,7 +110,7 @@ impl Matching {
         let all = |tests: &[(String, Test)], value: &dyn Fn(&str) -> Option<String>| {
             tests.iter().all(|(name, test)| value(name).is_some_and(|value| test.accepts(&value)))
         };
-        self.0.iter().any(|asked| all(&asked.headers, &header) && all(&asked.parameters, &parameter))
+        self.0.iter().any(|one| all(&one.headers, &header) && all(&one.parameters, &parameter))
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
     fn what_cannot_be_told_is_refused_with_its_place() {
         let refused = |text: &str| {
             let matches: Vec<Match> = serde_json::from_str(text).expect("a match");
-            Matching::of(&matches).expect_err("refused")
+            Matching::of(&matches).expect_err("refused").to_string()
         };
         assert!(
             refused(r#"[{"sourceLabels": {"app": "x"}}]"#).starts_with("spec.analysis.match[0]: it names no header")

@@ -113,7 +113,7 @@ async fn one(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure> 
                     reasons = Some(plots::reasons(label, &bars));
                     contributions.extend(strongest);
                 }
-                Err(reason) => no_reasons = reason.to_owned(),
+                Err(reason) => no_reasons = reason.to_string(),
             }
         }
         Err(error) => no_reasons = format!("the version that decided cannot be loaded: {error}"),

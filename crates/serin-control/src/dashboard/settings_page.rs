@@ -139,7 +139,7 @@ async fn servers(visit: &Visit) -> Vec<(String, Vec<[String; 3]>, String)> {
                 let loaded = loaded.map(|model| [model.name, model.version, model.sha256.chars().take(12).collect()]);
                 (address, loaded.collect(), String::new())
             }
-            Err(error) => (address, Vec::new(), error),
+            Err(error) => (address, Vec::new(), error.to_string()),
         })
         .collect()
 }

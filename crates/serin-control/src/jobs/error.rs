@@ -1,5 +1,6 @@
 //! Failures of jobs, by what an operator can do about them.
 
+use super::RetrainingFailure;
 use crate::monitoring::MonitoringError;
 use serin_store::StoreError;
 
@@ -14,7 +15,7 @@ pub(crate) enum JobError {
     Monitoring(#[from] MonitoringError),
     /// The process that was to train a model failed.
     #[error("the retraining failed: {0}")]
-    Retraining(String),
+    Retraining(RetrainingFailure),
     /// Receivers of alerts did not take what they were sent.
     #[error("{count} notices were not taken and are tried again; {first}")]
     Undelivered {

@@ -28,7 +28,7 @@ use supervisor::Supervised;
 use tokio::task::JoinSet;
 
 pub(crate) use error::JobError;
-pub use retraining::{Launcher, RetrainingOrder};
+pub use retraining::{Launcher, RetrainingFailure, RetrainingOrder};
 
 /// Longest pause after failures, milliseconds, where a job does not say another one.
 const LONGEST_PAUSE_MS: i64 = 600_000;

@@ -15,8 +15,13 @@ use std::sync::Arc;
 /// Way to start retrainings.
 pub trait Launcher: Send + Sync + std::fmt::Debug {
     /// Trains a model again for a cause; returns when the retraining is over.
-    fn retrain(&self, order: RetrainingOrder) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+    fn retrain(&self, order: RetrainingOrder) -> Pin<Box<dyn Future<Output = Result<(), RetrainingFailure>> + Send>>;
 }
+
+/// Reason why a retraining came to no end of its own, as an operator reads it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RetrainingFailure(pub String);
 
 /// Order for one retraining.
 #[derive(Debug, Clone, PartialEq, Eq)]

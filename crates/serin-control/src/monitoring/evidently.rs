@@ -81,7 +81,7 @@ pub(crate) fn push(settings: &EvidentlySettings, snapshot: Value) {
 
 async fn send(settings: &EvidentlySettings, snapshot: &Value) -> Result<(), SendError> {
     let url = format!("{}/api/v2/snapshots/{}", settings.url.trim_end_matches('/'), settings.project);
-    let secret = settings.secret().map_err(SendError::Settings)?;
+    let secret = settings.secret()?;
     post(&url, snapshot, secret.as_deref().map(|secret| ("evidently-secret", secret))).await
 }
 

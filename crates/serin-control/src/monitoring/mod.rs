@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use board::Board;
-pub use error::MonitoringError;
+pub use error::{InvalidLabels, MonitoringError};
 
 /// Function that reads labels out of a Parquet file's bytes.
-pub type ReadParquet = fn(&[u8]) -> Result<Vec<NewLabel>, String>;
+pub type ReadParquet = fn(&[u8]) -> Result<Vec<NewLabel>, InvalidLabels>;
 
 /// Data that questions about decisions are answered from.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +77,7 @@ impl References {
         let path = package.join("monitor.json");
         let file = || path.display().to_string();
         let bytes = std::fs::read(&path).map_err(|source| MonitoringError::File { file: file(), source })?;
-        let wrong = |reason| MonitoringError::Reference { file: file(), reason };
+        let wrong = |source| MonitoringError::Reference { file: file(), source };
         let reference = Arc::new(MonitorProfile::from_bytes(&bytes).map_err(wrong)?);
         if kept.len() == Self::KEPT {
             kept.remove(0);

@@ -1,6 +1,6 @@
 //! Messages to receivers of alerts, and how they are sent.
 
-use crate::settings::{Receiver, smtp_host, transport};
+use crate::settings::{InvalidSetting, Receiver, smtp_host, transport};
 use lettre::message::header::ContentType;
 use lettre::{AsyncTransport, Message};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ pub(crate) enum SendError {
     },
     /// The settings do not allow to send anything.
     #[error("{0}")]
-    Settings(String),
+    Settings(#[from] InvalidSetting),
 }
 
 /// One line of text about a notice.
@@ -56,7 +56,7 @@ pub(crate) async fn send(receiver: &Receiver, notice: &AlertNotice, now_ms: i64)
         }
         Receiver::Email { smtp, from, to, password_env } => {
             let invalid = |name: &str, error: &dyn std::fmt::Display| {
-                SendError::Settings(format!("alerts.to {name} is no mail address: {error}"))
+                SendError::Settings(InvalidSetting(format!("alerts.to {name} is no mail address: {error}")))
             };
             let mail = Message::builder()
                 .from(from.parse().map_err(|error| invalid("from", &error))?)
@@ -64,8 +64,8 @@ pub(crate) async fn send(receiver: &Receiver, notice: &AlertNotice, now_ms: i64)
                 .subject(format!("serin {}: {} {}", notice.model, notice.rule, notice.subject))
                 .header(ContentType::TEXT_PLAIN)
                 .body(format!("{}\n\nat {}\n", line(notice), time(notice.at_ms)))
-                .map_err(|error| SendError::Settings(error.to_string()))?;
-            let transport = transport(smtp, password_env.as_deref()).map_err(SendError::Settings)?;
+                .map_err(|error| SendError::Settings(InvalidSetting(error.to_string())))?;
+            let transport = transport(smtp, password_env.as_deref())?;
             let host = smtp_host(smtp).to_owned();
             let failed =
                 |error: lettre::transport::smtp::Error| SendError::Unreachable { host, reason: error.to_string() };

@@ -70,17 +70,26 @@ impl PerformanceQuery {
     }
 }
 
-impl std::str::FromStr for GroupBy {
-    type Err = String;
+/// Text that names no way to split figures.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?}: figures are split by version, arm, day or segment:COLUMN")]
+pub(crate) struct UnknownGrouping(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+/// Column that a model does not have.
+#[derive(Debug)]
+struct MissingColumn(String);
+
+impl std::str::FromStr for GroupBy {
+    type Err = UnknownGrouping;
+
+    fn from_str(text: &str) -> Result<Self, UnknownGrouping> {
         match (text, text.strip_prefix("segment:")) {
             ("all", _) => Ok(Self::All),
             ("version", _) => Ok(Self::Version),
             ("arm", _) => Ok(Self::Arm),
             ("day", _) => Ok(Self::Day),
             (_, Some(column)) if !column.is_empty() => Ok(Self::Segment(column.to_owned())),
-            _ => Err(format!("{text:?}: figures are split by version, arm, day or segment:COLUMN")),
+            _ => Err(UnknownGrouping(text.to_owned())),
         }
     }
 }
@@ -187,7 +196,7 @@ fn count(
         unknown.is_none()
     })?;
     report.warn();
-    if let Some(column) = unknown {
+    if let Some(MissingColumn(column)) = unknown {
         return Err(MonitoringError::InvalidInput(format!("model {} has no column {column:?}", query.name)));
     }
     if let GroupBy::Segment(column) = &query.by {
@@ -205,17 +214,17 @@ fn count(
     Ok(measured.collect())
 }
 
-/// The column that is missing, where one is.
 fn row(
     decision: &LoggedDecision<'_>,
     at_ms: i64,
     query: &PerformanceQuery,
     labels: &Labels,
     signatures: &HashMap<[u8; 32], Signature>,
-) -> Result<GroupedRow, String> {
-    let value = |column: &String| -> Result<f32, String> {
+) -> Result<GroupedRow, MissingColumn> {
+    let value = |column: &String| -> Result<f32, MissingColumn> {
         let signature = signatures.get(&decision.model.sha256);
-        let place = signature.and_then(|signature| signature.position(column)).ok_or_else(|| column.clone())?;
+        let place =
+            signature.and_then(|signature| signature.position(column)).ok_or_else(|| MissingColumn(column.clone()))?;
         Ok(decision.features().nth(place).unwrap_or(f32::NAN))
     };
     let label = labels.find(&decision.id, decision.transaction_id);

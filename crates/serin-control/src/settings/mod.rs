@@ -317,23 +317,37 @@ impl Default for RetrainingSettings {
     }
 }
 
+/// Setting with a value that it cannot have; the text names its key and the way out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidSetting(pub(crate) String);
+
+impl InvalidSetting {
+    pub(crate) fn new(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
+
 impl EvidentlySettings {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), InvalidSetting> {
         if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
-            return Err("evidently.url: write http://… or https://…".to_owned());
+            return Err(InvalidSetting::new("evidently.url: write http://… or https://…"));
         }
         if self.project.parse::<uuid::Uuid>().is_err() {
-            return Err(format!("evidently.project {:?}: it is the id of a project, a UUID", self.project));
+            return Err(InvalidSetting(format!(
+                "evidently.project {:?}: it is the id of a project, a UUID",
+                self.project
+            )));
         }
         if !(1..=24 * 28).contains(&self.every_hours) {
-            return Err("evidently.every_hours is from 1 to 672".to_owned());
+            return Err(InvalidSetting::new("evidently.every_hours is from 1 to 672"));
         }
         self.secret().map(drop)
     }
 
     /// Secret that requests to the service carry; an error if the environment lacks the named variable.
-    pub(crate) fn secret(&self) -> Result<Option<String>, String> {
-        let missing = |name: &String| format!("evidently.secret_env: the environment has no {name}");
+    pub(crate) fn secret(&self) -> Result<Option<String>, InvalidSetting> {
+        let missing = |name: &String| InvalidSetting(format!("evidently.secret_env: the environment has no {name}"));
         self.secret_env.as_ref().map(|name| std::env::var(name).map_err(|_| missing(name))).transpose()
     }
 }
@@ -349,28 +363,30 @@ impl Settings {
     ///
     /// # Errors
     /// With the key and the way out.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), InvalidSetting> {
         for muted in &self.alerts.mute {
             let rule = muted.split(':').next().unwrap_or_default();
             if !Rule::ALL.iter().any(|known| known.name() == rule) {
                 let names = Rule::ALL.map(Rule::name).join(", ");
-                return Err(format!("alerts.mute {muted:?}: the rules are {names}"));
+                return Err(InvalidSetting(format!("alerts.mute {muted:?}: the rules are {names}")));
             }
         }
         for receiver in &self.alerts.to {
             receivers::check(receiver)?;
         }
         if !(0.1..=240.0).contains(&self.alerts.repeat_seconds) {
-            return Err("alerts.repeat_seconds is from 0.1 to 240: Alertmanager forgets after 300".to_owned());
+            return Err(InvalidSetting::new(
+                "alerts.repeat_seconds is from 0.1 to 240: Alertmanager forgets after 300",
+            ));
         }
         if !(0.1..=720.0).contains(&self.alerts.give_up_hours) {
-            return Err("alerts.give_up_hours is from 0.1 to 720".to_owned());
+            return Err(InvalidSetting::new("alerts.give_up_hours is from 0.1 to 720"));
         }
         if !(1e-6..=0.5).contains(&self.guard.error) {
-            return Err("guard.error is a probability from 0.000001 to 0.5".to_owned());
+            return Err(InvalidSetting::new("guard.error is a probability from 0.000001 to 0.5"));
         }
         if !(1..=3650).contains(&self.guard.days) || self.guard.min_frauds == 0 {
-            return Err("guard.days is from 1 to 3650, and guard.min_frauds from 1 up".to_owned());
+            return Err(InvalidSetting::new("guard.days is from 1 to 3650, and guard.min_frauds from 1 up"));
         }
         if let Some(evidently) = &self.evidently {
             evidently.check()?;
@@ -379,12 +395,12 @@ impl Settings {
             cron(schedule)?;
         }
         if !(1..=24 * 28).contains(&self.monitoring.window_hours) {
-            return Err("monitoring.window_hours is from 1 to 672".to_owned());
+            return Err(InvalidSetting::new("monitoring.window_hours is from 1 to 672"));
         }
         Ok(())
     }
 }
 /// Reads the schedule of retrainings: five fields of cron, in UTC.
-pub(crate) fn cron(pattern: &str) -> Result<Cron, String> {
-    Cron::from_str(pattern).map_err(|error| format!("retraining.schedule {pattern:?}: {error}"))
+pub(crate) fn cron(pattern: &str) -> Result<Cron, InvalidSetting> {
+    Cron::from_str(pattern).map_err(|error| InvalidSetting(format!("retraining.schedule {pattern:?}: {error}")))
 }

@@ -1,6 +1,6 @@
 //! Receivers of alerts: their ids, and checks of their settings.
 
-use super::Receiver;
+use super::{InvalidSetting, Receiver};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, Tokio1Executor};
 use sha2::{Digest, Sha256};
@@ -26,30 +26,33 @@ impl Receiver {
 }
 
 /// Checks the URL, or the mail addresses and server, of a receiver; the error names the key.
-pub(crate) fn check(receiver: &Receiver) -> Result<(), String> {
+pub(crate) fn check(receiver: &Receiver) -> Result<(), InvalidSetting> {
     match receiver {
         Receiver::Webhook { url } | Receiver::Slack { url } | Receiver::Alertmanager { url } => {
             let plain = url.starts_with("http://") || url.starts_with("https://");
-            if plain { Ok(()) } else { Err("alerts.to url: write http://… or https://…".to_owned()) }
+            if plain { Ok(()) } else { Err(InvalidSetting::new("alerts.to url: write http://… or https://…")) }
         }
         Receiver::Email { smtp, from, to, .. } => {
             for (name, address) in [("from", from), ("to", to)] {
                 address
                     .parse::<lettre::message::Mailbox>()
-                    .map_err(|error| format!("alerts.to {name} {address:?}: {error}"))?;
+                    .map_err(|error| InvalidSetting(format!("alerts.to {name} {address:?}: {error}")))?;
             }
             transport(smtp, None).map(drop)
         }
     }
 }
 
-pub(crate) fn transport(smtp: &str, password_env: Option<&str>) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+pub(crate) fn transport(
+    smtp: &str,
+    password_env: Option<&str>,
+) -> Result<AsyncSmtpTransport<Tokio1Executor>, InvalidSetting> {
     let mut builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(smtp)
-        .map_err(|error| format!("alerts.to smtp {:?}: {error}", smtp_host(smtp)))?
+        .map_err(|error| InvalidSetting(format!("alerts.to smtp {:?}: {error}", smtp_host(smtp))))?
         .timeout(Some(TIMEOUT));
     if let Some(variable) = password_env {
         let password = std::env::var(variable)
-            .map_err(|_| format!("alerts.to password_env: the environment has no {variable}"))?;
+            .map_err(|_| InvalidSetting(format!("alerts.to password_env: the environment has no {variable}")))?;
         let user = smtp.split("://").nth(1).and_then(|rest| rest.split_once('@')).map_or("", |(user, _)| user);
         builder = builder.credentials(Credentials::new(user.replace("%40", "@"), password));
     }

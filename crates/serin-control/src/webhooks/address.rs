@@ -58,40 +58,73 @@ impl reqwest::dns::Resolve for PublicOnly {
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             if let Some(other) = found.iter().find(|address| !is_public(address.ip())) {
-                return Err(refusal(name.as_str(), other.ip()).into());
+                return Err(InvalidUrl::NotPublic { host: name.as_str().to_owned(), ip: other.ip() }.into());
             }
             Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
         })
     }
 }
 
-fn refusal(host: &str, ip: IpAddr) -> String {
-    format!("Webhook URL must not resolve to a non-public IP address. '{host}' resolves to {ip}.")
+/// URL that no webhook may have. The messages are MLflow's.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvalidUrl {
+    /// The text is no URL.
+    #[error("Invalid webhook URL '{url}': {reason}")]
+    Unreadable {
+        /// Text that was given.
+        url: String,
+        /// Fault of its form.
+        reason: String,
+    },
+    /// The scheme is not allowed.
+    #[error("Invalid webhook URL scheme: '{scheme}'. Allowed schemes are: {allowed}.")]
+    Scheme {
+        /// Scheme of the URL.
+        scheme: String,
+        /// Schemes that are allowed, with commas between them.
+        allowed: String,
+    },
+    /// The URL, given here, names no host.
+    #[error("Webhook URL must include a hostname: '{0}'")]
+    NoHost(String),
+    /// The host has no address.
+    #[error("Cannot resolve Webhook URL hostname '{host}': {source}")]
+    Unresolved {
+        /// Host of the URL.
+        host: String,
+        /// Error of the resolver.
+        source: std::io::Error,
+    },
+    /// The host has an address that only the server can reach.
+    #[error("Webhook URL must not resolve to a non-public IP address. '{host}' resolves to {ip}.")]
+    NotPublic {
+        /// Host of the URL.
+        host: String,
+        /// Address of the host.
+        ip: IpAddr,
+    },
 }
 
-/// Checks a URL; the error says what is wrong with it.
-pub(crate) async fn check(url: &str, schemes: &[String], allow_private: bool) -> Result<reqwest::Url, String> {
-    let parsed = reqwest::Url::parse(url.trim()).map_err(|error| format!("Invalid webhook URL '{url}': {error}"))?;
+/// Parses the URL of a webhook, and checks its scheme and the addresses of its host.
+pub(crate) async fn check(url: &str, schemes: &[String], allow_private: bool) -> Result<reqwest::Url, InvalidUrl> {
+    let parsed = reqwest::Url::parse(url.trim());
+    let parsed = parsed.map_err(|error| InvalidUrl::Unreadable { url: url.to_owned(), reason: error.to_string() })?;
     if !schemes.iter().any(|scheme| scheme == parsed.scheme()) {
-        return Err(format!(
-            "Invalid webhook URL scheme: '{}'. Allowed schemes are: {}.",
-            parsed.scheme(),
-            schemes.join(", ")
-        ));
+        return Err(InvalidUrl::Scheme { scheme: parsed.scheme().to_owned(), allowed: schemes.join(", ") });
     }
     // Browsers take `https:///x` for `https://x`; nobody who writes it means that.
     let named = url.split_once("://").is_some_and(|(_, rest)| !rest.starts_with(['/', '\\']));
     let Some(host) = parsed.host_str().filter(|host| named && !host.is_empty()) else {
-        return Err(format!("Webhook URL must include a hostname: '{url}'"));
+        return Err(InvalidUrl::NoHost(url.to_owned()));
     };
     if !allow_private {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let addresses = tokio::net::lookup_host((bare, 0))
             .await
-            .map_err(|error| format!("Cannot resolve Webhook URL hostname '{bare}': {error}"))?;
+            .map_err(|source| InvalidUrl::Unresolved { host: bare.to_owned(), source })?;
         for address in addresses {
             if !is_public(address.ip()) {
-                return Err(refusal(bare, address.ip()));
+                return Err(InvalidUrl::NotPublic { host: bare.to_owned(), ip: address.ip() });
             }
         }
     }

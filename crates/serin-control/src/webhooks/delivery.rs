@@ -1,6 +1,6 @@
 //! Telling webhooks: outside the request that changed something, with retries, a few at a time.
 
-use super::address::{self, PublicOnly};
+use super::address::{self, InvalidUrl, PublicOnly};
 use super::secret::{SecretKey, signature};
 use serde_json::{Value, json};
 use serin_http::with_causes;
@@ -53,6 +53,30 @@ pub struct Webhooks {
     clock: fn() -> i64,
 }
 
+/// Reason why a webhook was not told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeliveryError {
+    /// The URL is not one that a webhook may have, or not any more.
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
+    /// The secret cannot be opened.
+    #[error(
+        "its secret was sealed with another key than that of MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY; set that key, or the secret anew"
+    )]
+    OtherKey,
+    /// The receiver could not be reached; the text is the cause.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The receiver answered with an error, the last time too.
+    #[error("it answered {status} after {tries} tries")]
+    Refused {
+        /// HTTP status of the last answer.
+        status: u16,
+        /// Number of times that the receiver was asked.
+        tries: u32,
+    },
+}
+
 /// Answer of a webhook to a test: HTTP status and the beginning of the body.
 pub(crate) struct Answered {
     pub(crate) status: u16,
@@ -64,7 +88,7 @@ impl Webhooks {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn start(store: Store, policy: WebhookPolicy, clock: fn() -> i64) -> Result<Self, String> {
+    pub fn start(store: Store, policy: WebhookPolicy, clock: fn() -> i64) -> reqwest::Result<Self> {
         let mut client = reqwest::Client::builder()
             .timeout(policy.timeout)
             // A redirect could lead where the URL must not; a proxy would be what is checked.
@@ -74,7 +98,7 @@ impl Webhooks {
         if !policy.allow_private {
             client = client.dns_resolver(PublicOnly);
         }
-        let client = client.build().map_err(|error| error.to_string())?;
+        let client = client.build()?;
         let (queue, mut waiting) = mpsc::channel::<(WebhookEvent, Value)>(WAITING);
         let webhooks = Self { policy: Arc::new(policy), client, queue, clock };
         let teller = Self { queue: mpsc::channel(1).0, ..webhooks.clone() };
@@ -122,7 +146,7 @@ impl Webhooks {
         event: WebhookEvent,
         data: &Value,
         retries: u32,
-    ) -> Result<Answered, String> {
+    ) -> Result<Answered, DeliveryError> {
         let url = address::check(&webhook.url, &self.policy.schemes, self.policy.allow_private).await?;
         let now_ms = (self.clock)();
         let delivery = uuid::Uuid::new_v4();
@@ -134,9 +158,7 @@ impl Webhooks {
         let mut signed = None;
         if let Some(sealed) = &webhook.secret {
             let key = self.policy.key.as_ref();
-            let secret = key.and_then(|key| key.open(sealed)).ok_or(
-                "its secret was sealed with another key than that of MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY; set that key, or the secret anew",
-            )?;
+            let secret = key.and_then(|key| key.open(sealed)).ok_or(DeliveryError::OtherKey)?;
             signed = Some(signature(&secret, &delivery.to_string(), &timestamp, &body));
         }
         let mut tried = 0;
@@ -166,10 +188,10 @@ impl Webhooks {
                 tried += 1;
                 continue;
             }
-            let response = sent.map_err(|error| with_causes(&error))?;
+            let response = sent.map_err(|error| DeliveryError::Unreachable(with_causes(&error)))?;
             let status = response.status().as_u16();
             if retries > 0 && status >= 400 {
-                return Err(format!("it answered {status} after {} tries", tried + 1));
+                return Err(DeliveryError::Refused { status, tries: tried + 1 });
             }
             return Ok(Answered { status, body: beginning(response).await });
         }

@@ -26,14 +26,22 @@ impl std::fmt::Debug for SecretKey {
     }
 }
 
+/// Text that is no Fernet key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is not a Fernet key, 32 bytes in URL-safe base64; make one with: openssl rand -base64 32 | tr '+/' '-_'")]
+pub struct InvalidSecretKey;
+
+/// Failure of the cipher, which says no more of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the secret cannot be encrypted")]
+pub(crate) struct SealError;
+
 impl std::str::FromStr for SecretKey {
-    type Err = String;
+    type Err = InvalidSecretKey;
 
     /// Reads 32 bytes in URL-safe base64.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bytes = decode(text).filter(|bytes| bytes.len() == 32).ok_or(
-            "it is not a Fernet key, 32 bytes in URL-safe base64; make one with: openssl rand -base64 32 | tr '+/' '-_'",
-        )?;
+    fn from_str(text: &str) -> Result<Self, InvalidSecretKey> {
+        let bytes = decode(text).filter(|bytes| bytes.len() == 32).ok_or(InvalidSecretKey)?;
         let half = |at: usize| std::array::from_fn(|i| bytes[at + i]);
         Ok(Self { signing: half(0), encryption: half(16) })
     }
@@ -48,13 +56,13 @@ impl SecretKey {
     ///
     /// # Errors
     /// When the system has no random numbers.
-    pub(crate) fn seal(&self, secret: &str, now_ms: i64) -> Result<String, String> {
-        let failed = |_| "the secret cannot be encrypted".to_owned();
+    pub(crate) fn seal(&self, secret: &str, now_ms: i64) -> Result<String, SealError> {
+        let failed = |_| SealError;
         let key = UnboundCipherKey::new(&AES_128, &self.encryption).map_err(failed)?;
         let mut content = secret.as_bytes().to_vec();
         let context =
             PaddedBlockEncryptingKey::cbc_pkcs7(key).and_then(|key| key.encrypt(&mut content)).map_err(failed)?;
-        let DecryptionContext::Iv128(iv) = &context else { return Err("the cipher gave no IV".to_owned()) };
+        let DecryptionContext::Iv128(iv) = &context else { return Err(SealError) };
         let mut token = vec![VERSION];
         token.extend_from_slice(&(now_ms / 1000).to_be_bytes());
         token.extend_from_slice(iv.as_ref());

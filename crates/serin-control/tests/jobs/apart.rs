@@ -71,7 +71,10 @@ async fn a_step_that_fails_keeps_no_other_step_and_no_other_model_from_running()
 struct PanicsOnce(AtomicU32);
 
 impl Launcher for PanicsOnce {
-    fn retrain(&self, _: RetrainingOrder) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+    fn retrain(
+        &self,
+        _: RetrainingOrder,
+    ) -> Pin<Box<dyn Future<Output = Result<(), serin_control::RetrainingFailure>> + Send>> {
         let first = self.0.fetch_add(1, Ordering::SeqCst) == 0;
         Box::pin(async move {
             assert!(!first, "no such trainer");

@@ -13,7 +13,10 @@ use std::sync::{Arc, Mutex};
 struct Orders(Mutex<Vec<RetrainingOrder>>);
 
 impl Launcher for Orders {
-    fn retrain(&self, order: RetrainingOrder) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+    fn retrain(
+        &self,
+        order: RetrainingOrder,
+    ) -> Pin<Box<dyn Future<Output = Result<(), serin_control::RetrainingFailure>> + Send>> {
         self.0.lock().unwrap().push(order);
         Box::pin(async { Ok(()) })
     }

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 use serin_analysis::drift::evidently::{ColumnDrift, drifted_columns, evidently_report};
-use serin_analysis::drift::{Drift, Method, Samples};
+use serin_analysis::drift::{Drift, DriftError, Method, Samples};
 use serin_http::{ApiError, Detail, ErrorMessage, Fields, ValidationErrors};
 use serin_scoring::{ColumnKind, REFERENCE_ROWS};
 use std::path::Path;
@@ -110,7 +110,7 @@ struct Compared {
     /// Rows of the current side that have a value, and how many there should be.
     rows: usize,
     need: usize,
-    found: Result<Drift, String>,
+    found: Result<Drift, DriftError>,
 }
 
 /// Every column and the score; points in time are left out, as Evidently does.
@@ -176,7 +176,7 @@ fn shown(asked: &ExactQuery, last: &Last, compared: &[Compared], reference: usiz
                 (shown["method"], shown["score"]) = (json!(found.method.to_string()), json!(found.score));
                 (shown["threshold"], shown["drifted"]) = (json!(found.threshold), json!(found.drifted));
             }
-            Err(error) => shown["error"] = json!(error),
+            Err(error) => shown["error"] = json!(error.to_string()),
         }
         shown
     };

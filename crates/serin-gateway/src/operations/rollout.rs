@@ -45,7 +45,7 @@ pub(crate) async fn control(
         }
     };
     release(&state)?.control(control, stated.actor).await.map_err(|error| match error {
-        CommandError::Conflict(message) => ApiError::Conflict(message),
+        error @ (CommandError::Conflict(_) | CommandError::NoRollout) => ApiError::Conflict(error.to_string()),
         CommandError::Unavailable => ApiError::Unavailable("the rollout does not answer; GET /v1/rollout shows it"),
     })?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": action }))))

@@ -95,7 +95,7 @@ fn answer(
     Ok(response)
 }
 
-fn invalid(message: impl Into<String>) -> ApiError {
+fn invalid(message: impl std::fmt::Display) -> ApiError {
     ApiError::invalid(message)
 }
 

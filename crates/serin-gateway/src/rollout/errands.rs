@@ -8,7 +8,7 @@ use serin_analysis::evidence::sharing::{Lease, SharedEvidence};
 use serin_analysis::rollout::canary::{Canary, MetricTemplate, Webhook};
 use serin_analysis::rollout::delivery::Ending;
 use serin_analysis::rollout::delivery::{Arrival, Loading, Pointing, Refusal};
-use serin_analysis::rollout::{Answer, Event, Measured, Phase, Question};
+use serin_analysis::rollout::{Answer, Event, Measured, Phase, Question, Unanswered};
 use serin_http::with_causes;
 use serin_models::{LoadError, LoadedModel};
 use serin_scoring::sha256_hex;
@@ -43,7 +43,7 @@ impl Errands {
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    pub(crate) fn new(runtime: Handle, results: Sender<Message>, releasing: &Releasing) -> Result<Self, String> {
+    pub(crate) fn new(runtime: Handle, results: Sender<Message>, releasing: &Releasing) -> reqwest::Result<Self> {
         let canary = Arc::new(releasing.canary.clone());
         let templates = releasing.templates.clone().into();
         let clients = Clients::new()?;
@@ -65,15 +65,15 @@ impl Errands {
         &self,
         within: Duration,
         task: impl Future<Output = Message> + Send + 'static,
-        failed: impl FnOnce(String) -> Message + Send + 'static,
+        failed: impl FnOnce(Unanswered) -> Message + Send + 'static,
     ) {
         let results = self.results.clone();
         let running = self.runtime.spawn(async move { tokio::time::timeout(within, task).await });
         self.runtime.spawn(async move {
             let message = match running.await {
                 Ok(Ok(message)) => message,
-                Ok(Err(_)) => failed(format!("no answer within {} s", within.as_secs())),
-                Err(error) => failed(error.to_string()),
+                Ok(Err(_)) => failed(Unanswered(format!("no answer within {} s", within.as_secs()))),
+                Err(error) => failed(Unanswered(error.to_string())),
             };
             // The thread ends only with the server.
             let _ = results.send(message);
@@ -83,7 +83,7 @@ impl Errands {
     pub(crate) fn find(&self, releasing: &Releasing) {
         let registrar = Arc::clone(&releasing.registrar);
         let task = async move { Message::Found(registrar.candidate().await) };
-        self.run(FIND_TIMEOUT, task, |error| Message::Found(Err(RegistryError::Unavailable(error))));
+        self.run(FIND_TIMEOUT, task, |error| Message::Found(Err(RegistryError::Unavailable(error.to_string()))));
     }
 
     pub(crate) fn load(&self, releasing: &Releasing, model: ResolvedModel, segments: Vec<String>) {
@@ -103,14 +103,16 @@ impl Errands {
             let outcome = loading.await.unwrap_or_else(|error| Loading::Failed(error.to_string()));
             Message::Arrival(Arrival::Loaded(version, outcome))
         };
-        let failed = move |error| Message::Arrival(Arrival::Loaded(failed, Loading::Failed(error)));
+        let failed =
+            move |error: Unanswered| Message::Arrival(Arrival::Loaded(failed, Loading::Failed(error.to_string())));
         self.run(FIND_TIMEOUT, task, failed);
     }
 
     pub(crate) fn share(&self, releasing: &Releasing, evidence: SharedEvidence) {
         let registrar = Arc::clone(&releasing.registrar);
         let shared = |outcome| Message::Arrival(Arrival::Shared(Box::new(outcome)));
-        let task = async move { shared(registrar.share(evidence).await.map_err(|error| error.to_string())) };
+        let task =
+            async move { shared(registrar.share(evidence).await.map_err(|error| Unanswered(error.to_string()))) };
         self.run(SHARE_TIMEOUT, task, move |error| shared(Err(error)));
     }
 
@@ -137,7 +139,9 @@ impl Errands {
             });
             Message::Arrival(Arrival::Pointed(pointing, outcome))
         };
-        let failed = move |error| Message::Arrival(Arrival::Pointed(failed, Err(Refusal::Unavailable(error))));
+        let failed = move |error: Unanswered| {
+            Message::Arrival(Arrival::Pointed(failed, Err(Refusal::Unavailable(error.to_string()))))
+        };
         self.run(CHANGE_TIMEOUT, task, failed);
     }
 
@@ -150,7 +154,7 @@ impl Errands {
                 Ok(version) => match registrar.note(version, phase, ending.reason.clone()).await {
                     // A version that was deleted needs no note.
                     Err(RegistryError::NotFound(_)) => Ok(()),
-                    outcome => outcome.map_err(|error| error.to_string()),
+                    outcome => outcome.map_err(|error| Unanswered(error.to_string())),
                 },
                 // A model without versions has no place for a note.
                 Err(_) => Ok(()),
@@ -177,10 +181,10 @@ impl Errands {
             };
             Message::Arrival(Arrival::Answered(look, question, answer))
         };
-        let failed = move |error| {
+        let failed = move |error: Unanswered| {
             let answer = match &asked {
                 Question::Hook(..) => Answer::Hook(Err(error)),
-                Question::Measurement(_) => Answer::Measurement(Measured::Failed(error)),
+                Question::Measurement(_) => Answer::Measurement(Measured::Failed(error.to_string())),
             };
             Message::Arrival(Arrival::Answered(look, asked, answer))
         };

@@ -14,6 +14,7 @@ mod split;
 mod state_file;
 
 pub(crate) use release::CommandError;
-pub use release::{Release, Releasing};
+pub use release::{Release, ReleaseError, Releasing};
 pub use serin_analysis::rollout::delivery::Control;
 pub(crate) use split::{Outcome, Step, hashed};
+pub use state_file::StateFileError;

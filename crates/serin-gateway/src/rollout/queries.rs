@@ -1,9 +1,9 @@
 //! Questions of a rollout to webhooks and to Prometheus.
 
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use serin_analysis::rollout::canary::{Canary, Metric, MetricTemplate, Webhook};
-use serin_analysis::rollout::{GoDuration, Measured, Phase, is_yes};
+use serin_analysis::rollout::{GoDuration, Measured, Phase, Unanswered, is_yes};
 use serin_http::with_causes;
 use std::time::Duration;
 
@@ -21,16 +21,34 @@ pub(crate) struct Clients {
     trusting: Client,
 }
 
+/// Reason why Prometheus gave no value of a metric. None holds an address beyond its host.
+#[derive(Debug, thiserror::Error)]
+enum QueryError {
+    #[error("no address of a Prometheus: neither the template nor metricsServer has one")]
+    NoAddress,
+    #[error("no query")]
+    NoQuery,
+    #[error("the query has a {{{{ without its }}}}")]
+    Unclosed,
+    #[error("the query calls {0:?}, which is nothing")]
+    UnknownFunction(String),
+    #[error("no variable {0:?}")]
+    UnknownVariable(String),
+    #[error("{host}: {reason}")]
+    Unreachable { host: String, reason: String },
+    #[error("{host} answers {status}")]
+    Status { host: String, status: StatusCode },
+    #[error("{host} answers a {kind}; a vector or a scalar is read")]
+    ResultType { host: String, kind: String },
+}
+
 impl Clients {
     /// Makes both clients, with no connection open yet.
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    pub(crate) fn new() -> Result<Self, String> {
-        let client = |trusting| {
-            let builder = Client::builder().tls_danger_accept_invalid_certs(trusting);
-            builder.build().map_err(|error| error.to_string())
-        };
+    pub(crate) fn new() -> reqwest::Result<Self> {
+        let client = |trusting| Client::builder().tls_danger_accept_invalid_certs(trusting).build();
         Ok(Self { checking: client(false)?, trusting: client(true)? })
     }
 
@@ -41,7 +59,7 @@ impl Clients {
         canary: &Canary,
         checksum: &str,
         phase: Phase,
-    ) -> Result<u16, String> {
+    ) -> Result<u16, Unanswered> {
         let metadata = &canary.metadata;
         let body = json!({
             "name": metadata.name, "namespace": metadata.namespace.clone().unwrap_or_default(), "phase": phase,
@@ -49,11 +67,11 @@ impl Clients {
         });
         let client = if hook.disable_tls { &self.trusting } else { &self.checking };
         let timeout = hook.timeout.unwrap_or(HOOK_TIMEOUT).milliseconds().max(1).unsigned_abs();
-        let mut answer = Err("it was not called".to_owned());
+        let mut answer = Err(Unanswered("it was not called".to_owned()));
         for _ in 0..=hook.retries.min(RETRIES) {
             let request = client.request(Method::POST, &hook.url).json(&body).timeout(Duration::from_millis(timeout));
             // The address may hold a token: it goes into no history and no log.
-            let sent = request.send().await.map_err(|error| with_causes(&error.without_url()));
+            let sent = request.send().await.map_err(|error| Unanswered(with_causes(&error.without_url())));
             answer = sent.map(|response| response.status().as_u16());
             if is_yes(&answer) {
                 break;
@@ -67,7 +85,7 @@ impl Clients {
         match self.ask_prometheus(metric, canary, templates).await {
             Ok(Some(value)) => Measured::Value(value),
             Ok(None) => Measured::NoData,
-            Err(error) => Measured::Failed(error),
+            Err(error) => Measured::Failed(error.to_string()),
         }
     }
 
@@ -76,15 +94,18 @@ impl Clients {
         metric: &Metric,
         canary: &Canary,
         templates: &[MetricTemplate],
-    ) -> Result<Option<f64>, String> {
+    ) -> Result<Option<f64>, QueryError> {
         let (address, query) = query(metric, canary, templates)?;
         let url = format!("{}/api/v1/query", address.trim_end_matches('/'));
         let host = url.split('/').nth(2).unwrap_or_default().rsplit('@').next().unwrap_or_default().to_owned();
         let request = self.checking.get(&url).query(&[("query", query.as_str())]).timeout(QUERY_TIMEOUT);
-        let failed = |error: reqwest::Error| format!("{host}: {}", with_causes(&error.without_url()));
+        let failed = |error: reqwest::Error| QueryError::Unreachable {
+            host: host.clone(),
+            reason: with_causes(&error.without_url()),
+        };
         let response = request.send().await.map_err(failed)?;
         if response.status().as_u16() >= 400 {
-            return Err(format!("{host} answers {}", response.status()));
+            return Err(QueryError::Status { host, status: response.status() });
         }
         let answer: Value = response.json().await.map_err(failed)?;
         let result = &answer["data"]["result"];
@@ -94,10 +115,7 @@ impl Clients {
                 Ok(result.as_array().and_then(|samples| samples.last()).and_then(|last| number(&last["value"][1])))
             }
             Some("scalar") => Ok(number(&result[1])),
-            other => Err(format!(
-                "{host} answers a {}; a vector or a scalar is read",
-                other.unwrap_or("thing without a type")
-            )),
+            other => Err(QueryError::ResultType { host, kind: other.unwrap_or("thing without a type").to_owned() }),
         }
     }
 }
@@ -109,18 +127,18 @@ pub(crate) fn longest_ms(hook: &Webhook) -> u64 {
 }
 
 /// Address of the Prometheus and PromQL of a metric, with the template's functions replaced.
-fn query(metric: &Metric, canary: &Canary, templates: &[MetricTemplate]) -> Result<(String, String), String> {
+fn query(metric: &Metric, canary: &Canary, templates: &[MetricTemplate]) -> Result<(String, String), QueryError> {
     let template = metric
         .template_ref
         .as_ref()
         .and_then(|reference| templates.iter().find(|template| template.metadata.name == reference.name));
     let address = template.and_then(|template| template.spec.provider.address.clone());
     let address = address.or_else(|| canary.spec.metrics_server.clone());
-    let address = address.ok_or("no address of a Prometheus: neither the template nor metricsServer has one")?;
-    let text = template.map(|template| &template.spec.query).or(metric.query.as_ref()).ok_or("no query")?;
+    let address = address.ok_or(QueryError::NoAddress)?;
+    let text = template.map(|template| &template.spec.query).or(metric.query.as_ref()).ok_or(QueryError::NoQuery)?;
     let (mut query, mut rest) = (String::new(), text.as_str());
     while let Some((before, after)) = rest.split_once("{{") {
-        let (name, after) = after.split_once("}}").ok_or("the query has a {{ without its }}")?;
+        let (name, after) = after.split_once("}}").ok_or(QueryError::Unclosed)?;
         query.push_str(before);
         query.push_str(&variable(name.trim(), metric, canary)?);
         rest = after;
@@ -130,7 +148,7 @@ fn query(metric: &Metric, canary: &Canary, templates: &[MetricTemplate]) -> Resu
 }
 
 /// Value of a function of a metric template.
-fn variable(name: &str, metric: &Metric, canary: &Canary) -> Result<String, String> {
+fn variable(name: &str, metric: &Metric, canary: &Canary) -> Result<String, QueryError> {
     let metadata = &canary.metadata;
     Ok(match name {
         "name" => metadata.name.clone(),
@@ -142,10 +160,10 @@ fn variable(name: &str, metric: &Metric, canary: &Canary) -> Result<String, Stri
             metric.interval.map_or_else(String::new, |interval| format!("{}s", interval.milliseconds() / 1000))
         }
         other => {
-            let name = other
-                .strip_prefix("variables.")
-                .ok_or_else(|| format!("the query calls {other:?}, which is nothing"))?;
-            metric.template_variables.get(name).cloned().ok_or_else(|| format!("no variable {name:?}"))?
+            let name = other.strip_prefix("variables.");
+            let name = name.ok_or_else(|| QueryError::UnknownFunction(other.to_owned()))?;
+            let value = metric.template_variables.get(name).cloned();
+            value.ok_or_else(|| QueryError::UnknownVariable(name.to_owned()))?
         }
     })
 }

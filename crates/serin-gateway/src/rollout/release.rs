@@ -4,13 +4,16 @@ use super::counting::{Counting, shadowed};
 use super::errands::{Errands, checksum};
 use super::shown::shown;
 use super::split::{Rule, Split, Step, WHOLE, hashed};
-use super::state_file::{StateFile, StateWriter};
+use super::state_file::{StateFile, StateFileError, StateWriter};
 use crate::models::ModelSlot;
 use crate::registry::{Registrar, RegistryError};
 use crate::shadow::Shadow;
+use serin_analysis::rollout::canary::InvalidField;
 use serin_analysis::rollout::canary::{AlertProvider, Canary, MetricTemplate};
-use serin_analysis::rollout::delivery::{Arrival, Control, Delivery, Observed, RolloutState, Rules, Task};
-use serin_analysis::rollout::{Extension, Matching, Phase};
+use serin_analysis::rollout::delivery::{
+    Arrival, Control, Delivery, Observed, OrderRefusal, RolloutState, Rules, Task,
+};
+use serin_analysis::rollout::{Extension, Matching, Phase, Unanswered};
 use serin_models::LoadedModel;
 use serin_tracking::ResolvedModel;
 use sha2::{Digest, Sha256};
@@ -64,18 +67,38 @@ impl std::fmt::Debug for Releasing {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommandError {
     /// The rollout is not where the command could do something. Nothing has changed.
-    #[error("{0}")]
-    Conflict(String),
+    #[error(transparent)]
+    Conflict(#[from] OrderRefusal),
+    /// The server has no live version yet.
+    #[error("no version is live yet, so there is no rollout")]
+    NoRollout,
     /// The rollout did not answer. Whether the command is obeyed is not known.
     #[error("the rollout does not answer; GET /v1/rollout shows where it is")]
     Unavailable,
+}
+
+/// Reason why a rollout's thread cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// A field of the canary has a value that it cannot have.
+    #[error(transparent)]
+    Rules(#[from] InvalidField),
+    /// The state of the rollout cannot be kept.
+    #[error(transparent)]
+    State(#[from] StateFileError),
+    /// TLS of webhooks and queries cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] reqwest::Error),
+    /// The system gave no thread.
+    #[error("no thread for the rollout: {0}")]
+    Thread(std::io::Error),
 }
 
 /// What the thread of a rollout receives.
 pub(crate) enum Message {
     Arrival(Arrival),
     Found(Result<Option<ResolvedModel>, RegistryError>),
-    Command(Control, Option<String>, oneshot::Sender<Result<(), String>>),
+    Command(Control, Option<String>, oneshot::Sender<Result<(), CommandError>>),
     /// The server is about to stop.
     Stop,
 }
@@ -104,8 +127,8 @@ impl Release {
     /// Starts the thread of a rollout, from the state in its file.
     ///
     /// # Errors
-    /// When the file of the state is not what it should be, or the annotations of the canary are not.
-    pub fn start(mut releasing: Releasing) -> Result<Self, String> {
+    /// When the annotations of the canary are wrong, the state cannot be kept, or the system has no thread or no TLS.
+    pub fn start(mut releasing: Releasing) -> Result<Self, ReleaseError> {
         let extension = Extension::of(&releasing.canary)?;
         let matching = Matching::of(&releasing.canary.spec.analysis.matches)?.map(Arc::new);
         let file = StateFile::hold(&releasing.file)?;
@@ -127,7 +150,7 @@ impl Release {
                 shortest_ms: releasing.shortest_ms,
             },
             errands: Errands::new(runtime, messages.clone(), &releasing)?,
-            writer: StateWriter::start(file).map_err(|error| error.to_string())?,
+            writer: StateWriter::start(file).map_err(ReleaseError::Thread)?,
             saved,
             delivery: None,
             found: None,
@@ -141,7 +164,7 @@ impl Release {
         let thread = std::thread::Builder::new()
             .name("rollout".to_owned())
             .spawn(move || thread.run(&received))
-            .map_err(|error| error.to_string())?;
+            .map_err(ReleaseError::Thread)?;
         Ok(Self { messages, shown, split, matching, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
@@ -153,7 +176,7 @@ impl Release {
         let (reply, answer) = oneshot::channel();
         self.messages.send(Message::Command(control, by, reply)).map_err(|_| CommandError::Unavailable)?;
         match tokio::time::timeout(ANSWER, answer).await {
-            Ok(Ok(outcome)) => outcome.map_err(CommandError::Conflict),
+            Ok(Ok(outcome)) => outcome,
             _ => Err(CommandError::Unavailable),
         }
     }
@@ -199,7 +222,7 @@ struct Thread {
     /// Model that the registry named as the candidate last.
     found: Option<ResolvedModel>,
     counting: Counting,
-    replies: HashMap<u64, oneshot::Sender<Result<(), String>>>,
+    replies: HashMap<u64, oneshot::Sender<Result<(), CommandError>>>,
     commands: u64,
     split: Arc<Split>,
     shown: Arc<Mutex<serde_json::Value>>,
@@ -254,7 +277,7 @@ impl Thread {
             Message::Found(found) => {
                 let found = found.map_err(|error| {
                     tracing::warn!("the registry cannot be asked for a candidate: {error}");
-                    error.to_string()
+                    Unanswered(error.to_string())
                 });
                 if let Ok(found) = &found {
                     self.found.clone_from(found);
@@ -263,7 +286,7 @@ impl Thread {
             }
             Message::Command(control, by, reply) => {
                 if self.delivery.is_none() {
-                    let _ = reply.send(Err("no version is live yet, so there is no rollout".to_owned()));
+                    let _ = reply.send(Err(CommandError::NoRollout));
                     return None;
                 }
                 self.commands += 1;
@@ -322,7 +345,7 @@ impl Thread {
             Task::Reply(id, outcome) => {
                 if let Some(reply) = self.replies.remove(&id) {
                     // Who asked may have gone.
-                    let _ = reply.send(outcome);
+                    let _ = reply.send(outcome.map_err(CommandError::Conflict));
                 }
             }
         }
@@ -367,7 +390,7 @@ impl Thread {
             Err(reason) => {
                 self.split.set(None);
                 let version = delivery.state().rollout.last_applied.clone();
-                delivery.refuse(&version, &reason);
+                delivery.refuse(&version, &reason.to_string());
                 self.releasing.candidate.rest();
             }
         }

@@ -5,7 +5,7 @@ use crate::transaction::Transaction;
 use arc_swap::ArcSwapOption;
 use serin_analysis::rollout::{LATENCY_BOUNDS_MS, SLOW};
 use serin_models::LoadedModel;
-use serin_scoring::Translation;
+use serin_scoring::{Translation, TranslationError};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,15 +56,33 @@ pub(crate) struct Step {
     pub(crate) latency: [AtomicU64; LATENCY_BOUNDS_MS.len() + 1],
 }
 
+/// Candidate that cannot decide on rows of the stable version.
+#[derive(Debug, thiserror::Error)]
+#[error("version {candidate} cannot decide on requests to version {stable}: {source}")]
+pub(crate) struct Untranslatable {
+    /// Version of the candidate.
+    candidate: String,
+    /// Version that is live.
+    stable: String,
+    /// Error that names the column and the reason.
+    source: TranslationError,
+}
+
 impl Step {
     /// The split between two versions by a rule.
     ///
     /// # Errors
     /// When rows of the stable version cannot be made rows of the candidate, with the column.
-    pub(crate) fn new(stable: Arc<LoadedModel>, candidate: Arc<LoadedModel>, rule: Rule) -> Result<Self, String> {
+    pub(crate) fn new(
+        stable: Arc<LoadedModel>,
+        candidate: Arc<LoadedModel>,
+        rule: Rule,
+    ) -> Result<Self, Untranslatable> {
         let translation = Translation::between(&stable.package.signature, &candidate.package.signature);
-        let translation = translation.map_err(|error| {
-            format!("version {} cannot decide on requests to version {}: {error}", candidate.version, stable.version)
+        let translation = translation.map_err(|source| Untranslatable {
+            candidate: candidate.version.clone(),
+            stable: stable.version.clone(),
+            source,
         })?;
         Ok(Self { candidate, stable, translation, rule, arms: Default::default(), latency: Default::default() })
     }

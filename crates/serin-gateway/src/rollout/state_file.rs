@@ -19,28 +19,49 @@ pub(crate) struct StateFile {
     _lock: File,
 }
 
+/// Reason why a server cannot keep the state of its rollout.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFileError {
+    /// A file or folder cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Path of the file or folder.
+        path: PathBuf,
+        /// Error of the file system.
+        source: std::io::Error,
+    },
+    /// As many servers as are possible keep their states beside this file.
+    #[error("{}: {SERVERS} servers keep their states in this folder already", .0.display())]
+    TooMany(PathBuf),
+}
+
+impl StateFileError {
+    fn at(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}
+
 impl StateFile {
     /// Takes `file`, or, where another server holds it, the next one beside it that nobody holds: two servers on one
     /// folder are two replicas.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub(crate) fn hold(file: &Path) -> Result<Self, String> {
-        let wrong = |path: &Path, error: &std::io::Error| format!("{}: {error}", path.display());
+    pub(crate) fn hold(file: &Path) -> Result<Self, StateFileError> {
         if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| wrong(folder, &error))?;
+            std::fs::create_dir_all(folder).map_err(|error| StateFileError::at(folder, error))?;
         }
         for number in 1..=SERVERS {
             let path = if number == 1 { file.to_owned() } else { file.with_extension(format!("{number}.json")) };
             let beside = path.with_extension("lock");
-            let lock = File::create(&beside).map_err(|error| wrong(&beside, &error))?;
+            let lock = File::create(&beside).map_err(|error| StateFileError::at(&beside, error))?;
             match lock.try_lock() {
                 Ok(()) => return Ok(Self { path, number, _lock: lock }),
                 Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => return Err(wrong(&beside, &error)),
+                Err(TryLockError::Error(error)) => return Err(StateFileError::at(&beside, error)),
             }
         }
-        Err(format!("{}: {SERVERS} servers keep their states in this folder already", file.display()))
+        Err(StateFileError::TooMany(file.to_owned()))
     }
 
     /// State in the file; `None` where there is none yet, or it is damaged. A damaged file is kept under another name: payments
@@ -48,8 +69,8 @@ impl StateFile {
     ///
     /// # Errors
     /// When the file cannot be read or moved.
-    pub(crate) fn read(&self, now_ms: i64) -> Result<Option<RolloutState>, String> {
-        let wrong = |error: std::io::Error| format!("{}: {error}", self.path.display());
+    pub(crate) fn read(&self, now_ms: i64) -> Result<Option<RolloutState>, StateFileError> {
+        let wrong = |error| StateFileError::at(&self.path, error);
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

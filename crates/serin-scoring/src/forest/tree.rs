@@ -61,7 +61,7 @@ impl Tree {
         if file.tree_param.get("size_leaf_vector").is_some_and(|size| !matches!(size.as_str(), "0" | "1")) {
             return Err(ForestError::Unsupported("trees with vector leaves (multi_strategy=multi_output_tree)".into()));
         }
-        let (category_sets, set_of_node) = category_sets(file, count).map_err(damaged)?;
+        let (category_sets, set_of_node) = category_sets(file, count).map_err(|error| damaged(error.to_string()))?;
 
         let mut nodes =
             vec![Node { value: 0.0, feature: LEAF, left: 0, right: 0, default_left: false, category_set: None }; count];
@@ -163,13 +163,24 @@ fn contains(set: &[u32], category: f32) -> bool {
 
 type CategorySets = (Vec<Vec<u32>>, Vec<Option<u32>>);
 
-fn category_sets(file: &TreeFile, count: usize) -> Result<CategorySets, String> {
+/// Fault of a tree's categories.
+#[derive(Debug, thiserror::Error)]
+enum CategoryFault {
+    #[error("categories_nodes, categories_segments and categories_sizes differ in length")]
+    Lengths,
+    #[error("category segment {0} is out of range")]
+    Segment(usize),
+    #[error("category {0} is out of range")]
+    Category(i32),
+}
+
+fn category_sets(file: &TreeFile, count: usize) -> Result<CategorySets, CategoryFault> {
     let mut sets = Vec::with_capacity(file.categories_nodes.len());
     let mut set_of_node = vec![None; count];
     if file.categories_segments.len() != file.categories_nodes.len()
         || file.categories_sizes.len() != file.categories_nodes.len()
     {
-        return Err("categories_nodes, categories_segments and categories_sizes differ in length".into());
+        return Err(CategoryFault::Lengths);
     }
     for (i, &node) in file.categories_nodes.iter().enumerate() {
         let node = usize::try_from(node).ok().filter(|n| *n < count);
@@ -177,12 +188,12 @@ fn category_sets(file: &TreeFile, count: usize) -> Result<CategorySets, String> 
         let size = usize::try_from(file.categories_sizes[i]).ok();
         let range = begin.zip(size).and_then(|(begin, size)| begin.checked_add(size).map(|end| begin..end));
         let (Some(node), Some(categories)) = (node, range.and_then(|range| file.categories.get(range))) else {
-            return Err(format!("category segment {i} is out of range"));
+            return Err(CategoryFault::Segment(i));
         };
         let in_range = |c: &i32| u32::try_from(*c).ok().filter(|c| (*c as f32) < CATEGORY_LIMIT);
         let mut set = Vec::with_capacity(categories.len());
         for category in categories {
-            set.push(in_range(category).ok_or_else(|| format!("category {category} is out of range"))?);
+            set.push(in_range(category).ok_or(CategoryFault::Category(*category))?);
         }
         set.sort_unstable();
         set_of_node[node] = Some(sets.len() as u32);

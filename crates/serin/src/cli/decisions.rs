@@ -1,7 +1,7 @@
 //! Options of the commands on what a scoring server leaves behind.
 
 use clap::Args;
-use serin_scorer::options::{Reasons, State};
+use serin_scorer::options::{InvalidArgument, Reasons, State};
 use std::path::PathBuf;
 
 #[derive(Debug, Args, Clone)]
@@ -62,8 +62,8 @@ pub(crate) struct Logged {
 }
 
 /// A day (its beginning in UTC) or a moment, as epoch milliseconds.
-pub(crate) fn moment(text: &str) -> Result<i64, String> {
-    let usage = |error: jiff::Error| format!("write 2026-11-25 or 2026-11-25T10:00:00Z ({error})");
+pub(crate) fn moment(text: &str) -> Result<i64, InvalidArgument> {
+    let usage = |error: jiff::Error| InvalidArgument(format!("write 2026-11-25 or 2026-11-25T10:00:00Z ({error})"));
     let time = match text.len() {
         10 => text.parse::<jiff::civil::Date>().and_then(|day| Ok(day.in_tz("UTC")?.timestamp())),
         _ => text.parse::<jiff::Timestamp>(),

@@ -13,7 +13,7 @@ pub(crate) use decisions::{Export, Logged, Replay, moment};
 pub(crate) use drift::{Drift, FailOn};
 pub(crate) use monitoring::{ImportLabels, Labels, LabelsCommand, Monitor, Performance, Retrain, ShowLabels};
 pub(crate) use rollout::{Rollout, RolloutAction, Scoring};
-pub(crate) use serin_scorer::options::{Reasons, Serve, State, age_ms};
+pub(crate) use serin_scorer::options::{InvalidArgument, Reasons, Serve, State, age_ms};
 
 /// A fraud-model pipeline in one binary: train, register, serve.
 #[derive(Debug, Parser)]
@@ -466,38 +466,38 @@ pub(crate) struct Demo {
     pub(crate) exit: bool,
 }
 
-fn name_value(text: &str) -> Result<(String, String), String> {
+fn name_value(text: &str) -> Result<(String, String), InvalidArgument> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
+        _ => Err(InvalidArgument("write NAME=VALUE".to_owned())),
     }
 }
 
-fn static_prefix(text: &str) -> Result<String, String> {
+fn static_prefix(text: &str) -> Result<String, InvalidArgument> {
     let plain = text.starts_with('/') && text.len() > 1 && !text.ends_with('/') && !text.contains(['{', '}', '*', ' ']);
-    if plain { Ok(text.to_owned()) } else { Err("write a path such as /mlflow".to_owned()) }
+    if plain { Ok(text.to_owned()) } else { Err(InvalidArgument("write a path such as /mlflow".to_owned())) }
 }
 
-fn http_url(text: &str) -> Result<String, String> {
+fn http_url(text: &str) -> Result<String, InvalidArgument> {
     let known = ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
     if known {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
-        Err("write an address such as http://fraud-api:8000".to_owned())
+        Err(InvalidArgument("write an address such as http://fraud-api:8000".to_owned()))
     }
 }
 
-fn permission(text: &str) -> Result<serin_store::Permission, String> {
+fn permission(text: &str) -> Result<serin_store::Permission, serin_store::UnknownPermission> {
     text.parse()
 }
 
-fn per_day(text: &str) -> Result<f64, String> {
+fn per_day(text: &str) -> Result<f64, InvalidArgument> {
     let number = text.strip_suffix("/day").unwrap_or(text);
     number
         .parse()
         .ok()
         .filter(|n: &f64| n.is_finite() && *n >= 0.0)
-        .ok_or_else(|| "write a number a day, such as 200/day".to_owned())
+        .ok_or_else(|| InvalidArgument("write a number a day, such as 200/day".to_owned()))
 }
 
 #[cfg(test)]

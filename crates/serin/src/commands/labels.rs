@@ -4,7 +4,7 @@ use super::{progress, say};
 use crate::cli::{ImportLabels, Labels, LabelsCommand, ShowLabels};
 use crate::registry::Registry;
 use anyhow::{Context, bail};
-use serin_control::label_of_texts;
+use serin_control::{InvalidLabels, label_of_texts};
 use serin_dataset::{Table, Values};
 use serin_tracking::NewLabel;
 use std::collections::HashMap;
@@ -103,12 +103,12 @@ fn read(args: &ImportLabels) -> anyhow::Result<Vec<NewLabel>> {
 }
 
 /// Labels of a Parquet file's bytes, for the server.
-pub(crate) fn of_parquet(bytes: &[u8]) -> Result<Vec<NewLabel>, String> {
+pub(crate) fn of_parquet(bytes: &[u8]) -> Result<Vec<NewLabel>, InvalidLabels> {
     let file = tempfile::Builder::new().suffix(".parquet").tempfile().and_then(|mut file| {
         file.write_all(bytes)?;
         Ok(file)
     });
-    let file = file.map_err(|error| format!("the file cannot be kept while it is read: {error}"))?;
+    let file = file.map_err(|error| InvalidLabels(format!("the file cannot be kept while it is read: {error}")))?;
     let args = ImportLabels {
         data: file.path().display().to_string(),
         column: Vec::new(),
@@ -118,7 +118,7 @@ pub(crate) fn of_parquet(bytes: &[u8]) -> Result<Vec<NewLabel>, String> {
         state: crate::cli::State { state: std::path::PathBuf::new(), tracking_uri: None },
     };
     // Names the file that was sent, not ours.
-    read(&args).map_err(|error| format!("{error:#}").replace(&args.data, "the file"))
+    read(&args).map_err(|error| InvalidLabels(format!("{error:#}").replace(&args.data, "the file")))
 }
 
 async fn show(args: &ShowLabels) -> anyhow::Result<()> {

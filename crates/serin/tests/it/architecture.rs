@@ -263,6 +263,45 @@ fn the_clock_and_the_environment_are_read_by_programs_alone() {
     }
 }
 
+/// Error types of every `Result<…>` that is written out in a source.
+fn error_types(text: &str) -> Vec<String> {
+    let mut types = Vec::new();
+    for (start, word) in text.match_indices("Result<") {
+        let (mut depth, mut last) = (1, 0);
+        let inside = &text[start + word.len()..];
+        let mut before = ' ';
+        for (place, letter) in inside.char_indices() {
+            match letter {
+                '<' | '(' | '[' => depth += 1,
+                '>' if before != '-' => depth -= 1,
+                ')' | ']' => depth -= 1,
+                ',' if depth == 1 => last = place + 1,
+                _ => {}
+            }
+            if depth == 0 {
+                let written = inside[last..place].trim();
+                types.extend((last > 0 && !written.is_empty()).then(|| written.to_owned()));
+                break;
+            }
+            before = letter;
+        }
+    }
+    types
+}
+
+#[test]
+fn an_error_is_a_type_and_no_text() {
+    assert_eq!(error_types("fn f(x: &str) -> Result<Vec<(u8, u8)>, String> {"), ["String"]);
+    assert_eq!(error_types("Result<Box<dyn Fn() -> u8>,\n    LogError>; io::Result<()>"), ["LogError"]);
+    for folder in crates() {
+        for (path, text) in sources(&folder.join("src")) {
+            for written in error_types(&code(&text)) {
+                assert!(written != "String", "{}: Result<_, String>: give the error a type of its own", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn every_crate_says_what_it_is_for() {
     for folder in crates() {

@@ -4,7 +4,7 @@ use super::{Arrival, Delivery, Loading, Pointing, Refusal, Task};
 use crate::evidence::sharing::OthersEvidence;
 use crate::rollout::canary::Severity;
 use crate::rollout::engine;
-use crate::rollout::facts::Event;
+use crate::rollout::facts::{Event, Unanswered};
 
 impl Delivery {
     /// Takes in one arrival.
@@ -64,7 +64,7 @@ impl Delivery {
         }
     }
 
-    fn shared(&mut self, outcome: Result<OthersEvidence, String>) {
+    fn shared(&mut self, outcome: Result<OthersEvidence, Unanswered>) {
         let sent = self.sharing.take();
         (self.claiming, self.heard_since_due) = (false, true);
         match outcome {

@@ -21,6 +21,35 @@ pub enum Control {
     Retry,
 }
 
+/// Reason why an order was not obeyed. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrderRefusal {
+    /// There is no rollout to abort.
+    #[error("no rollout is under way (phase {0:?}), so nothing was aborted")]
+    NothingToAbort(Phase),
+    /// There is no candidate to promote.
+    #[error("no candidate is analysed (phase {0:?}), so nothing was promoted")]
+    NothingToPromote(Phase),
+    /// The version to promote, named here, is not loaded.
+    #[error("version {0} is not loaded here, so it was not promoted")]
+    NotLoaded(String),
+    /// There is no rollout to pause, or to resume.
+    #[error("no candidate is analysed (phase {0:?}), so nothing has changed")]
+    NothingToPause(Phase),
+    /// The rollout is paused already.
+    #[error("the rollout is paused already, so nothing has changed")]
+    Paused,
+    /// The rollout is not paused.
+    #[error("the rollout is not paused, so nothing has changed")]
+    NotPaused,
+    /// The candidate's alias names no version but the live one, or its rollout is under way.
+    #[error("there is no version to try again (phase {0:?}): point the candidate's alias at one")]
+    NothingToRetry(Phase),
+    /// Another server took the lead while this one claimed it.
+    #[error("another server has taken the lead at the same time, so nothing was done: say it again")]
+    LeadTaken,
+}
+
 /// Order that waits until this server leads.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -64,10 +93,10 @@ impl Delivery {
         rollout.is_under_way() || (revision != rollout.last_applied && revision != rollout.last_promoted)
     }
 
-    fn abort(&mut self, by: Option<&String>, tasks: &mut Vec<Task>) -> Result<(), String> {
+    fn abort(&mut self, by: Option<&String>, tasks: &mut Vec<Task>) -> Result<(), OrderRefusal> {
         let rollout = self.state.rollout.clone();
         if !self.can_abort() {
-            return Err(format!("no rollout is under way (phase {:?}), so nothing was aborted", rollout.phase));
+            return Err(OrderRefusal::NothingToAbort(rollout.phase));
         }
         let said = line(Control::Abort, by);
         let promoting = matches!(rollout.phase, Phase::Promoting | Phase::Finalising);
@@ -88,7 +117,7 @@ impl Delivery {
         let now: Vec<Waiting> = now;
         for Waiting { id, control, by, .. } in now {
             let outcome = if self.heard && !self.state.leads {
-                Err("another server has taken the lead at the same time, so nothing was done: say it again".to_owned())
+                Err(OrderRefusal::LeadTaken)
             } else {
                 self.order(control, seen, by.as_ref(), tasks)
             };
@@ -102,34 +131,31 @@ impl Delivery {
         seen: &Observed,
         by: Option<&String>,
         tasks: &mut Vec<Task>,
-    ) -> Result<(), String> {
+    ) -> Result<(), OrderRefusal> {
         let rollout = &self.state.rollout;
         let phase = rollout.phase;
         match control {
             Control::Promote => {
                 if !matches!(phase, Phase::Progressing | Phase::WaitingPromotion) {
-                    return Err(format!("no candidate is analysed (phase {phase:?}), so nothing was promoted"));
+                    return Err(OrderRefusal::NothingToPromote(phase));
                 }
                 if self.candidate(seen) != Readiness::Ready {
-                    return Err(format!("version {} is not loaded here, so it was not promoted", rollout.last_applied));
+                    return Err(OrderRefusal::NotLoaded(rollout.last_applied.clone()));
                 }
             }
             Control::Pause | Control::Resume => {
                 let pause = control == Control::Pause;
                 if !matches!(phase, Phase::Waiting | Phase::Progressing | Phase::WaitingPromotion) {
-                    return Err(format!("no candidate is analysed (phase {phase:?}), so nothing has changed"));
+                    return Err(OrderRefusal::NothingToPause(phase));
                 }
                 if self.state.paused == pause {
-                    let is = if pause { "paused already" } else { "not paused" };
-                    return Err(format!("the rollout is {is}, so nothing has changed"));
+                    return Err(if pause { OrderRefusal::Paused } else { OrderRefusal::NotPaused });
                 }
             }
             Control::Retry => {
                 let again = self.wanted.as_ref().filter(|wanted| **wanted != rollout.last_promoted);
                 if rollout.is_under_way() || again.is_none() {
-                    return Err(format!(
-                        "there is no version to try again (phase {phase:?}): point the candidate's alias at one"
-                    ));
+                    return Err(OrderRefusal::NothingToRetry(phase));
                 }
             }
             Control::Abort => return self.abort(by, tasks),

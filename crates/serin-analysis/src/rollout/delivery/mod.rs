@@ -13,14 +13,14 @@ mod state;
 
 use super::canary::{Canary, Webhook};
 use super::engine;
-use super::facts::{Answer, Effect, Event, Moved, Question};
+use super::facts::{Answer, Effect, Event, Moved, Question, Unanswered};
 use super::latency::LatencyCounts;
 use super::phase::Phase;
 use super::{Extension, Judgement};
 use crate::evidence::sharing::{Lease, OthersEvidence, SharedEvidence};
 use crate::evidence::{Counts, Verdict, judge};
-pub use commands::Control;
 use commands::Waiting;
+pub use commands::{Control, OrderRefusal};
 use errand::Errand;
 use looks::Pending;
 pub use state::{Ending, HistoryEntry, Look, Pointing, RolloutState};
@@ -80,15 +80,15 @@ pub enum Arrival {
         by: Option<String>,
     },
     /// Version that the registry names as the candidate, `None` where it names none; or the error.
-    Found(Result<Option<String>, String>),
+    Found(Result<Option<String>, Unanswered>),
     /// Outcome of loading a version.
     Loaded(String, Loading),
     /// Evidence of the other servers, or the error.
-    Shared(Box<Result<OthersEvidence, String>>),
+    Shared(Box<Result<OthersEvidence, Unanswered>>),
     /// Outcome of a change of the live version.
     Pointed(Pointing, Result<(), Refusal>),
     /// Outcome of noting an end.
-    Noted(Ending, Result<(), String>),
+    Noted(Ending, Result<(), Unanswered>),
     /// Answer to the question of a look.
     Answered(u64, Question, Answer),
 }
@@ -117,7 +117,7 @@ pub enum Task {
     /// Writes the state to its file.
     Keep,
     /// Answers the command of this number.
-    Reply(u64, Result<(), String>),
+    Reply(u64, Result<(), OrderRefusal>),
 }
 
 /// Rules of a rollout, the same for all of its attempts.

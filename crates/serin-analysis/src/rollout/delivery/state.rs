@@ -176,8 +176,8 @@ impl RolloutState {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub(super) fn follow(&mut self, state: Value) -> Result<bool, String> {
-        let state: SharedState = serde_json::from_value(state).map_err(|error| error.to_string())?;
+    pub(super) fn follow(&mut self, state: Value) -> Result<bool, serde_json::Error> {
+        let state: SharedState = serde_json::from_value(state)?;
         let known = (&self.rollout.last_applied, self.began_ms);
         let same = known == (&state.rollout.last_applied, state.began_ms);
         // What was stopped here while nobody could be heard stays stopped.

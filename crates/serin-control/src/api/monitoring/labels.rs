@@ -1,6 +1,7 @@
 //! `POST /v1/labels`: one label, many, or a file of them; `GET /v1/labels`: what was ever said of one transaction.
 
 use crate::error::ControlError;
+use crate::monitoring::InvalidLabels;
 use crate::state::ControlPlane;
 use axum::Json;
 use axum::body::Bytes;
@@ -54,13 +55,13 @@ pub(crate) async fn create(
         "application/vnd.apache.parquet" | "application/x-parquet" => match state.monitoring.read_parquet {
             Some(read) => {
                 let reading = tokio::task::spawn_blocking(move || read(&body)).await;
-                reading.unwrap_or_else(|_| Err("the file cannot be read".to_owned()))
+                reading.unwrap_or_else(|_| Err(InvalidLabels::new("the file cannot be read")))
             }
-            None => Err("this server was built without Parquet: send CSV".to_owned()),
+            None => Err(InvalidLabels::new("this server was built without Parquet: send CSV")),
         },
-        other => {
-            Err(format!("labels come as application/json, text/csv or application/vnd.apache.parquet, not {other}"))
-        }
+        other => Err(InvalidLabels(format!(
+            "labels come as application/json, text/csv or application/vnd.apache.parquet, not {other}"
+        ))),
     };
     let stored = state.store.put_labels(labels.map_err(ControlError::invalid)?, state.now_ms()).await?;
     Ok(Json(json!({ "new": stored.new, "known": stored.known })))
@@ -74,7 +75,7 @@ pub(crate) async fn history(State(state): State<ControlPlane>, fields: Fields) -
 }
 
 async fn report(store: &Store, transaction: Option<String>, decision: Option<String>) -> Result<Value, StoreError> {
-    let subject = subject(transaction, decision).map_err(StoreError::InvalidInput)?;
+    let subject = subject(transaction, decision).map_err(|error| StoreError::InvalidInput(error.to_string()))?;
     let history = store.label_history(&subject).await?;
     let current = Labels::of(history.clone());
     let current = match &subject {
@@ -104,28 +105,29 @@ fn shown(label: &Label) -> Value {
     })
 }
 
-fn subject(transaction: Option<String>, decision: Option<String>) -> Result<LabelSubject, String> {
+fn subject(transaction: Option<String>, decision: Option<String>) -> Result<LabelSubject, InvalidLabels> {
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     match (filled(transaction), filled(decision)) {
         (Some(id), None) => Ok(LabelSubject::Transaction(id)),
         (None, Some(id)) => match uuid::Uuid::parse_str(&id) {
             Ok(id) => Ok(LabelSubject::Decision(*id.as_bytes())),
-            Err(_) => Err(format!("decision_id {id:?} is not the id of a decision")),
+            Err(_) => Err(InvalidLabels(format!("decision_id {id:?} is not the id of a decision"))),
         },
-        (None, None) => Err("name a transaction_id or a decision_id".to_owned()),
-        (Some(_), Some(_)) => Err("name a transaction_id or a decision_id, not both".to_owned()),
+        (None, None) => Err(InvalidLabels::new("name a transaction_id or a decision_id")),
+        (Some(_), Some(_)) => Err(InvalidLabels::new("name a transaction_id or a decision_id, not both")),
     }
 }
 
-fn labels_of_json(body: &[u8]) -> Result<Vec<NewLabel>, String> {
-    let sent: Sent = serde_json::from_slice(body).map_err(|error| format!("the labels are not JSON: {error}"))?;
+fn labels_of_json(body: &[u8]) -> Result<Vec<NewLabel>, InvalidLabels> {
+    let sent: Sent =
+        serde_json::from_slice(body).map_err(|error| InvalidLabels(format!("the labels are not JSON: {error}")))?;
     let labels = match sent {
         Sent::Many { labels } => labels,
         Sent::One(label) => vec![label],
     };
-    let read = |(number, value): (usize, Value)| -> Result<NewLabel, String> {
-        let at = |error: String| format!("label {number}: {error}");
-        let sent: SentLabel = serde_json::from_value(value).map_err(|error| at(error.to_string()))?;
+    let read = |(number, value): (usize, Value)| -> Result<NewLabel, InvalidLabels> {
+        let at = |error: &dyn std::fmt::Display| InvalidLabels(format!("label {number}: {error}"));
+        let sent: SentLabel = serde_json::from_value(value).map_err(|error| at(&error))?;
         let fraud = match &sent.label {
             Value::Bool(fraud) => Ok(*fraud),
             Value::Number(number) => fraud_of(&number.to_string()),
@@ -139,34 +141,35 @@ fn labels_of_json(body: &[u8]) -> Result<Vec<NewLabel>, String> {
             other => time_of(&other.to_string()),
         };
         Ok(NewLabel {
-            subject: subject(sent.transaction_id, sent.decision_id).map_err(at)?,
-            fraud: fraud.map_err(at)?,
-            source: sent.source.parse().map_err(at)?,
-            occurred_at_ms: time(&sent.occurred_at).map_err(at)?,
-            known_at_ms: time(&sent.known_at).map_err(at)?,
+            subject: subject(sent.transaction_id, sent.decision_id).map_err(|error| at(&error))?,
+            fraud: fraud.map_err(|error| at(&error))?,
+            source: sent.source.parse().map_err(|error| at(&error))?,
+            occurred_at_ms: time(&sent.occurred_at).map_err(|error| at(&error))?,
+            known_at_ms: time(&sent.known_at).map_err(|error| at(&error))?,
             amount: sent.amount,
         })
     };
     labels.into_iter().enumerate().map(read).collect()
 }
 
-fn fraud_of(text: &str) -> Result<bool, String> {
+fn fraud_of(text: &str) -> Result<bool, InvalidLabels> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "1.0" | "true" | "fraud" => Ok(true),
         "0" | "0.0" | "false" | "genuine" => Ok(false),
-        _ => Err(format!("label {text:?}: write fraud or genuine, true or false, 1 or 0")),
+        _ => Err(InvalidLabels(format!("label {text:?}: write fraud or genuine, true or false, 1 or 0"))),
     }
 }
 
 /// Epoch milliseconds of them, or of RFC 3339; the empty text is none.
-fn time_of(text: &str) -> Result<Option<i64>, String> {
+fn time_of(text: &str) -> Result<Option<i64>, InvalidLabels> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(None);
     }
     let zoned = |_| text.parse::<jiff::Timestamp>().map(|time| time.as_millisecond());
     let time = text.parse::<i64>().or_else(zoned);
-    time.map(Some).map_err(|_| format!("{text:?} is not a time: write 2026-11-25T10:00:00Z or epoch milliseconds"))
+    time.map(Some)
+        .map_err(|_| InvalidLabels(format!("{text:?} is not a time: write 2026-11-25T10:00:00Z or epoch milliseconds")))
 }
 
 /// A label of texts by column name: `transaction_id` or `decision_id`, `label`, and `source` (or the one given),
@@ -174,15 +177,20 @@ fn time_of(text: &str) -> Result<Option<i64>, String> {
 ///
 /// # Errors
 /// With what does not fit.
-pub fn label_of_texts<'a>(text: impl Fn(&str) -> Option<&'a str>, source: Option<&str>) -> Result<NewLabel, String> {
+pub fn label_of_texts<'a>(
+    text: impl Fn(&str) -> Option<&'a str>,
+    source: Option<&str>,
+) -> Result<NewLabel, InvalidLabels> {
     let owned = |name: &str| text(name).map(str::to_owned);
     let source = text("source").filter(|source| !source.is_empty()).or(source);
     let amount = text("amount").map(str::trim).filter(|amount| !amount.is_empty());
-    let amount = amount.map(|amount| amount.parse::<f64>().map_err(|_| format!("amount {amount:?} is not a number")));
+    let no_number = |amount: &str| InvalidLabels(format!("amount {amount:?} is not a number"));
+    let amount = amount.map(|amount| amount.parse::<f64>().map_err(|_| no_number(amount)));
+    let missing = |name: &str| InvalidLabels(format!("there is no {name}"));
     Ok(NewLabel {
         subject: subject(owned("transaction_id"), owned("decision_id"))?,
-        fraud: fraud_of(text("label").ok_or("there is no label")?)?,
-        source: source.ok_or("there is no source")?.parse()?,
+        fraud: fraud_of(text("label").ok_or_else(|| missing("label"))?)?,
+        source: source.ok_or_else(|| missing("source"))?.parse()?,
         occurred_at_ms: time_of(text("occurred_at").unwrap_or_default())?,
         known_at_ms: time_of(text("known_at").unwrap_or_default())?,
         amount: amount.transpose()?,
@@ -190,17 +198,20 @@ pub fn label_of_texts<'a>(text: impl Fn(&str) -> Option<&'a str>, source: Option
 }
 
 /// Labels of a CSV file with a head; an error names the line.
-fn labels_of_csv(bytes: &[u8]) -> Result<Vec<NewLabel>, String> {
+fn labels_of_csv(bytes: &[u8]) -> Result<Vec<NewLabel>, InvalidLabels> {
     let mut reader = csv::Reader::from_reader(bytes);
-    let head = reader.headers().map_err(|error| error.to_string())?.clone();
+    let head = reader.headers()?.clone();
     if !head.iter().any(|name| name == "label") {
-        return Err("the file has no column label: its columns are transaction_id or decision_id, label, source, occurred_at, known_at, amount".to_owned());
+        return Err(InvalidLabels::new(
+            "the file has no column label: its columns are transaction_id or decision_id, label, source, occurred_at, known_at, amount",
+        ));
     }
     let mut labels = Vec::new();
     for (number, record) in reader.records().enumerate() {
-        let record = record.map_err(|error| error.to_string())?;
+        let record = record?;
         let text = |name: &str| head.iter().position(|column| column == name).and_then(|place| record.get(place));
-        labels.push(label_of_texts(text, None).map_err(|error| format!("line {}: {error}", number + 2))?);
+        labels
+            .push(label_of_texts(text, None).map_err(|error| InvalidLabels(format!("line {}: {error}", number + 2)))?);
     }
     Ok(labels)
 }
@@ -223,11 +234,11 @@ mod tests {
             ("decision_id,label,source\nxyz,1,analyst\n", "not the id of a decision"),
             ("transaction_id,label,source,known_at\n7,1,analyst,yesterday\n", "not a time"),
         ] {
-            let error = labels_of_csv(csv.as_bytes()).expect_err(csv);
+            let error = labels_of_csv(csv.as_bytes()).expect_err(csv).to_string();
             assert!(error.contains(expected), "{error}");
         }
         assert!(labels_of_json(br#"{"labels":[]}"#).expect("none").is_empty());
         let wrong = labels_of_json(br#"{"transaction_id":"1","label":1,"source":"analyst","colour":"red"}"#);
-        assert!(wrong.expect_err("an unknown field").contains("label 0: unknown field `colour`"));
+        assert!(wrong.expect_err("an unknown field").to_string().contains("label 0: unknown field `colour`"));
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn put_panes(State(state): State<ControlPlane>, body: Bytes) ->
         if sent.id.len() > 200 || sent.model.len() > 256 || sent.version.len() > 64 {
             return Err(ControlError::invalid("id, model or version is too long"));
         }
-        let body = serde_json::to_string(&sent.pane).map_err(|error| ControlError::invalid(error.to_string()))?;
+        let body = serde_json::to_string(&sent.pane).map_err(ControlError::invalid)?;
         let from_ms = sent.pane.from_ms();
         Ok(StoredPane { id: sent.id, model: sent.model, version: sent.version, from_ms, sequence: sent.sequence, body })
     };

@@ -188,7 +188,7 @@ impl Shop {
         let ports = ports.map(|port| port.to_string());
         let line = ["server", "--state", &folder, "--port", &ports[0], "--config", &config];
         let Command::Server(options) = parsed(&line)? else { bail!("the command is named") };
-        let tracking = server::start_silently(&options).await?;
+        let tracking = server::start(&options).await?;
         let live = format!("models:/{MODEL}@champion");
         let line = [
             "serve",

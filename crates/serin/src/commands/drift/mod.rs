@@ -7,7 +7,7 @@ use crate::cli::{Drift, FailOn};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use serin_analysis::drift::evidently::{ColumnDrift, evidently_report};
-use serin_analysis::drift::{Drift as Found, Method, Samples, are_codes};
+use serin_analysis::drift::{Drift as Found, DriftError, Method, Samples, are_codes};
 use serin_dataset::{Table, TableColumn, Values};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -20,7 +20,7 @@ const DRIFTED: i32 = 3;
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) numbers: bool,
-    pub(super) found: Result<Found, String>,
+    pub(super) found: Result<Found, DriftError>,
     /// Shares of missing values, reference and current.
     pub(super) missing: [f64; 2],
     /// Shares in bins of both, for the picture.
@@ -281,7 +281,7 @@ fn shown(column: &Column) -> Value {
             shown["threshold"] = json!(found.threshold);
             shown["drifted"] = json!(found.drifted);
         }
-        Err(error) => shown["error"] = json!(error),
+        Err(error) => shown["error"] = json!(error.to_string()),
     }
     shown
 }

@@ -33,7 +33,12 @@ pub(super) fn page(reference: &str, current: &str, columns: &[Column], drift_sha
                 if found.drifted { "drift" } else { "no drift" },
             ),
             Err(error) => {
-                write!(rows, "<tr><td>{name}<td>{}<td colspan=4>{}<td class=n>{missing}", kind(column), escaped(error))
+                write!(
+                    rows,
+                    "<tr><td>{name}<td>{}<td colspan=4>{}<td class=n>{missing}",
+                    kind(column),
+                    escaped(&error.to_string())
+                )
             }
         };
         let _ = write!(plots, "<figure><h2>{name}</h2>{}</figure>", bars(&column.bars));

@@ -1,7 +1,7 @@
 //! The server's way to retrain: a process of its own, or what an operator named.
 
 use crate::cli::Server;
-use serin_control::{Launcher, RetrainingOrder};
+use serin_control::{Launcher, RetrainingFailure, RetrainingOrder};
 use std::future::Future;
 use std::pin::Pin;
 use std::process::Stdio;
@@ -51,7 +51,7 @@ impl Process {
 }
 
 impl Launcher for Process {
-    fn retrain(&self, order: RetrainingOrder) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+    fn retrain(&self, order: RetrainingOrder) -> Pin<Box<dyn Future<Output = Result<(), RetrainingFailure>> + Send>> {
         let order = [
             ("--model", order.model),
             ("--cause", order.cause.to_owned()),
@@ -64,12 +64,15 @@ impl Launcher for Process {
         Box::pin(async move {
             let mut command = tokio::process::Command::new(&line[0]);
             command.args(&line[1..]).stdin(Stdio::null()).kill_on_drop(true);
-            let done = command.output().await.map_err(|error| format!("{}: {error}", line[0]))?;
+            let done = command.output().await.map_err(|error| RetrainingFailure(format!("{}: {error}", line[0])))?;
             let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
             for printed in text.lines() {
                 tracing::info!("retraining: {printed}");
             }
-            if done.status.success() { Ok(()) } else { Err(format!("{} ended with {}", line[0], done.status)) }
+            if !done.status.success() {
+                return Err(RetrainingFailure(format!("{} ended with {}", line[0], done.status)));
+            }
+            Ok(())
         })
     }
 }

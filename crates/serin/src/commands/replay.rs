@@ -12,6 +12,7 @@ use serin_scorer::serve::DECISIONS;
 use serin_scoring::{Decision, Translation, TranslationError};
 use serin_tracking::{ModelUri, ResolvedModel};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,9 +42,9 @@ pub(crate) fn files(logged: &Logged) -> anyhow::Result<DecisionFiles> {
     Ok(DecisionFiles::of(&folder))
 }
 
-/// The time that is meant, epoch milliseconds: from, and before.
-pub(crate) fn range(logged: &Logged) -> (i64, i64) {
-    (logged.since.unwrap_or(0), logged.until.unwrap_or(i64::MAX))
+/// Times of the decisions that the options name, epoch milliseconds.
+pub(crate) fn range(logged: &Logged) -> Range<i64> {
+    logged.since.unwrap_or(0)..logged.until.unwrap_or(i64::MAX)
 }
 
 /// A logged decision, taken out of its segment.
@@ -150,7 +151,7 @@ fn shortest(value: f32) -> Value {
     serde_json::from_str(&value.to_string()).unwrap_or(Value::Null)
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -228,7 +229,7 @@ impl PairedCounts {
 async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result<()> {
     let parsed: ModelUri = uri.parse().map_err(anyhow::Error::msg)?;
     let model = load(&args.logged.state, &parsed).await?;
-    let (since, until) = range(&args.logged);
+    let Range { start: since, end: until } = range(&args.logged);
     // What the columns of a row mean is in the model that decided; one that is gone is taken to have had the same.
     let mut columns = HashMap::new();
     for logged in &files.models(since, until)?.0 {

@@ -6,6 +6,7 @@ mod writing;
 use crate::cli::State;
 use anyhow::Context;
 use serde_json::Value;
+use serin_batch::models::{ModelRegistry, RegistryFailure};
 use serin_client::TrackingServer;
 use serin_control::{Monitoring, label_report, performance_report};
 use serin_scorer::environment::client_config;
@@ -14,6 +15,7 @@ use serin_scorer::registry::{self as scoring, RemoteRegistry};
 use serin_store::Store;
 use serin_tracking::{Change, LabelsStored, ModelUri, NewLabel, ResolvedModel};
 use std::path::{Path, PathBuf};
+use tokio::sync::OnceCell;
 
 /// A registry that is open.
 #[derive(Debug, Clone)]
@@ -92,5 +94,24 @@ impl Registry {
             }
             Self::Remote(remote) => Ok(remote.server.performance(query).await?),
         }
+    }
+}
+
+/// The registry that a command's options name, opened when it is first asked: models at a path need none.
+pub(crate) struct RegistryWhenAsked {
+    state: State,
+    opened: OnceCell<Registry>,
+}
+
+impl RegistryWhenAsked {
+    pub(crate) fn of(state: &State) -> Self {
+        Self { state: state.clone(), opened: OnceCell::new() }
+    }
+}
+
+impl ModelRegistry for RegistryWhenAsked {
+    async fn resolve(&self, uri: &ModelUri) -> Result<ResolvedModel, RegistryFailure> {
+        let registry = self.opened.get_or_try_init(|| Registry::open(&self.state)).await?;
+        Ok(registry.resolve(uri).await?)
     }
 }

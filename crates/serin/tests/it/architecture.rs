@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who imports whom, `importer: imported …`.
-const ARROWS: [(&str, &str); 11] = [
+const ARROWS: [(&str, &str); 12] = [
     ("serin-artifacts", ""),
+    ("serin-batch", "serin-artifacts serin-dataset serin-decisions serin-models serin-tracking"),
     ("serin-client", "serin-analysis serin-artifacts serin-tracking"),
     (
         "serin-control",
@@ -24,8 +25,8 @@ const ARROWS: [(&str, &str); 11] = [
     ("serin-training", "serin-analysis serin-dataset serin-scoring"),
     (
         "serin",
-        "serin-analysis serin-artifacts serin-client serin-control serin-dataset serin-decisions serin-gateway serin-http \
-         serin-models serin-scorer serin-scoring serin-store serin-tracking serin-training",
+        "serin-analysis serin-artifacts serin-batch serin-client serin-control serin-dataset serin-decisions serin-gateway \
+         serin-http serin-models serin-scorer serin-scoring serin-store serin-tracking serin-training",
     ),
 ];
 

@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 pub mod export;
+pub mod labelled;
 pub mod models;
+pub mod replay;

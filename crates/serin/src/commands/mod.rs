@@ -5,7 +5,6 @@ mod demo;
 mod drift;
 mod evaluate;
 mod export;
-mod labelled;
 mod labels;
 mod load;
 mod log;

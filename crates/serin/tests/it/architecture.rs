@@ -7,7 +7,10 @@ use std::process::Command;
 /// Who imports whom, `importer: imported …`.
 const ARROWS: [(&str, &str); 12] = [
     ("serin-artifacts", ""),
-    ("serin-batch", "serin-artifacts serin-dataset serin-decisions serin-models serin-tracking"),
+    (
+        "serin-batch",
+        "serin-analysis serin-artifacts serin-dataset serin-decisions serin-models serin-scoring serin-tracking",
+    ),
     ("serin-client", "serin-analysis serin-artifacts serin-tracking"),
     (
         "serin-control",

@@ -6,11 +6,13 @@ mod shop;
 mod trial;
 
 use super::load::{Seen, surer};
-use super::{replay, simulate};
+use super::simulate;
 use crate::cli::{Demo, State};
+use crate::registry::RegistryWhenAsked;
 use anyhow::{Context, bail};
 use panel::Panel;
 use serde_json::Value;
+use serin_batch::replay::explain;
 use serin_dataset::simulate::{Drift, DriftKind, FEATURES, FIRST_DAY_MS, Simulation};
 use serin_dataset::{Dataset, Roles, read};
 use serin_decisions::DecisionFiles;
@@ -19,6 +21,7 @@ use shop::{DAY_MS, DaysEnded, LABEL_DAYS, MODEL, Shop, rows_of, trained};
 use std::ops::Range;
 use std::path::Path;
 use trial::{Ended, released};
+use uuid::Uuid;
 
 /// What reasons call the columns that matter most.
 const DESCRIPTIONS: [&str; 8] = [
@@ -359,19 +362,13 @@ async fn recall(shop: &Shop, days: Range<u32>) -> anyhow::Result<f64> {
 /// A logged decision, scored again.
 async fn replayed(shop: &Shop, panel: &Panel, id: &str) -> anyhow::Result<()> {
     let files = DecisionFiles::of(&shop.state.join(serin_scorer::serve::DECISIONS));
-    let key = uuid::Uuid::parse_str(id)?;
-    let (found, report) = files.find(key.as_bytes(), |decision| {
-        (std::sync::Arc::clone(decision.model), decision.features().collect::<Vec<f32>>(), decision.score)
-    })?;
-    report.into_result()?;
-    let (logged, features, score) = found.with_context(|| format!("the log has no decision {id}"))?;
-    let state = State { state: shop.state.clone(), tracking_uri: None };
-    let model = replay::load_logged(&state, &logged).await?;
-    let again = model.package.forest.score(&features);
-    let same = if again.to_bits() == score.to_bits() { "the same bits" } else { "OTHER BITS" };
+    let registry = RegistryWhenAsked::of(&State { state: shop.state.clone(), tracking_uri: None });
+    let explained = explain(&files, &registry, Uuid::parse_str(id)?, super::now_ms()).await?;
+    let (model, features, again) = (&explained.model, &explained.logged.features, explained.score);
+    let same = if again.to_bits() == explained.logged.score.to_bits() { "the same bits" } else { "OTHER BITS" };
     panel.chapter(format_args!(
         "Replayed decision {id} of version {}: {again} (0x{:08x}), {same}.",
-        logged.version,
+        explained.logged.model.version,
         again.to_bits()
     ));
     let names = &model.package.descriptions;
@@ -379,7 +376,7 @@ async fn replayed(shop: &Shop, panel: &Panel, id: &str) -> anyhow::Result<()> {
         let column = &model.package.signature.columns[place].name;
         format!("{} = {} ({value:+.2})", names.get(column).unwrap_or(column), features[place])
     };
-    let strongest = model.strongest(&features, 3).map_err(|reason| anyhow::anyhow!("{reason}"))?;
+    let strongest = model.strongest(features, 3).map_err(|reason| anyhow::anyhow!("{reason}"))?;
     panel.line(format_args!("Because of: {}", strongest.into_iter().map(reason).collect::<Vec<_>>().join("; ")));
     Ok(())
 }

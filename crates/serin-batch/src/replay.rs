@@ -39,7 +39,7 @@ pub enum ReplayError {
     /// The rows of a model that decided lack a column of the model that is to score them.
     #[error("{} {} decided without a column {column:?}, which this model needs", decider.name, decider.version)]
     MissingColumn {
-        /// Model that decided.
+        /// Model that decided, as the log names it.
         decider: Arc<DecidingModel>,
         /// Name of the column that its rows lack.
         column: String,
@@ -47,7 +47,7 @@ pub enum ReplayError {
     /// The rows of a model that decided mean something else to the model that is to score them.
     #[error("{} {} decided, and this model cannot score its rows", decider.name, decider.version)]
     Translation {
-        /// Model that decided.
+        /// Model that decided, as the log names it.
         decider: Arc<DecidingModel>,
         /// Column that cannot be made, and why.
         source: TranslationError,
@@ -58,7 +58,7 @@ pub enum ReplayError {
         decider.name, decider.version, decider.width
     )]
     Width {
-        /// Model that decided.
+        /// Model that decided, as the log names it.
         decider: Arc<DecidingModel>,
         /// Number of columns of the model that is to score the rows.
         width: usize,

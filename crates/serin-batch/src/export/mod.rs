@@ -41,7 +41,7 @@ pub enum ExportError {
     /// A file of this machine cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// File or folder.
+        /// Path of the file or folder that could not be used.
         path: PathBuf,
         /// Error of the operating system.
         source: std::io::Error,

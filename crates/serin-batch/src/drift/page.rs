@@ -1,6 +1,6 @@
-//! The page for a person: a table, and both samples of each column over each other. One self-contained file.
+//! The page for a person: a table, and the histograms of both files over each other. One self-contained file.
 
-use super::{Column, kind};
+use super::FileDrift;
 use std::fmt::Write;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#1c2733;background:#fff}\
@@ -14,50 +14,51 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-pub(super) fn page(reference: &str, current: &str, columns: &[Column], drift_share: f64) -> String {
-    let drifted = columns.iter().filter(|column| column.found.as_ref().is_ok_and(|found| found.drifted)).count();
+pub(super) fn page(reference: &str, current: &str, drift: &FileDrift) -> String {
+    let columns = &drift.columns;
     let (mut rows, mut plots) = (String::new(), String::new());
     for column in columns {
         let name = escaped(&column.name);
         let missing = column.missing.map(|share| format!("{:.2} %", share * 100.0)).join(" → ");
         // Writing to a String cannot fail.
-        let _ = match &column.found {
-            Ok(found) => write!(
+        let _ = match &column.tested {
+            Ok(tested) => write!(
                 rows,
                 "<tr><td>{name}<td>{}<td>{}<td class=n>{:.6}<td class=n>{}<td class={}>{}<td class=n>{missing}",
-                kind(column),
-                found.method.display_name(),
-                found.score,
-                found.threshold,
-                if found.drifted { "yes" } else { "no" },
-                if found.drifted { "drift" } else { "no drift" },
+                column.kind(),
+                tested.method.display_name(),
+                tested.score,
+                tested.threshold,
+                if tested.drifted { "yes" } else { "no" },
+                if tested.drifted { "drift" } else { "no drift" },
             ),
             Err(error) => {
                 write!(
                     rows,
                     "<tr><td>{name}<td>{}<td colspan=4>{}<td class=n>{missing}",
-                    kind(column),
+                    column.kind(),
                     escaped(&error.to_string())
                 )
             }
         };
-        let _ = write!(plots, "<figure><h2>{name}</h2>{}</figure>", bars(&column.bars));
+        let _ = write!(plots, "<figure><h2>{name}</h2>{}</figure>", bars(&column.histogram));
     }
-    let share = drifted as f64 / columns.len().max(1) as f64;
-    let verdict = if share >= drift_share { "drift" } else { "no drift" };
+    let verdict = if drift.has_drifted() { "drift" } else { "no drift" };
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Drift report</title>\
-         <style>{STYLE}</style><h1>Drift: {drifted} of {} columns</h1><p>{} against {}: {:.0} % of the columns drifted, which is {verdict} at {:.0} %. Tests, bins and \
+         <style>{STYLE}</style><h1>Drift: {} of {} columns</h1><p>{} against {}: {:.0} % of the columns drifted, which is {verdict} at {:.0} %. Tests, bins and \
          thresholds as Evidently 0.7.23.<p class=key><i class=r style=\"background:#5b7f9e\"></i>reference<i class=c style=\"background:#c98a00\"></i>current, share of rows a bin</p>\
          <table><tr><th>Column<th>Type<th>Test<th>Score<th>Threshold<th>Result<th>Missing{rows}</table><div class=plots>{plots}</div></html>",
+        drift.drifted(),
         columns.len(),
         escaped(current),
         escaped(reference),
-        share * 100.0,
-        drift_share * 100.0,
+        drift.share() * 100.0,
+        drift.drift_share * 100.0,
     )
 }
 
+/// Draws a histogram as SVG.
 fn bars(bars: &[(String, f64, f64)]) -> String {
     const WIDTH: f64 = 320.0;
     const HEIGHT: f64 = 130.0;

@@ -37,24 +37,18 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Catches the signals from now on; within a Tokio runtime. A server makes it before it says where it listens, and not
-    /// before it is started: Ctrl-C must end a start that hangs.
+    /// Catches the signals from now on (elsewhere than on Unix, from the first wait); within a Tokio runtime. A server makes it
+    /// before it says where it listens, and not before it is started: Ctrl-C must end a start that hangs.
     ///
     /// # Errors
     /// When the system does not let the process catch them.
-    #[cfg(unix)]
     pub fn catch() -> std::io::Result<Self> {
+        #[cfg(unix)]
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { signals: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?] })
-    }
-
-    /// Catches the signals from now on; elsewhere than on Unix from the first wait.
-    ///
-    /// # Errors
-    /// None.
-    #[cfg(not(unix))]
-    pub fn catch() -> std::io::Result<Self> {
-        Ok(Self {})
+        Ok(Self {
+            #[cfg(unix)]
+            signals: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?],
+        })
     }
 
     /// Waits until a signal has come.

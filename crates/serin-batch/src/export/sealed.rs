@@ -23,28 +23,28 @@ pub async fn export_sealed<R: ModelRegistry>(
     let mut book = ExportBook::read(folder, destination);
     let files = DecisionFiles::of(folder);
     let segments: Vec<DecisionSegment> = files.segments()?.into_iter().filter(DecisionSegment::is_sealed).collect();
+    // Of a segment that is rewritten meanwhile the record holds what was there before, so that it is exported again.
+    let states: Vec<(String, String)> =
+        segments.iter().map(|segment| (segment.name(), segment.fingerprint())).collect();
     // Once a pass is enough: what is exported in this one retention may have after the next.
-    let done: Vec<&DecisionSegment> = segments.iter().filter(|segment| book.has(segment)).collect();
-    let done: Vec<(String, String)> = done.iter().map(|segment| (segment.name(), segment.fingerprint())).collect();
-    files.set_exported(PARQUET_EXPORTER, done.iter().map(|(name, print)| (name.as_str(), print.as_str())))?;
+    let done = states.iter().filter(|(name, print)| book.has(name, print));
+    files.set_exported(PARQUET_EXPORTER, done.map(|(name, print)| (name.as_str(), print.as_str())))?;
     let mut opened = None;
-    for segment in &segments {
-        if book.has(segment) {
+    for (segment, (name, print)) in segments.iter().zip(&states) {
+        if book.has(name, print) {
             continue;
         }
         let exporter = match &mut opened {
             Some(exporter) => exporter,
             none => none.insert(open()?),
         };
-        // Of a segment that grows or is rewritten meanwhile the record holds what was there before, so that it is exported again.
-        let state = book.state_of(segment);
         let exported = exporter.export(&files, segment, 0..i64::MAX).await?;
-        for file in book.outdated(segment, &exported) {
+        for file in book.outdated(name, &exported) {
             exporter.remove(file).await?;
         }
-        book.add(segment, state, exported.files)?;
+        book.add(name, print, exported.files)?;
     }
-    book.keep(&segments)
+    book.keep(&states.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Record of what was exported.
@@ -66,34 +66,30 @@ impl ExportBook {
         Self { path, destination: destination.to_owned(), segments }
     }
 
-    fn state_of(&self, segment: &DecisionSegment) -> String {
-        format!("{} {}", self.destination, segment.fingerprint())
+    /// True if the destination has the segment `name` with this fingerprint: neither rewritten since, as by an erasure, nor
+    /// exported elsewhere.
+    fn has(&self, name: &str, print: &str) -> bool {
+        self.segments.get(name).is_some_and(|(state, _)| *state == self.state(print))
     }
 
-    /// True if the destination has the segment as it is now: neither rewritten, as by an erasure, nor exported elsewhere.
-    fn has(&self, segment: &DecisionSegment) -> bool {
-        self.segments.get(&segment.name()).is_some_and(|(state, _)| *state == self.state_of(segment))
+    fn state(&self, print: &str) -> String {
+        format!("{} {print}", self.destination)
     }
 
     /// Files that an earlier export of the segment wrote to the same destination and that `exported` does not replace.
-    fn outdated<'a>(
-        &'a self,
-        segment: &DecisionSegment,
-        exported: &'a ExportedSegment,
-    ) -> impl Iterator<Item = &'a String> {
+    fn outdated<'a>(&'a self, name: &str, exported: &'a ExportedSegment) -> impl Iterator<Item = &'a String> {
         let here = format!("{} ", self.destination);
-        let before = self.segments.get(&segment.name()).filter(|(state, _)| state.starts_with(&here));
+        let before = self.segments.get(name).filter(|(state, _)| state.starts_with(&here));
         before.into_iter().flat_map(|(_, files)| files).filter(|file| !exported.files.contains(file))
     }
 
-    fn add(&mut self, segment: &DecisionSegment, state: String, files: Vec<String>) -> Result<(), ExportError> {
-        self.segments.insert(segment.name(), (state, files));
+    fn add(&mut self, name: &str, print: &str, files: Vec<String>) -> Result<(), ExportError> {
+        self.segments.insert(name.to_owned(), (self.state(print), files));
         self.write()
     }
 
-    /// Forgets the segments that are in the log no more: what retention removed stays in the export.
-    fn keep(&mut self, segments: &[DecisionSegment]) -> Result<(), ExportError> {
-        let known: HashSet<String> = segments.iter().map(DecisionSegment::name).collect();
+    /// Forgets the segments whose names are not in `known`, those of the log: what retention removed stays in the export.
+    fn keep(&mut self, known: &HashSet<String>) -> Result<(), ExportError> {
         let before = self.segments.len();
         self.segments.retain(|name, _| known.contains(name));
         if self.segments.len() == before { Ok(()) } else { self.write() }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Error that says why two files could not be compared.
 #[derive(Debug, thiserror::Error)]
-pub enum DriftError {
+pub enum FileDriftError {
     /// A file cannot be read.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -129,12 +129,12 @@ pub fn compare_files(
     current: &str,
     options: &DriftOptions,
     progress: DriftProgress<'_>,
-) -> Result<FileDrift, DriftError> {
+) -> Result<FileDrift, FileDriftError> {
     let open = |pattern| ComparedFile::open(pattern, &options.columns, progress);
     let files = [open(reference)?, open(current)?];
     if let Some(column) = files[0].names.iter().find(|name| !files[1].names.contains(name)) {
         let (reference, current) = (reference.to_owned(), current.to_owned());
-        return Err(DriftError::MissingColumn { column: column.clone(), reference, current });
+        return Err(FileDriftError::MissingColumn { column: column.clone(), reference, current });
     }
     let (mut columns, mut left_out) = (Vec::new(), Vec::new());
     for (name, compared) in files[0].names.iter().zip(compare_all(&files, options, progress)?) {
@@ -144,7 +144,7 @@ pub fn compare_files(
         }
     }
     if columns.is_empty() {
-        return Err(DriftError::NothingToCompare(left_out));
+        return Err(FileDriftError::NothingToCompare(left_out));
     }
     Ok(FileDrift { columns, left_out, drift_share: options.drift_share })
 }
@@ -158,11 +158,11 @@ struct ComparedFile {
 }
 
 impl ComparedFile {
-    fn open(pattern: &str, only: &[String], progress: DriftProgress<'_>) -> Result<Self, DriftError> {
+    fn open(pattern: &str, only: &[String], progress: DriftProgress<'_>) -> Result<Self, FileDriftError> {
         let (names, single) = Table::names(pattern)?;
         let only = (!only.is_empty()).then_some(only);
         let names = only.map_or(names, <[String]>::to_vec);
-        let read = || -> Result<_, DriftError> {
+        let read = || -> Result<_, FileDriftError> {
             let table = Table::read(pattern, only, &mut |_, done, all| progress(DriftStep::Reading, done, all))?;
             let columns = table.columns.into_iter().map(|column| (column.name.clone(), column));
             Ok(Mutex::new(columns.collect()))
@@ -171,12 +171,12 @@ impl ComparedFile {
     }
 
     /// Takes a column out, so that its memory is free when it has been compared.
-    fn take(&self, name: &str) -> Result<TableColumn, DriftError> {
+    fn take(&self, name: &str) -> Result<TableColumn, FileDriftError> {
         let column = match &self.whole {
             Some(columns) => columns.lock().unwrap_or_else(PoisonError::into_inner).remove(name),
             None => Table::read(&self.pattern, Some(&[name.to_owned()]), &mut |_, _, _| {})?.columns.pop(),
         };
-        column.ok_or_else(|| DriftError::Vanished { column: name.to_owned(), file: self.pattern.clone() })
+        column.ok_or_else(|| FileDriftError::Vanished { column: name.to_owned(), file: self.pattern.clone() })
     }
 }
 
@@ -188,10 +188,10 @@ fn compare_all(
     files: &[ComparedFile; 2],
     options: &DriftOptions,
     progress: DriftProgress<'_>,
-) -> Result<Vec<Compared>, DriftError> {
+) -> Result<Vec<Compared>, FileDriftError> {
     let names = &files[0].names;
     let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let compare = |name: &String| -> Result<Compared, DriftError> {
+    let compare = |name: &String| -> Result<Compared, FileDriftError> {
         let pair = comparable(files[0].take(name)?, files[1].take(name)?);
         Ok(pair.map(|pair| compare_columns(name.clone(), pair, &options.methods, options.histograms)))
     };
@@ -206,9 +206,9 @@ fn compare_all(
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(names.len().max(1));
-    let results: Vec<Result<Vec<_>, DriftError>> = std::thread::scope(|scope| {
+    let results: Vec<Result<Vec<_>, FileDriftError>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or(Err(DriftError::Panicked))).collect()
+        workers.into_iter().map(|worker| worker.join().unwrap_or(Err(FileDriftError::Panicked))).collect()
     });
     let mut compared = Vec::new();
     for result in results {

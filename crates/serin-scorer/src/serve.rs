@@ -96,9 +96,9 @@ impl Serving {
 /// When a model, a file or the address that the options name cannot be used, with which one and the way out.
 pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Result<Serving> {
     let parse = |uris: &[String]| uris.iter().map(|uri| uri.parse::<ModelUri>()).collect::<Result<Vec<_>, _>>();
-    let mut uris = parse(&args.model).map_err(anyhow::Error::msg).context("--model")?;
+    let mut uris = parse(&args.model).context("--model")?;
     let answering = uris.len();
-    uris.extend(parse(&args.shadow).map_err(anyhow::Error::msg).context("--shadow")?);
+    uris.extend(parse(&args.shadow).context("--shadow")?);
     // A model given by path needs no registry, and leaves no state folder behind.
     let registry = if uris.iter().all(|uri| matches!(uri, ModelUri::Path(_))) {
         None
@@ -142,7 +142,7 @@ pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Res
         }
         slots.push(slot);
     }
-    let models = Models::new(slots[..answering].to_vec()).map_err(anyhow::Error::msg).context("--model")?;
+    let models = Models::new(slots[..answering].to_vec()).context("--model")?;
     let folder = log_folder(args, registry.is_some());
     let decisions = folder.as_deref().map(|folder| open_log(args, folder)).transpose()?;
     let released = args.canary.as_deref().map(|file| released(args, file, &uris[0])).transpose()?;
@@ -182,7 +182,7 @@ pub async fn start(args: &Serve, surroundings: &dyn Surroundings) -> anyhow::Res
         None => None,
         Some(file) => {
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-            let keys = ApiKeys::parse(&text).map_err(anyhow::Error::msg);
+            let keys = ApiKeys::parse(&text);
             Some(keys.with_context(|| format!("--api-key-file {}", file.display()))?)
         }
     };
@@ -256,7 +256,7 @@ fn policy(options: &FallbackOptions) -> anyhow::Result<FallbackPolicy> {
         other => match other.strip_prefix("rules:") {
             Some(file) => {
                 let text = std::fs::read(file).with_context(|| format!("--fallback: cannot read {file}"))?;
-                let rules = Rules::from_bytes(&text).map_err(anyhow::Error::msg);
+                let rules = Rules::from_bytes(&text);
                 Ok(FallbackStep::Rules(rules.with_context(|| format!("--fallback {file}"))?))
             }
             None => anyhow::bail!("--fallback {other:?}: there are last-good, rules:FILE, allow and decline"),
@@ -347,7 +347,7 @@ fn released(
         );
     };
     let candidate = match &args.candidate {
-        Some(uri) => uri.parse().map_err(anyhow::Error::msg).context("--candidate")?,
+        Some(uri) => uri.parse().context("--candidate")?,
         None => ModelUri::Alias(name.clone(), "challenger".to_owned()),
     };
     let slot = Arc::new(ModelSlot::new(name.clone(), candidate.to_string()));

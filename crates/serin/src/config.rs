@@ -14,6 +14,6 @@ pub(crate) fn read(named: Option<&Path>, state: &Path) -> anyhow::Result<Setting
     };
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let settings: Settings = toml::from_str(&text).with_context(|| format!("{} is not understood", file.display()))?;
-    settings.check().map_err(anyhow::Error::msg).with_context(|| file.display().to_string())?;
+    settings.check().with_context(|| file.display().to_string())?;
     Ok(settings)
 }

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Drift) -> anyhow::Result<()> {
 }
 
 fn methods(args: &Drift) -> anyhow::Result<Methods> {
-    let method = |text: &String| text.parse::<Method>().map_err(anyhow::Error::msg);
+    let method = |text: &String| text.parse::<Method>();
     let mut columns = BTreeMap::new();
     for (name, text) in &args.column_method {
         columns.insert(name.clone(), method(text)?);

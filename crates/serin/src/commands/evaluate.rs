@@ -11,7 +11,7 @@ use serin_tracking::ModelUri;
 use serin_training::Report;
 
 pub(crate) async fn run(args: &Evaluate) -> anyhow::Result<()> {
-    let uri: ModelUri = args.model.parse().map_err(anyhow::Error::msg)?;
+    let uri: ModelUri = args.model.parse()?;
     let resolved = Registry::open(&args.state).await?.resolve(&uri).await?;
     let package = LoadedModel::load(&resolved, super::now_ms())?.package;
     let mut roles = roles(&args.columns);

@@ -86,9 +86,8 @@ fn read(args: &ImportLabels) -> anyhow::Result<Vec<NewLabel>> {
     for row in 0..rows {
         let cells = NAMES.map(|name| (name, column(name).and_then(|values| text(values, row))));
         let cell = |name: &str| cells.iter().find(|(ours, _)| *ours == name).and_then(|(_, text)| text.as_deref());
-        let mut label = label_of_texts(cell, args.source.as_deref())
-            .map_err(anyhow::Error::msg)
-            .with_context(|| format!("{}, row {}", args.data, row + 1))?;
+        let mut label =
+            label_of_texts(cell, args.source.as_deref()).with_context(|| format!("{}, row {}", args.data, row + 1))?;
         if label.known_at_ms.is_none()
             && let (Some(occurred), Some(after)) = (label.occurred_at_ms, args.known_after)
         {

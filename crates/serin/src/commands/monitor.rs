@@ -14,12 +14,12 @@ use serin_tracking::ModelUri;
 use std::collections::BTreeMap;
 
 pub(crate) async fn run(args: &Monitor) -> anyhow::Result<()> {
-    let uri: ModelUri = args.model.parse().map_err(anyhow::Error::msg)?;
+    let uri: ModelUri = args.model.parse()?;
     let resolved = Registry::open(&args.state).await?.resolve(&uri).await?;
     let file = resolved.path.join("monitor.json");
     let bytes = std::fs::read(&file)
         .with_context(|| format!("{} has no reference ({}): train it with this serin", args.model, file.display()))?;
-    let profile = MonitorProfile::from_bytes(&bytes).map_err(anyhow::Error::msg)?;
+    let profile = MonitorProfile::from_bytes(&bytes)?;
     let package = LoadedModel::load(&resolved, super::now_ms())?.package;
     let mut roles = roles(&args.columns);
     roles.signature = Some(package.signature.clone());

@@ -112,7 +112,7 @@ fn shortest(value: f32) -> Value {
 
 async fn many(args: &Replay, files: &DecisionFiles, uri: &str) -> anyhow::Result<()> {
     let registry = RegistryWhenAsked::of(&args.logged.state);
-    let model = load(&registry, &uri.parse().map_err(anyhow::Error::msg)?, now_ms()).await?;
+    let model = load(&registry, &uri.parse()?, now_ms()).await?;
     let rescoring = Rescoring::of(files, &registry, &model, range(&args.logged), now_ms()).await?;
     let labels = args.labels.as_deref().map(labels).transpose()?.unwrap_or_default();
     let start = Instant::now();

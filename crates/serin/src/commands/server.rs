@@ -68,7 +68,7 @@ fn monitoring(args: &Server) -> Monitoring {
 
 fn webhook_policy(args: &Server) -> anyhow::Result<WebhookPolicy> {
     let key = args.webhook_secret_encryption_key.as_deref().filter(|key| !key.is_empty());
-    let key = key.map(str::parse).transpose().map_err(anyhow::Error::msg);
+    let key = key.map(str::parse).transpose();
     Ok(WebhookPolicy {
         schemes: args.webhook_allowed_schemes.clone(),
         allow_private: args.webhook_allow_private_ips,
@@ -79,7 +79,7 @@ fn webhook_policy(args: &Server) -> anyhow::Result<WebhookPolicy> {
 
 pub(crate) async fn open(args: &Backend, direct: bool) -> anyhow::Result<Store> {
     let database = match &args.backend_store_uri {
-        Some(uri) => uri.parse().map_err(anyhow::Error::msg).context("--backend-store-uri")?,
+        Some(uri) => uri.parse().context("--backend-store-uri")?,
         None => DatabaseUri::Sqlite(args.state.join("serin.db")),
     };
     let artifacts = match args.artifacts_destination.as_deref() {

@@ -9,12 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 pub(crate) fn run(args: &Simulate) -> anyhow::Result<()> {
-    let drifts = args
-        .drift
-        .iter()
-        .map(|text| text.parse::<Drift>())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(anyhow::Error::msg)?;
+    let drifts = args.drift.iter().map(|text| text.parse::<Drift>()).collect::<Result<Vec<_>, _>>()?;
     let simulation = Simulation {
         customers: args.customers,
         terminals: args.terminals,

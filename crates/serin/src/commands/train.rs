@@ -101,7 +101,7 @@ pub(crate) async fn train(args: &Train) -> anyhow::Result<Outcome> {
 
 /// Trains into a registry that is open. `newer` are rows that the file has not: live traffic is compared with them, too.
 pub(crate) async fn train_into(args: &Train, registry: &Registry, newer: Option<&Dataset>) -> anyhow::Result<Outcome> {
-    let stage: Option<Stage> = args.stage.as_deref().map(str::parse).transpose().map_err(anyhow::Error::msg)?;
+    let stage: Option<Stage> = args.stage.as_deref().map(str::parse).transpose()?;
     let start = Instant::now();
     let dataset = read_with_progress(&args.columns.data, &roles(&args.columns))?;
     let read_seconds = start.elapsed().as_secs_f64();

@@ -41,9 +41,7 @@ pub(crate) async fn run(args: &Retrain) -> anyhow::Result<()> {
     let as_of_ms = match args.as_of.as_deref() {
         None => now_ms(),
         Some("newest") => rows::newest(args)?,
-        Some(text) => {
-            text.parse().or_else(|_| super::super::cli::moment(text)).map_err(anyhow::Error::msg).context("--as-of")?
-        }
+        Some(text) => text.parse().or_else(|_| super::super::cli::moment(text)).context("--as-of")?,
     };
     let id = store.begin_retraining(&args.model, &args.cause, &args.reason, as_of_ms).await?;
     let started = Instant::now();
@@ -102,7 +100,7 @@ fn show(args: &Retrain, word: &str, outcome: &Outcome) {
 
 async fn retrain(args: &Retrain, store: &Store, registry: &Registry, as_of_ms: i64) -> anyhow::Result<Outcome> {
     let champion_uri: ModelUri = match &args.champion {
-        Some(uri) => uri.parse().map_err(anyhow::Error::msg).context("--champion")?,
+        Some(uri) => uri.parse().context("--champion")?,
         None => ModelUri::Alias(args.model.clone(), "champion".to_owned()),
     };
     let champion = registry.resolve(&champion_uri).await.with_context(|| format!("the champion {champion_uri}"))?;

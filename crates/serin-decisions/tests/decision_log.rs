@@ -12,10 +12,10 @@ use std::time::Duration;
 
 const START: i64 = 1_764_000_000_000;
 static IDS: LazyLock<DecisionIds> = LazyLock::new(DecisionIds::default);
-static NOW: AtomicI64 = AtomicI64::new(START);
 
+/// Shows the start for ever: a test that moves time has a clock of its own.
 fn clock() -> i64 {
-    NOW.load(Ordering::Relaxed)
+    START
 }
 
 fn model(version: &str) -> Arc<DecidingModel> {
@@ -158,10 +158,11 @@ fn what_a_live_process_writes_is_left_to_it() {
 
 #[test]
 fn segments_end_and_go_by_size_and_age() {
+    static NOW: AtomicI64 = AtomicI64::new(START);
     let folder = tempfile::tempdir().unwrap();
     let limits =
         LogLimits { segment_bytes: 2000, segment_age_ms: 1000, keep_bytes: Some(5000), ..LogLimits::default() };
-    let (log, _) = open(folder.path(), limits);
+    let (log, _) = DecisionLog::open(folder.path(), limits, || NOW.load(Ordering::Relaxed)).unwrap();
     let live = model("1");
     for _ in 0..100 {
         append(&log, &live, &["x"]);
@@ -202,7 +203,8 @@ fn an_entity_is_erased_from_what_is_sealed() {
     log.append(&model("2"), &[decision(2, "ana"), decision(3, "carl")]).unwrap();
     let decisions = DecisionFiles::of(folder.path());
     let open_now = decisions.erase("ana").unwrap();
-    assert_eq!((open_now.decisions, open_now.open_segments), (0, 1));
+    // Threads that decide have segments of their own; how many there are depends on the thread that runs this test.
+    assert_eq!((open_now.decisions, open_now.open_segments), (0, files(folder.path(), "open").len()));
     log.flush().unwrap();
     assert_eq!(decisions.erase("ana").unwrap().decisions, 2);
     assert_eq!(decisions.erase("ana").unwrap().decisions, 0);

@@ -3,7 +3,6 @@
 use crate::TrainingError;
 use crate::xgboost::{Booster, DMatrix, take_warnings};
 use serin_dataset::Dataset;
-use std::sync::Mutex;
 
 /// Defaults for fraud; see the crate's README for what they are worth.
 pub const DEFAULTS: [(&str, &str); 7] = [
@@ -77,9 +76,6 @@ pub struct Fitted {
     pub history: Vec<(usize, String, String, f64)>,
 }
 
-/// XGBoost reports unknown parameters through its process-wide log: one training at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 /// Trains on `train`, evaluating on `valid` where there is one.
 ///
 /// # Errors
@@ -100,7 +96,6 @@ pub fn fit(
     if parameters.early_stopping.is_some() && valid.is_none() {
         return Err(TrainingError::Data("early stopping needs evaluation rows".into()));
     }
-    let _guard = ONE_AT_A_TIME.lock();
     let _ = take_warnings();
     let matrix = matrix_of(train)?;
     let valid = valid.map(matrix_of).transpose()?;

@@ -3,8 +3,8 @@
 //! C API: <https://xgboost.readthedocs.io/en/stable/c.html>. The only unsafe code of this crate.
 #![expect(unsafe_code, reason = "XGBoost is reached through its C API")]
 
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char};
-use std::sync::{Mutex, Once};
 use xgboost_lib_sys as sys;
 
 /// A failed XGBoost call.
@@ -14,29 +14,31 @@ pub struct XgboostError(pub String);
 
 type Result<T> = std::result::Result<T, XgboostError>;
 
-/// Warnings since the last [`take_warnings`]; XGBoost logs through one process-wide callback.
-static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+thread_local! {
+    /// Warnings of this thread since the last [`take_warnings`].
+    static WARNINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// Whether XGBoost knows where this thread's warnings go: it keeps a callback for each thread.
+    static LOG_REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
 
 unsafe extern "C" fn keep_warning(message: *const c_char) {
     // SAFETY: XGBoost passes a NUL-terminated text that lives for the call.
     let message = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
-    if let Ok(mut warnings) = WARNINGS.lock() {
-        warnings.push(message);
-    }
+    // A thread that ends has no place for it any more.
+    let _ = WARNINGS.try_with(|warnings| warnings.borrow_mut().push(message));
 }
 
 fn register_log() {
-    static ONCE: Once = Once::new();
-    // SAFETY: the callback is a plain function that never unwinds into C.
-    ONCE.call_once(|| unsafe {
-        sys::XGBRegisterLogCallback(Some(keep_warning));
-    });
+    if !LOG_REGISTERED.replace(true) {
+        // SAFETY: the callback is a plain function that never unwinds into C.
+        unsafe { sys::XGBRegisterLogCallback(Some(keep_warning)) };
+    }
 }
 
-/// Takes the warnings that XGBoost logged since the last call.
+/// Takes the warnings that XGBoost logged on this thread since the last call.
 #[must_use]
 pub fn take_warnings() -> Vec<String> {
-    WARNINGS.lock().map(|mut warnings| std::mem::take(&mut *warnings)).unwrap_or_default()
+    WARNINGS.take()
 }
 
 fn check(code: i32) -> Result<()> {

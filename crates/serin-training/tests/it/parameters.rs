@@ -106,3 +106,22 @@ fn unknown_parameters_are_refused_by_name() {
     let refused = train(&[("max_dept", "3"), ("eta", "0.1")], 3, None);
     assert!(matches!(refused, Err(TrainingError::UnknownParameter(name)) if name == "max_dept"));
 }
+
+// XGBoost warns the thread that trains: each of them asks for its own warnings, and hears no other's.
+#[test]
+fn unknown_parameters_are_refused_on_every_thread_and_known_ones_on_none() {
+    let trained = |name: &'static str| move || train(&[(name, "3")], 3, None).map(|fitted| fitted.rounds);
+    for _ in 0..2 {
+        let threads =
+            ["max_dept", "max_depth", "max_dept", "max_depth"].map(|name| (name, std::thread::spawn(trained(name))));
+        for (name, thread) in threads {
+            match thread.join().unwrap() {
+                Err(TrainingError::UnknownParameter(unknown)) => {
+                    assert_eq!((unknown.as_str(), name), ("max_dept", "max_dept"))
+                }
+                Ok(rounds) => assert_eq!((rounds, name), (3, "max_depth")),
+                Err(other) => panic!("{name}: {other}"),
+            }
+        }
+    }
+}

@@ -75,6 +75,17 @@ impl EncodedRows {
         debug_assert_eq!(self.values.len(), self.count * self.width, "a row has a feature for each column");
     }
 
+    /// Keeps the text of a cell of the row that is being encoded, where its column has no code for it.
+    #[inline]
+    fn keep_unknown_level(&mut self, column: usize, value: ColumnValue<'_>, encoded: Result<f32, CellError>) {
+        if let ColumnValue::Text(text) = value
+            && encoded.is_ok_and(f32::is_nan)
+            && text.len() <= LONGEST_LEVEL
+        {
+            self.unknown.push(UnknownLevel { row: self.count, column, text: text.into() });
+        }
+    }
+
     /// Signature that the rows were encoded for.
     #[must_use]
     pub fn signature(&self) -> SignatureId {
@@ -198,21 +209,40 @@ impl<'s> RowEncoder<'s> {
     #[inline]
     pub fn push(&mut self, value: ColumnValue<'_>) -> Result<(), CellError> {
         let encoded = self.columns[self.next].encode(value);
-        let feature = encoded.unwrap_or(f32::NAN);
-        if let ColumnValue::Text(text) = value
-            && encoded.is_ok_and(f32::is_nan)
-            && text.len() <= LONGEST_LEVEL
-        {
-            let (row, column) = (self.rows.count, self.next);
-            self.rows.unknown.push(UnknownLevel { row, column, text: text.into() });
-        }
-        self.rows.values.push(feature);
+        self.rows.keep_unknown_level(self.next, value, encoded);
+        self.rows.values.push(encoded.unwrap_or(f32::NAN));
         self.next += 1;
         if self.next == self.columns.len() {
             self.next = 0;
             self.rows.count += 1;
         }
         encoded.map(|_| ())
+    }
+
+    /// Encodes a whole row: `cell` gives the value for each column, in their order. Returns none, and adds no row, when it gives
+    /// none or a value that does not fit.
+    ///
+    /// # Panics
+    /// When a row was begun by [`push`](Self::push) and is not complete.
+    #[inline]
+    pub fn push_row<'v>(&mut self, mut cell: impl FnMut(usize) -> Option<ColumnValue<'v>>) -> Option<()> {
+        assert_eq!(self.next, 0, "a row was begun");
+        let (values, unknown) = (self.rows.values.len(), self.rows.unknown.len());
+        let whole = self.columns.iter().enumerate().try_for_each(|(position, column)| {
+            let value = cell(position)?;
+            let encoded = column.encode(value);
+            self.rows.keep_unknown_level(position, value, encoded);
+            self.rows.values.push(encoded.ok()?);
+            Some(())
+        });
+        match whole {
+            Some(()) => self.rows.count += 1,
+            None => {
+                self.rows.values.truncate(values);
+                self.rows.unknown.truncate(unknown);
+            }
+        }
+        whole
     }
 
     /// Asks for room for more rows, in one allocation.
@@ -280,6 +310,28 @@ mod tests {
         let rows = encoder.finish();
         assert_eq!(rows.len(), 1, "a row that is not complete is none");
         assert!(rows.row(0).values()[0].is_nan() && rows.row(0).values()[1] == 0.0);
+    }
+
+    #[test]
+    fn a_whole_row_is_encoded_as_its_cells_are_and_a_broken_one_leaves_nothing() {
+        let signature = signature("channel", &["card"]);
+        let id = SignatureId::of(&signature);
+        let (mut whole, mut cells) = (RowEncoder::new(&signature, id, 1), RowEncoder::new(&signature, id, 1));
+        let fits = [ColumnValue::Number(1.5), ColumnValue::Text("cash")];
+        for broken in [Some(ColumnValue::Boolean(true)), None] {
+            assert_eq!(whole.push_row(|column| if column == 0 { Some(fits[0]) } else { broken }), None);
+            assert_eq!(whole.push_row(|column| if column == 1 { Some(fits[1]) } else { broken }), None);
+        }
+        assert_eq!(whole.push_row(|column| Some(fits[column])), Some(()));
+        assert_eq!(whole.push_row(|_| Some(ColumnValue::Null)), Some(()));
+        for value in [fits[0], fits[1], ColumnValue::Null, ColumnValue::Null] {
+            assert_eq!(cells.push(value), Ok(()));
+        }
+        let (whole, cells) = (whole.finish(), cells.finish());
+        assert_eq!((whole.len(), whole.unknown_levels()), (2, 1));
+        let bits = |rows: &EncodedRows| rows.values().iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+        assert_eq!(bits(&whole), bits(&cells));
+        assert_eq!(whole.row(0).unknown(), cells.row(0).unknown());
     }
 
     // R1: a level that only the other version knows reaches it.

@@ -11,9 +11,8 @@ const EXACT: [f64; 23] = [
     1e21, 1e22,
 ];
 
-/// Rows of the body, encoded by `rows` for its model of `width` columns; none when the body is another or has more than
-/// `max_rows`.
-pub(crate) fn rows(body: &[u8], mut rows: RowEncoder<'_>, width: usize, max_rows: usize) -> Option<EncodedRows> {
+/// Rows of the body, encoded by `rows` for its model; none when the body is another or has more than `max_rows`.
+pub(crate) fn rows(body: &[u8], mut rows: RowEncoder<'_>, max_rows: usize) -> Option<EncodedRows> {
     let mut at = Reader { body, at: 0 };
     at.token(b'{')?;
     at.literal(b"\"data\"")?;
@@ -22,12 +21,12 @@ pub(crate) fn rows(body: &[u8], mut rows: RowEncoder<'_>, width: usize, max_rows
     let mut count = 0;
     loop {
         at.token(b'[')?;
-        for number in 0..width {
-            if number > 0 {
+        rows.push_row(|column| {
+            if column > 0 {
                 at.token(b',')?;
             }
-            rows.push(at.value()?).ok()?;
-        }
+            at.value()
+        })?;
         at.token(b']')?;
         count += 1;
         if count > max_rows {
@@ -178,7 +177,7 @@ mod tests {
     }
 
     fn features(body: &[u8], signature: &Signature, max_rows: usize) -> Option<Vec<f32>> {
-        let rows = rows(body, signature.encoder(1), signature.columns.len(), max_rows)?;
+        let rows = rows(body, signature.encoder(1), max_rows)?;
         Some(rows.values().to_vec())
     }
 

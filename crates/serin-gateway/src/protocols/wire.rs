@@ -40,7 +40,7 @@ pub(crate) struct Status {
 /// # Errors
 /// 413 beyond `max_rows`, 422 with every fault of the body.
 pub(crate) fn rows(body: &[u8], package: &ScoringPackage, max_rows: usize) -> Result<EncodedRows, ApiError> {
-    if let Some(rows) = super::fast::rows(body, package.encoder(1), package.signature.columns.len(), max_rows) {
+    if let Some(rows) = super::fast::rows(body, package.encoder(1), max_rows) {
         return Ok(rows);
     }
     match serde_json::from_slice(body) {

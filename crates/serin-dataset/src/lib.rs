@@ -13,7 +13,6 @@ mod table;
 mod timestamp;
 pub mod windows;
 mod write;
-mod write_dataset;
 
 pub use dataset::{Dataset, Roles, keys_of};
 pub use decisions::{DecisionRow, DecisionWriter};
@@ -23,4 +22,3 @@ pub use split::{Split, SplitError, TimeSplit, random_split};
 pub use table::{Table, TableColumn, Values};
 pub use timestamp::parse_timestamp;
 pub use write::{WriteError, write_transactions};
-pub use write_dataset::{ROLE_COLUMNS, write_dataset};

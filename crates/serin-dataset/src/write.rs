@@ -19,12 +19,6 @@ pub struct WriteError {
     message: String,
 }
 
-impl WriteError {
-    pub(crate) fn new(path: &Path, message: String) -> Self {
-        Self { path: path.into(), message }
-    }
-}
-
 /// Ids, time and flags come before the amount and the windowed columns in `NULLABLE`'s order.
 const LEADING: [&str; 10] = [
     "TRANSACTION_ID",

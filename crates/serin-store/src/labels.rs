@@ -3,48 +3,13 @@
 
 use crate::sql::{Row, Value, args};
 use crate::{Store, StoreError};
-use serin_tracking::{LabelSource, LabelSubject, LabelsStored, NewLabel};
+use serin_tracking::{Label, LabelSource, LabelSubject, Labels, LabelsStored, NewLabel};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
 
 /// Rows of one statement: eight values each, well below SQLite's 32,766.
 const ROWS: usize = 500;
 /// Longest id of a transaction, as the decision log has it.
 const MAX_ID: usize = 255;
-
-/// Label as the store keeps it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Label {
-    /// Transaction or decision that the label is about.
-    pub subject: LabelSubject,
-    /// True for fraud, false for genuine.
-    pub fraud: bool,
-    /// Kind of source that gave the verdict.
-    pub source: LabelSource,
-    /// Time at which the transaction happened, epoch milliseconds; `None` where it was not sent.
-    pub occurred_at_ms: Option<i64>,
-    /// Time from which the verdict is known, epoch milliseconds.
-    pub known_at_ms: i64,
-    /// Time at which the server received the label, epoch milliseconds.
-    pub received_at_ms: i64,
-    /// Amount of money at stake, a finite number; `None` where it was not sent.
-    pub amount: Option<f64>,
-}
-
-impl Label {
-    /// Whether this label takes precedence over another one about the same transaction. Only what the labels say
-    /// decides, so that the order in which they came changes nothing: any source beats a timeout, then the later
-    /// knowledge, then the weightier source, then fraud.
-    #[must_use]
-    pub fn overrules(&self, other: &Self) -> bool {
-        let rank = |label: &Self| {
-            let spoken = label.source != LabelSource::TimeoutGenuine;
-            // Amounts only break ties between labels that say the same otherwise.
-            (spoken, label.known_at_ms, label.source, label.fraud, label.amount.map(|amount| amount.to_bits()))
-        };
-        rank(self) > rank(other)
-    }
-}
 
 /// Time of a label by which labels are selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,53 +26,6 @@ impl LabelTime {
             Self::Known => "known_at",
             Self::Received => "received_at",
         }
-    }
-}
-
-/// Labels that take precedence, one for each transaction or decision.
-#[derive(Debug, Clone, Default)]
-pub struct Labels(HashMap<LabelSubject, Label>);
-
-impl Labels {
-    /// Keeps of all labels, in any order, the one that takes precedence for each subject.
-    pub fn of(labels: impl IntoIterator<Item = Label>) -> Self {
-        let mut found: HashMap<LabelSubject, Label> = HashMap::new();
-        for label in labels {
-            match found.get_mut(&label.subject) {
-                Some(present) if label.overrules(present) => *present = label,
-                Some(_) => {}
-                None => {
-                    found.insert(label.subject.clone(), label);
-                }
-            }
-        }
-        Self(found)
-    }
-
-    /// Label of a decision, by its own id or its transaction's; of two, the one that takes precedence. An empty
-    /// `transaction_id` is not looked up.
-    #[must_use]
-    pub fn find(&self, decision: &[u8; 16], transaction_id: &str) -> Option<&Label> {
-        let own = self.0.get(&LabelSubject::Decision(*decision));
-        let transaction = (!transaction_id.is_empty())
-            .then(|| self.0.get(&LabelSubject::Transaction(transaction_id.to_owned())))
-            .flatten();
-        match (own, transaction) {
-            (Some(own), Some(transaction)) => Some(if transaction.overrules(own) { transaction } else { own }),
-            (own, transaction) => own.or(transaction),
-        }
-    }
-
-    /// Number of transactions and decisions with a label.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no label at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

@@ -39,7 +39,7 @@ pub use evidence::{Lead, LeaseRequest};
 pub use experiments::Experiment;
 pub use inputs::{DatasetInput, DatasetSummary, ModelOutput, RunInputs};
 pub use jobs::{JobRecord, JobRuns, LookRecord, Progress};
-pub use labels::{Label, LabelTime, Labels};
+pub use labels::LabelTime;
 pub use ledger::LedgerEntry;
 pub use logged_models::{LoggedModel, LoggedModelStatus, NewLoggedModel};
 pub use model_versions::{ModelVersion, NewModelVersion};

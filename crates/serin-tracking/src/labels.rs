@@ -1,5 +1,6 @@
 //! Labels: whether transactions turned out to be frauds, as it becomes known after they were decided.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -98,6 +99,87 @@ pub struct NewLabel {
     pub known_at_ms: Option<i64>,
     /// Amount of the transaction, in the data's own unit; none where the sender does not say.
     pub amount: Option<f64>,
+}
+
+/// Label that is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Label {
+    /// Transaction or decision that the label is about.
+    pub subject: LabelSubject,
+    /// True for fraud, false for genuine.
+    pub fraud: bool,
+    /// Kind of source that gave the verdict.
+    pub source: LabelSource,
+    /// Time at which the transaction happened, epoch milliseconds; none where the sender does not say.
+    pub occurred_at_ms: Option<i64>,
+    /// Time from which the verdict is known, epoch milliseconds.
+    pub known_at_ms: i64,
+    /// Time at which the server received the label, epoch milliseconds.
+    pub received_at_ms: i64,
+    /// Amount of money at stake, a finite number; none where the sender does not say.
+    pub amount: Option<f64>,
+}
+
+impl Label {
+    /// Whether this label takes precedence over another one about the same transaction. Only what the labels say
+    /// decides, so that the order in which they came changes nothing: any source beats a timeout, then the later
+    /// knowledge, then the weightier source, then fraud.
+    #[must_use]
+    pub fn overrules(&self, other: &Self) -> bool {
+        let rank = |label: &Self| {
+            let spoken = label.source != LabelSource::TimeoutGenuine;
+            // Amounts only break ties between labels that say the same otherwise.
+            (spoken, label.known_at_ms, label.source, label.fraud, label.amount.map(|amount| amount.to_bits()))
+        };
+        rank(self) > rank(other)
+    }
+}
+
+/// Labels that take precedence, one for each transaction or decision.
+#[derive(Debug, Clone, Default)]
+pub struct Labels(HashMap<LabelSubject, Label>);
+
+impl Labels {
+    /// Keeps of all labels, in any order, the one that takes precedence for each subject.
+    pub fn of(labels: impl IntoIterator<Item = Label>) -> Self {
+        let mut found: HashMap<LabelSubject, Label> = HashMap::new();
+        for label in labels {
+            match found.get_mut(&label.subject) {
+                Some(present) if label.overrules(present) => *present = label,
+                Some(_) => {}
+                None => {
+                    found.insert(label.subject.clone(), label);
+                }
+            }
+        }
+        Self(found)
+    }
+
+    /// Label of a decision, by its own id or its transaction's; of two, the one that takes precedence. An empty
+    /// `transaction_id` is not looked up.
+    #[must_use]
+    pub fn find(&self, decision: &[u8; 16], transaction_id: &str) -> Option<&Label> {
+        let own = self.0.get(&LabelSubject::Decision(*decision));
+        let transaction = (!transaction_id.is_empty())
+            .then(|| self.0.get(&LabelSubject::Transaction(transaction_id.to_owned())))
+            .flatten();
+        match (own, transaction) {
+            (Some(own), Some(transaction)) => Some(if transaction.overrules(own) { transaction } else { own }),
+            (own, transaction) => own.or(transaction),
+        }
+    }
+
+    /// Number of transactions and decisions with a label.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no label at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// Result of storing labels that were sent.

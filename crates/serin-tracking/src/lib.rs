@@ -9,7 +9,7 @@ mod runs;
 mod stage;
 
 pub use change::{Change, Precondition};
-pub use labels::{LabelSource, LabelSubject, LabelsStored, NewLabel, UnknownLabelSource};
+pub use labels::{Label, LabelSource, LabelSubject, Labels, LabelsStored, NewLabel, UnknownLabelSource};
 pub use model_uri::{InvalidModelUri, ModelUri, ResolvedModel};
 pub use panes::StoredPane;
 pub use registration::{Registration, StoredModel};

@@ -7,6 +7,7 @@ mod sealed;
 
 pub use sealed::export_sealed;
 
+use crate::causes::with_causes;
 use crate::models::{ModelRegistry, hex, load_decider};
 use serin_artifacts::{ArtifactError, ArtifactPath, Artifacts};
 use serin_dataset::{DatasetError, DecisionRow, DecisionWriter};
@@ -197,12 +198,6 @@ impl<R: ModelRegistry> Exporter<R> {
 /// Refuses a segment whose file could not be read to its end.
 fn readable(report: ReadReport) -> Result<(), LogError> {
     if report.unreadable.is_empty() { Ok(()) } else { report.into_result() }
-}
-
-/// Writes an error with its causes as one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 impl Decider {

@@ -16,8 +16,8 @@ use axum::routing::{get, post};
 use serin_decisions::{Fallback, Record};
 use serin_http::Fields;
 use serin_scoring::Decision;
-use serin_store::{Labels, Permission, Resource};
-use serin_tracking::{LabelSource, LabelSubject, NewLabel};
+use serin_store::{Permission, Resource};
+use serin_tracking::{Label, LabelSource, LabelSubject, Labels, NewLabel};
 use std::collections::HashMap;
 
 pub(crate) fn router() -> Router<ControlPlane> {
@@ -203,7 +203,7 @@ fn lasting_ns(ns: u32) -> String {
     if ns < 1_000_000 { format!("{} µs", number(f64::from(ns) / 1e3)) } else { lasting(i64::from(ns) / 1_000_000) }
 }
 
-async fn label_history(visit: &Visit, one: &Found) -> Result<Vec<serin_store::Label>, Failure> {
+async fn label_history(visit: &Visit, one: &Found) -> Result<Vec<Label>, Failure> {
     let mut history = visit.state.store.label_history(&LabelSubject::Decision(one.id)).await?;
     if !one.transaction_id.is_empty() {
         let subject = LabelSubject::Transaction(one.transaction_id.clone());

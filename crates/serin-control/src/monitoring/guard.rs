@@ -9,8 +9,8 @@ use serin_analysis::performance::{GuardRules, GuardVerdict, Guarded, Maturity, g
 use serin_decisions::{DecisionFiles, Fallback};
 use serin_models::LoadedModel;
 use serin_scoring::{Translation, TranslationError};
-use serin_store::{Labels, LedgerEntry, Store};
-use serin_tracking::{ModelUri, ResolvedModel, Stage};
+use serin_store::{LedgerEntry, Store};
+use serin_tracking::{Labels, ModelUri, ResolvedModel, Stage};
 use std::collections::HashSet;
 
 pub(crate) const DAY_MS: i64 = 86_400_000;

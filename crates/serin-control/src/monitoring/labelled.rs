@@ -5,7 +5,8 @@ use super::error::MonitoringError;
 use super::guard::DAY_MS;
 use crate::settings::Clock;
 use serin_decisions::{DecisionFiles, Fallback};
-use serin_store::{LabelTime, Labels};
+use serin_store::LabelTime;
+use serin_tracking::Labels;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 

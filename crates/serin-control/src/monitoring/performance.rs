@@ -5,8 +5,8 @@ use super::error::MonitoringError;
 use serin_analysis::performance::{Explored, Maturity, Performance, Scored, measure};
 use serin_decisions::{DecisionFiles, Fallback, LoggedDecision};
 use serin_scoring::{ColumnKind, Manifest, Signature};
-use serin_store::{Labels, Store, StoreError};
-use serin_tracking::ModelUri;
+use serin_store::{Store, StoreError};
+use serin_tracking::{Labels, ModelUri};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 

@@ -130,7 +130,7 @@ pub(crate) struct Monitor {
 
 #[derive(Debug, Args, Clone)]
 #[command(
-    after_help = "Examples:\n  serin retrain                                    # on the decision log and its labels, against @champion\n  serin retrain --unlabelled genuine --amount TX_AMOUNT --review-cost 2 -- --rounds 200\n  serin retrain --data payments.parquet --label TX_FRAUD --time TX_DATETIME --amount TX_AMOUNT\nOptions of `serin train` go behind --. The result is accepted only where it is not worse in average precision, cost,\ncalibration and latency, and better in average precision or cost, on transactions that neither model was trained on."
+    after_help = "Examples:\n  serin retrain                                    # on the decision log and its labels, against @champion\n  serin retrain --unlabelled genuine --amount TX_AMOUNT --review-cost 2 -- --rounds 200\n  serin retrain --data payments.parquet --label TX_FRAUD --time TX_DATETIME --amount TX_AMOUNT\nOptions of `serin train` that say how to train go behind --. The result is accepted only where it is not worse in average precision, cost,\ncalibration and latency, and better in average precision or cost, on transactions that neither model was trained on."
 )]
 pub(crate) struct Retrain {
     /// Registered model
@@ -188,7 +188,8 @@ pub(crate) struct Retrain {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) backend: Backend,
-    /// Options of `serin train`
+    /// Options of `serin train` that say how to train: --set, --rounds, --early-stopping, --threshold and its kind,
+    /// --reference-rows, --describe, --tag, --experiment, --alias, --stage
     #[arg(last = true, value_name = "TRAINING OPTIONS")]
     pub(crate) training: Vec<String>,
 }

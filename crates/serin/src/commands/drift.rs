@@ -20,9 +20,11 @@ pub(crate) fn run(args: &Drift) -> anyhow::Result<()> {
         histograms: args.html.is_some(),
     };
     let bars = Steps::default();
-    let drift = compare_files(&args.reference, &args.current, &options, &|step, done, all| match step {
-        DriftStep::Reading => bars.show("reading", done * 100 / all.max(1), 100),
-        DriftStep::Comparing => bars.show("comparing", done, all),
+    let drift = compare_files(&args.reference, &args.current, &options, &|step, done, all| {
+        drop(match step {
+            DriftStep::Reading => bars.show("reading", done * 100 / all.max(1), 100),
+            DriftStep::Comparing => bars.show("comparing", done, all),
+        });
     })?;
     drop(bars);
     if let Some(path) = &args.html {

@@ -20,8 +20,8 @@ pub(crate) fn bar(what: &'static str, total: u64) -> ProgressBar {
 pub(crate) struct Steps(Mutex<Option<(&'static str, ProgressBar)>>);
 
 impl Steps {
-    /// Shows how much of the step `what` is done; the bar of the step before ends.
-    pub(crate) fn show(&self, what: &'static str, done: u64, total: u64) {
+    /// Shows how much of the step `what` is done, and returns its bar; the bar of the step before ends.
+    pub(crate) fn show(&self, what: &'static str, done: u64, total: u64) -> ProgressBar {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((before, bar)) = &*shown
             && *before != what
@@ -30,7 +30,9 @@ impl Steps {
             *shown = None;
         }
         let (_, bar) = shown.get_or_insert_with(|| (what, self::bar(what, total)));
+        bar.set_length(total);
         bar.set_position(done);
+        bar.clone()
     }
 }
 

@@ -3,6 +3,8 @@
 mod deciding;
 mod writing;
 
+pub(crate) use writing::StoreLedger;
+
 use crate::cli::State;
 use anyhow::Context;
 use serde_json::Value;
@@ -94,6 +96,12 @@ impl Registry {
             }
             Self::Remote(remote) => Ok(remote.server.performance(query).await?),
         }
+    }
+}
+
+impl ModelRegistry for Registry {
+    async fn resolve(&self, uri: &ModelUri) -> Result<ResolvedModel, RegistryFailure> {
+        Ok(Self::resolve(self, uri).await?)
     }
 }
 

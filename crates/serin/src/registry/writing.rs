@@ -1,44 +1,41 @@
-//! What `serin train` writes: runs, models, versions.
+//! What trainings and retrainings write: runs, models, versions, verdicts.
 
 use super::Registry;
+use serin_batch::models::RegistryFailure;
+use serin_batch::retraining::RetrainingLedger;
+use serin_batch::training::{TrainingRegistry, TrainingRun};
 use serin_scorer::registry as scoring;
-use serin_store::{Batch, NewModelVersion, NewRun, StoreError};
-use serin_tracking::{Change, Metric, ModelUri, Registration, RunStatus, StoredModel, Tag};
+use serin_store::{Batch, NewModelVersion, NewRun, Store, StoreError};
+use serin_tracking::{Change, Labels, Metric, ModelUri, Registration, RunStatus, StoredModel, Tag};
+use std::path::PathBuf;
 
 /// Artifact folder of a run's model.
 const FOLDER: &str = "model";
 
-impl Registry {
-    /// Starts a run, with its experiment where that is missing.
-    pub(crate) async fn start_run(
-        &self,
-        experiment: &str,
-        name: &str,
-        user: &str,
-        now_ms: i64,
-        more: Vec<Tag>,
-    ) -> anyhow::Result<String> {
+impl TrainingRegistry for Registry {
+    async fn start_run(&self, run: TrainingRun) -> Result<String, RegistryFailure> {
+        let TrainingRun { experiment, name, user, started_ms, tags: more } = run;
         let mut tags = vec![
-            Tag::new("mlflow.user", user),
+            Tag::new("mlflow.user", &user),
             Tag::new("mlflow.source.name", "serin train"),
             Tag::new("mlflow.source.type", "LOCAL"),
         ];
         tags.extend(more);
         match self {
             Self::Embedded { store, .. } => {
-                store.ensure_default_experiment(now_ms).await?;
-                let experiment_id = match store.create_experiment(experiment, None, Vec::new(), now_ms).await {
-                    Err(StoreError::Conflict(_)) => store.experiment_by_name(experiment).await?.id,
+                store.ensure_default_experiment(started_ms).await?;
+                let experiment_id = match store.create_experiment(&experiment, None, Vec::new(), started_ms).await {
+                    Err(StoreError::Conflict(_)) => store.experiment_by_name(&experiment).await?.id,
                     id => id?,
                 };
-                let new = NewRun { experiment_id, name: name.into(), user: user.into(), start_time_ms: now_ms, tags };
+                let new = NewRun { experiment_id, name, user, start_time_ms: started_ms, tags };
                 Ok(store.create_run(new).await?.info.id)
             }
-            Self::Remote(remote) => Ok(remote.server.start_run(experiment, name, user, now_ms, &tags).await?),
+            Self::Remote(remote) => Ok(remote.server.start_run(&experiment, &name, &user, started_ms, &tags).await?),
         }
     }
 
-    pub(crate) async fn log(&self, run_id: &str, metrics: Vec<Metric>, params: Vec<Tag>) -> anyhow::Result<()> {
+    async fn log(&self, run_id: &str, metrics: Vec<Metric>, params: Vec<Tag>) -> Result<(), RegistryFailure> {
         match self {
             Self::Embedded { store, .. } => {
                 Ok(store.log_batch(run_id, Batch { metrics, params, tags: Vec::new() }).await?)
@@ -47,13 +44,12 @@ impl Registry {
         }
     }
 
-    /// Stores the files of a model package as the run's model.
-    pub(crate) async fn put_model(
+    async fn put_model(
         &self,
         run_id: &str,
         files: Vec<(String, Vec<u8>)>,
         now_ms: i64,
-    ) -> anyhow::Result<StoredModel> {
+    ) -> Result<StoredModel, RegistryFailure> {
         match self {
             Self::Embedded { store, .. } => {
                 let model = store.log_model(run_id, FOLDER, files, now_ms).await?;
@@ -66,13 +62,12 @@ impl Registry {
         }
     }
 
-    /// Registers a stored package as the next version.
-    pub(crate) async fn register(
+    async fn register(
         &self,
         model: &Registration,
         stored: &StoredModel,
         change: Change,
-    ) -> anyhow::Result<i64> {
+    ) -> Result<i64, RegistryFailure> {
         let version = match self {
             Self::Embedded { store, .. } => {
                 let new = NewModelVersion {
@@ -99,7 +94,7 @@ impl Registry {
         Ok(version)
     }
 
-    pub(crate) async fn finish_run(&self, run_id: &str, status: RunStatus, now_ms: i64) -> anyhow::Result<()> {
+    async fn finish_run(&self, run_id: &str, status: RunStatus, now_ms: i64) -> Result<(), RegistryFailure> {
         match self {
             Self::Embedded { store, .. } => {
                 store.update_run(run_id, Some(status), Some(now_ms), None).await?;
@@ -107,5 +102,55 @@ impl Registry {
             }
             Self::Remote(remote) => Ok(remote.server.finish_run(run_id, status, now_ms).await?),
         }
+    }
+}
+
+/// Ledger of retrainings in the database of this machine.
+#[derive(Debug)]
+pub(crate) struct StoreLedger {
+    store: Store,
+    registry: Registry,
+}
+
+impl StoreLedger {
+    /// Makes the ledger of a database whose models are copied to the folder `cache`, and the registry beside it.
+    pub(crate) fn of(store: Store, cache: PathBuf) -> (Registry, Self) {
+        let registry = Registry::Embedded { store: store.clone(), cache };
+        (registry.clone(), Self { store, registry })
+    }
+}
+
+impl RetrainingLedger for StoreLedger {
+    async fn labels_known(&self, from_ms: i64, as_of_ms: i64) -> Result<Labels, RegistryFailure> {
+        Ok(self.store.labels_known(from_ms, as_of_ms).await?)
+    }
+
+    async fn begin_retraining(
+        &self,
+        model: &str,
+        cause: &str,
+        reason: &str,
+        at_ms: i64,
+    ) -> Result<String, RegistryFailure> {
+        Ok(self.store.begin_retraining(model, cause, reason, at_ms).await?)
+    }
+
+    async fn end_retraining(
+        &self,
+        id: &str,
+        outcome: &str,
+        version: Option<i64>,
+        verdict: &str,
+        at_ms: i64,
+    ) -> Result<(), RegistryFailure> {
+        Ok(self.store.end_retraining(id, outcome, version, verdict, at_ms).await?)
+    }
+
+    async fn tag_version(&self, model: &str, version: i64, tag: Tag) -> Result<(), RegistryFailure> {
+        Ok(self.store.set_model_version_tag(model, version, tag).await?)
+    }
+
+    async fn point(&self, alias: &ModelUri, version: i64, change: Change) -> Result<(), RegistryFailure> {
+        Ok(scoring::point(&self.registry, alias, version, change).await?)
     }
 }

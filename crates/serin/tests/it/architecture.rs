@@ -9,7 +9,7 @@ const ARROWS: [(&str, &str); 12] = [
     ("serin-artifacts", ""),
     (
         "serin-batch",
-        "serin-analysis serin-artifacts serin-dataset serin-decisions serin-models serin-scoring serin-tracking",
+        "serin-analysis serin-artifacts serin-dataset serin-decisions serin-models serin-scoring serin-tracking serin-training",
     ),
     ("serin-client", "serin-analysis serin-artifacts serin-tracking"),
     (

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serin_http::Fields;
-use serin_store::{Label, Labels, Store, StoreError};
-use serin_tracking::{LabelSubject, NewLabel};
+use serin_store::{Store, StoreError};
+use serin_tracking::{Label, LabelSubject, Labels, NewLabel};
 
 /// A label as it is sent.
 #[derive(Debug, Deserialize)]

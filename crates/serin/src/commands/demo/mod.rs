@@ -13,27 +13,18 @@ use anyhow::{Context, bail};
 use panel::Panel;
 use serde_json::Value;
 use serin_batch::replay::explain;
+use serin_batch::training::Trained;
 use serin_dataset::simulate::{Drift, DriftKind, FEATURES, FIRST_DAY_MS, Simulation};
 use serin_dataset::{Dataset, Roles, read};
 use serin_decisions::DecisionFiles;
 use serin_scorer::listening;
+use serin_tracking::Stage;
 use shop::{DAY_MS, DaysEnded, LABEL_DAYS, MODEL, Shop, rows_of, trained};
 use std::ops::Range;
 use std::path::Path;
 use trial::{Ended, released};
 use uuid::Uuid;
 
-/// What reasons call the columns that matter most.
-const DESCRIPTIONS: [&str; 8] = [
-    "--describe",
-    "TX_AMOUNT=Amount of the payment",
-    "--describe",
-    "TX_DURING_NIGHT=Paid at night",
-    "--describe",
-    "TERMINAL_ID_RISK_7DAY_WINDOW=Share of frauds at this terminal, last 7 days",
-    "--describe",
-    "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW=Average amount of this customer, last 30 days",
-];
 /// A folder that holds it was made by a demo, and may be emptied by the next one.
 const MARK: &str = ".serin-demo";
 /// Days until the new fraud.
@@ -84,14 +75,14 @@ async fn story(args: &Demo, panel: &Panel) -> anyhow::Result<Shop> {
 
     panel.now("training version 1");
     let history = rows_of(&payments, FIRST_DAY_MS, 0..opened - LABEL_DAYS);
-    let first = [&DESCRIPTIONS[..], &["--alias", "champion", "--stage", "Production"]].concat();
-    let v1 = trained(&args.state, &payments, history, |_| {}, &first).await?;
+    let first = Some(("champion", Stage::Production));
+    let v1 = trained(&args.state, &payments, history, |_| {}, first).await?;
     let metric = |name: &str| v1.metrics.get(name).copied().unwrap_or(f64::NAN);
     panel.chapter(format_args!(
         "Version 1: {} XGBoost rounds on {} payments in {:.1} s; on {} later ones AUC {:.3}, average precision {:.3}.",
         v1.rounds,
         v1.train_rows,
-        v1.fit_seconds,
+        v1.took_ms as f64 / 1000.0,
         v1.test_rows,
         metric("auc_roc"),
         metric("average_precision")
@@ -199,13 +190,9 @@ async fn day(shop: &mut Shop, panel: &Panel, doing: &str) -> anyhow::Result<(See
 }
 
 /// A version trained on all that is known today, on its way to be released.
-async fn challenger(
-    shop: &mut Shop,
-    panel: &Panel,
-    change: impl Fn(&mut Dataset),
-) -> anyhow::Result<(super::train::Outcome, Ended)> {
+async fn challenger(shop: &mut Shop, panel: &Panel, change: impl Fn(&mut Dataset)) -> anyhow::Result<(Trained, Ended)> {
     let rows = shop.rows(0..shop.day - LABEL_DAYS);
-    let trained = trained(&shop.state, &shop.payments, rows, change, &DESCRIPTIONS).await?;
+    let trained = trained(&shop.state, &shop.payments, rows, change, None).await?;
     let version = trained.version.context("the version was not registered")?;
     shop.point("challenger", version).await?;
     let ended = released(shop, panel, version).await?;

@@ -5,16 +5,22 @@
 //! ([`Shop::again`]), which no figure counts.
 
 use super::panel::Panel;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, State};
 use crate::commands::load::{Seen, send};
 use crate::commands::serving::Full;
-use crate::commands::{server, train};
+use crate::commands::train::bars;
+use crate::commands::{now_ms, server};
+use crate::registry::Registry;
 use anyhow::{Context, bail};
 use clap::Parser;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
-use serin_dataset::{Dataset, ROLE_COLUMNS, write_dataset};
+use serin_analysis::threshold::Rule;
+use serin_batch::training::{SplitRule, Trained, TrainingPlan, TrainingRows, train};
+use serin_dataset::Dataset;
 use serin_scorer::serve;
+use serin_tracking::Stage;
+use serin_training::Parameters;
 use std::fmt::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,6 +31,13 @@ pub(super) const DAY_MS: i64 = 86_400_000;
 /// Days after which a label comes.
 pub(super) const LABEL_DAYS: u32 = 7;
 const CONNECTIONS: usize = 4;
+/// Descriptions of the columns that matter most, as reasons call them in front of people.
+const DESCRIPTIONS: [(&str, &str); 4] = [
+    ("TX_AMOUNT", "Amount of the payment"),
+    ("TX_DURING_NIGHT", "Paid at night"),
+    ("TERMINAL_ID_RISK_7DAY_WINDOW", "Share of frauds at this terminal, last 7 days"),
+    ("CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW", "Average amount of this customer, last 30 days"),
+];
 const HOUR_MS: i64 = 3_600_000;
 /// Pause between two questions whether something has happened.
 const ASK: Duration = Duration::from_millis(20);
@@ -121,53 +134,40 @@ pub(super) fn rows_of(payments: &Dataset, first_ms: i64, days: Range<u32>) -> Ra
     at(days.start)..at(days.end)
 }
 
-/// Trains a version on rows, as `serin train` would.
+/// Trains a version on rows, as `serin train` would, and registers it; `marks` are the alias and the stage that it gets.
 pub(super) async fn trained(
     state: &Path,
     payments: &Dataset,
     rows: Range<usize>,
     change: impl Fn(&mut Dataset),
-    more: &[&str],
-) -> anyhow::Result<train::Outcome> {
+    marks: Option<(&str, Stage)>,
+) -> anyhow::Result<Trained> {
     let mut part = payments.take(&rows.collect::<Vec<_>>());
     change(&mut part);
-    let file = state.join("training.parquet");
-    write_dataset(&part, &file)?;
-    let names: Vec<&str> = part.signature.columns.iter().map(|column| column.name.as_str()).collect();
-    let [label, time, entity, amount, _] = ROLE_COLUMNS;
-    let (path, state, names) = (file.display().to_string(), state.display().to_string(), names.join(","));
-    let mut line = vec![
-        "train",
-        &path,
-        "--label",
-        label,
-        "--time",
-        time,
-        "--entity",
-        entity,
-        "--amount",
-        amount,
-        "--features",
-        &names,
-        "--state",
-        &state,
-        "--rounds",
-        "60",
-        "--delay-days",
-        "7",
-        "--test-days",
-        "7",
-        "--alert-rate",
-        "0.03",
-        "--model-name",
-        MODEL,
-    ];
-    line.extend(more);
-    let Command::Train(options) = parsed(&line)? else { bail!("the command is named") };
-    let outcome = train::train(&options).await;
-    // It is only the way to the trainer.
-    let _ = std::fs::remove_file(&file);
-    outcome
+    let plan = TrainingPlan {
+        model: MODEL.to_owned(),
+        experiment: MODEL.to_owned(),
+        user: "demo".to_owned(),
+        tags: Vec::new(),
+        source: "simulated payments".to_owned(),
+        parameters: Parameters { rounds: 60, ..Parameters::default() },
+        rule: Rule::AlertRate(0.03),
+        reference_rows: 50_000,
+        descriptions: DESCRIPTIONS.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
+        register: true,
+        alias: marks.map(|(alias, _)| alias.to_owned()),
+        stage: marks.map(|(_, stage)| stage),
+    };
+    let split = SplitRule::Later {
+        train_from_ms: None,
+        train_days: None,
+        delay_days: LABEL_DAYS,
+        test_days: 7,
+        keep_known_cards: false,
+    };
+    let registry = Registry::open(&State { state: state.to_owned(), tracking_uri: None }).await?;
+    let rows = TrainingRows::split(&part, &split)?;
+    Ok(train(&registry, &plan, &rows, now_ms, &mut bars()).await?)
 }
 
 impl Shop {

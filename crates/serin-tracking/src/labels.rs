@@ -1,6 +1,7 @@
 //! Labels: whether transactions turned out to be frauds, as it becomes known after they were decided.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::str::FromStr;
 
@@ -137,32 +138,31 @@ impl Label {
 
 /// Labels that take precedence, one for each transaction or decision.
 #[derive(Debug, Clone, Default)]
-pub struct Labels(HashMap<LabelSubject, Label>);
+pub struct Labels {
+    transactions: HashMap<String, Label>,
+    decisions: HashMap<[u8; 16], Label>,
+}
 
 impl Labels {
     /// Keeps of all labels, in any order, the one that takes precedence for each subject.
     pub fn of(labels: impl IntoIterator<Item = Label>) -> Self {
-        let mut found: HashMap<LabelSubject, Label> = HashMap::new();
+        let mut found = Self::default();
         for label in labels {
-            match found.get_mut(&label.subject) {
-                Some(present) if label.overrules(present) => *present = label,
-                Some(_) => {}
-                None => {
-                    found.insert(label.subject.clone(), label);
-                }
+            match &label.subject {
+                LabelSubject::Transaction(id) => keep(found.transactions.entry(id.clone()), label),
+                LabelSubject::Decision(id) => keep(found.decisions.entry(*id), label),
             }
         }
-        Self(found)
+        found
     }
 
     /// Label of a decision, by its own id or its transaction's; of two, the one that takes precedence. An empty
     /// `transaction_id` is not looked up.
     #[must_use]
     pub fn find(&self, decision: &[u8; 16], transaction_id: &str) -> Option<&Label> {
-        let own = self.0.get(&LabelSubject::Decision(*decision));
-        let transaction = (!transaction_id.is_empty())
-            .then(|| self.0.get(&LabelSubject::Transaction(transaction_id.to_owned())))
-            .flatten();
+        let own = if self.decisions.is_empty() { None } else { self.decisions.get(decision) };
+        let is_named = !transaction_id.is_empty() && !self.transactions.is_empty();
+        let transaction = if is_named { self.transactions.get(transaction_id) } else { None };
         match (own, transaction) {
             (Some(own), Some(transaction)) => Some(if transaction.overrules(own) { transaction } else { own }),
             (own, transaction) => own.or(transaction),
@@ -172,13 +172,26 @@ impl Labels {
     /// Number of transactions and decisions with a label.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.transactions.len() + self.decisions.len()
     }
 
     /// Whether there is no label at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
+    }
+}
+
+fn keep<K>(place: Entry<'_, K, Label>, label: Label) {
+    match place {
+        Entry::Occupied(mut present) => {
+            if label.overrules(present.get()) {
+                present.insert(label);
+            }
+        }
+        Entry::Vacant(none) => {
+            none.insert(label);
+        }
     }
 }
 

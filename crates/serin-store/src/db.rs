@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Longest wait for another connection's hold on a SQLite file.
+const BUSY: Duration = Duration::from_secs(20);
+/// Pause before a new file that others open is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
 /// Everything persistent: one SQL database and one artifact root. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -203,14 +208,35 @@ async fn sqlite(path: &Path) -> Result<Db, StoreError> {
         .pragma("case_sensitive_like", "true")
         // Indexes by random run ids touch many pages; a connection may keep 16 MiB of them once it has work.
         .pragma("cache_size", "-16384")
-        .busy_timeout(Duration::from_secs(20));
-    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        .busy_timeout(BUSY);
+    let writer = first_connection(&options).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(4)
         .min_connections(1)
         .test_before_acquire(false)
         .connect_lazy_with(options);
     Ok(Db::Sqlite { readers, writer: Writer::start(Connection::Sqlite(writer.acquire().await?)) })
+}
+
+/// Connects, and waits for others that turn a new file to its write-ahead log meanwhile: SQLite refuses the second one of them
+/// at once instead of letting it wait, since both hold what the other one needs.
+async fn first_connection(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && waited < BUSY => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+                waited += BUSY_PAUSE;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Returns whether another connection holds the file (SQLITE_BUSY and what extends it).
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
 
 async fn postgres(url: &str) -> Result<PgPool, StoreError> {

@@ -224,12 +224,24 @@ async fn values_wider_than_their_column_are_the_callers_mistake() {
 
 #[tokio::test]
 async fn several_servers_may_start_on_a_new_database_at_once() {
-    let state = tempfile::tempdir().unwrap();
-    let (a, b) = tokio::join!(Store::open(state.path()), Store::open(state.path()));
-    for store in [a.unwrap(), b.unwrap()] {
-        store.ensure_default_experiment(1).await.unwrap();
-        run(&store).await;
+    // SQLite refuses at once, without waiting, where two connections turn a new file to its write-ahead log.
+    for _ in 0..20 {
+        let state = tempfile::tempdir().unwrap();
+        let starts = (0..6).map(|_| {
+            let folder = state.path().to_owned();
+            tokio::task::spawn_blocking(move || {
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                    let store = Store::open(&folder).await.unwrap();
+                    store.ensure_default_experiment(1).await.unwrap();
+                    run(&store).await;
+                });
+            })
+        });
+        for start in starts.collect::<Vec<_>>() {
+            start.await.unwrap();
+        }
     }
+    let state = tempfile::tempdir().unwrap();
     let server = postgres();
     let url = server.database().parse().unwrap();
     let artifacts = Artifacts::local(&state.path().join("other")).unwrap();

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup demo test lint unit slim environments conformance screenshots yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-rollout bench-dashboard bench-drift proof-delivery proof-demo fuzz clean
+.PHONY: help setup demo test lint unit slim environments conformance screenshots yardstick bench-scoring bench-simulate bench-tracking bench-search bench-serving bench-monitoring bench-rollout bench-dashboard bench-performance bench-drift proof-delivery proof-demo fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ bench-rollout: setup ## what a rollout under way costs the live path, in one run
 
 bench-dashboard: setup ## weights and times of the pages on 10,000 runs and 10 million decisions, beside MLflow's server
 	@bash conformance/run.sh bench/dashboard.py
+
+bench-performance: setup ## figures by labels from 10 million decisions over 30 days, beside the bytes alone, in one run
+	cargo build --quiet --release --locked -p serin-decisions --example ten_million
+	@bash conformance/run.sh bench/performance.py
 
 bench-drift: setup ## drift of 50,000 x 30 beside Evidently, in one run
 	@bash conformance/run.sh bench/drift.py

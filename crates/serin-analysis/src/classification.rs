@@ -1,5 +1,6 @@
 //! Metrics of a binary classifier, with scikit-learn's definitions and its answers in the odd cases.
 
+use crate::ranking;
 use std::collections::{BTreeMap, HashSet};
 
 /// Counts at one threshold: all rows with a score at or above it are alerts.
@@ -23,12 +24,10 @@ fn weight(weights: &[f64], row: usize) -> f64 {
 /// NaN scores sort last, as the lowest. `weights` may be empty: every row counts 1 then, and the counts are exact.
 #[must_use]
 pub fn steps(scores: &[f32], labels: &[f32], weights: &[f64]) -> Vec<Step> {
-    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
     let key = |row: u32| if scores[row as usize].is_nan() { f32::NEG_INFINITY } else { scores[row as usize] };
-    order.sort_unstable_by(|a, b| key(*b).total_cmp(&key(*a)));
     let mut steps: Vec<Step> = Vec::new();
     let (mut true_positives, mut false_positives) = (0.0, 0.0);
-    for row in order {
+    for row in ranking::descending(scores) {
         if labels[row as usize] == 1.0 {
             true_positives += weight(weights, row as usize);
         } else {
@@ -178,18 +177,28 @@ impl Confusion {
 /// `weights` may be empty: every row counts 1 then.
 #[must_use]
 pub fn figures(scores: &[f32], labels: &[f32], weights: &[f64], confusion: &Confusion) -> BTreeMap<&'static str, f64> {
-    let steps = steps(scores, labels, weights);
+    figures_of(&steps(scores, labels, weights), scores, labels, weights, confusion)
+}
+
+/// [`figures`] of rows whose steps are counted already.
+pub(crate) fn figures_of(
+    steps: &[Step],
+    scores: &[f32],
+    labels: &[f32],
+    weights: &[f64],
+    confusion: &Confusion,
+) -> BTreeMap<&'static str, f64> {
     BTreeMap::from([
-        ("auc_roc", roc_auc(&steps)),
-        ("average_precision", average_precision(&steps)),
+        ("auc_roc", roc_auc(steps)),
+        ("average_precision", average_precision(steps)),
         ("log_loss", log_loss(scores, labels, weights)),
         ("brier", brier(scores, labels, weights)),
         ("precision", confusion.precision()),
         ("recall", confusion.recall()),
         ("f1", confusion.f1()),
         ("alert_rate", confusion.alert_rate()),
-        ("recall_at_fpr_0.1pct", recall_at_false_positive_rate(&steps, 0.001)),
-        ("recall_at_fpr_1pct", recall_at_false_positive_rate(&steps, 0.01)),
+        ("recall_at_fpr_0.1pct", recall_at_false_positive_rate(steps, 0.001)),
+        ("recall_at_fpr_1pct", recall_at_false_positive_rate(steps, 0.01)),
     ])
 }
 
@@ -202,19 +211,28 @@ fn ratio(part: f64, whole: f64) -> f64 {
 /// (Fraud Detection Handbook). Cards of equal score are taken by ascending key.
 #[must_use]
 pub fn card_precision(scores: &[f32], labels: &[f32], days: &[i64], cards: &[u64], k: usize) -> f64 {
-    let mut by_day: BTreeMap<i64, BTreeMap<u64, (f32, f32)>> = BTreeMap::new();
-    for row in 0..scores.len() {
-        let card = by_day.entry(days[row]).or_default().entry(cards[row]).or_insert((f32::NEG_INFINITY, 0.0));
-        *card = (card.0.max(scores[row]), card.1.max(labels[row]));
+    let mut by_day: BTreeMap<i64, Vec<(u64, f32, f32)>> = BTreeMap::new();
+    let mut start = 0;
+    while start < days.len() {
+        // Rows of a day mostly stand together.
+        let end = days[start..].iter().position(|day| *day != days[start]).map_or(days.len(), |more| start + more);
+        by_day.entry(days[start]).or_default().extend((start..end).map(|row| (cards[row], scores[row], labels[row])));
+        start = end;
     }
     let mut found = HashSet::new();
     let days = by_day.len();
     let mut total = 0.0;
-    for cards in by_day.into_values() {
-        let mut ranked: Vec<_> = cards.into_iter().filter(|(card, _)| !found.contains(card)).collect();
-        ranked.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
+    for mut rows in by_day.into_values() {
+        rows.sort_unstable_by_key(|(card, ..)| *card);
+        let of_cards = rows.chunk_by(|a, b| a.0 == b.0);
+        let largest = of_cards.map(|rows| {
+            let largest = |of: fn(&(u64, f32, f32)) -> f32| rows.iter().map(of).fold(f32::NEG_INFINITY, f32::max);
+            (rows[0].0, largest(|row| row.1), largest(|row| row.2).max(0.0))
+        });
+        let mut ranked: Vec<_> = largest.filter(|(card, ..)| !found.contains(card)).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
         ranked.truncate(k);
-        let hits: Vec<u64> = ranked.into_iter().filter(|(_, (_, label))| *label == 1.0).map(|(card, _)| card).collect();
+        let hits: Vec<u64> = ranked.into_iter().filter(|(_, _, label)| *label == 1.0).map(|(card, ..)| card).collect();
         total += hits.len() as f64 / k as f64;
         found.extend(hits);
     }

@@ -8,5 +8,6 @@ pub mod evidence;
 pub mod monitor;
 pub mod performance;
 pub mod profile;
+mod ranking;
 pub mod rollout;
 pub mod threshold;

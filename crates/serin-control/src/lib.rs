@@ -18,7 +18,7 @@ pub use api::monitoring::labels::{label_of_texts, label_report};
 pub use api::monitoring::performance::performance_report;
 pub use data_planes::DataPlanes;
 pub use jobs::{Jobs, Launcher, RetrainingFailure, RetrainingOrder, RunningJobs};
-pub use monitoring::{Explained, InvalidLabels, Monitoring, MonitoringError, ReadParquet, References};
+pub use monitoring::{Explained, InvalidLabels, KeptFigures, Monitoring, MonitoringError, ReadParquet, References};
 pub use routes::{Policy, control_plane};
 pub use settings::Settings;
 pub use state::ControlPlane;

@@ -1,9 +1,11 @@
 //! Times the index on a log of ten million decisions of 15 features against a full scan in the same run.
 //!
-//! `cargo run --release -p serin-decisions --example ten_million [DECISIONS]`
+//! `cargo run --release -p serin-decisions --example ten_million [DECISIONS [FOLDER]]`; a folder that is named is filled and kept, and
+//! nothing is timed but the filling.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement")]
 
 use serin_decisions::{DecidingModel, DecisionFiles, DecisionIds, DecisionLog, LogLimits, NewDecision};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
@@ -22,7 +24,9 @@ fn timed<T>(what: &str, run: impl FnOnce() -> T) -> T {
 
 fn main() {
     let count: i64 = std::env::args().nth(1).map_or(10_000_000, |count| count.parse().unwrap());
-    let folder = tempfile::tempdir_in(std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".to_owned())).unwrap();
+    let scratch = tempfile::tempdir_in(std::env::var("TMPDIR").unwrap_or_else(|_| "/tmp".to_owned())).unwrap();
+    let kept = std::env::args().nth(2);
+    let folder = kept.as_ref().map_or_else(|| scratch.path().to_owned(), PathBuf::from);
     let model = |version: &str, sha: u8| {
         Arc::new(DecidingModel {
             name: "fraud".into(),
@@ -36,7 +40,7 @@ fn main() {
     let models: Vec<_> = (0..=3).map(|i| model(&i.to_string(), i)).collect();
     let ids = DecisionIds::default();
     let clock = || NOW.load(Ordering::Relaxed);
-    let (log, _) = DecisionLog::open(folder.path(), LogLimits::default(), clock).unwrap();
+    let (log, _) = DecisionLog::open(&folder, LogLimits::default(), clock).unwrap();
     timed(&format!("append {count} decisions, ten a request"), || {
         for request in 0..count / 10 {
             let now = START + DAYS * DAY * request / (count / 10);
@@ -45,14 +49,16 @@ fn main() {
             let is_candidate = day % 10 == 9 && request % 20 == 0;
             let by = &models[(day / 10) as usize + usize::from(is_candidate)];
             let features = [request as f32; 15];
+            let names: [String; 10] = std::array::from_fn(|i| format!("TX-{}", request * 10 + i as i64));
+            let cards: [String; 10] = std::array::from_fn(|i| format!("card-{}", (request * 7 + i as i64) % 50_000));
             let decisions: [NewDecision<'_>; 10] = std::array::from_fn(|i| NewDecision {
                 id: ids.next(now),
-                transaction_id: "TX-20261125-0001",
-                entity: "card-123456",
+                transaction_id: &names[i],
+                entity: &cards[i],
                 event_time_ms: Some(now),
                 features: &features,
-                score: 0.25,
-                alert: i == 0 && request % 10 == 0,
+                score: ((request * 10 + i as i64) % 9973) as f32 / 9973.0,
+                alert: (request * 10 + i as i64) % 9973 > 9800,
                 propensity: None,
                 fallback: None,
                 assigned: None,
@@ -63,9 +69,12 @@ fn main() {
         log.flush().unwrap();
     });
     drop(log);
-    let files = DecisionFiles::of(folder.path());
+    if kept.is_some() {
+        return;
+    }
+    let files = DecisionFiles::of(&folder);
     let sizes = |kind: &str| {
-        let found = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap());
+        let found = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap());
         let found = found.filter(|entry| entry.path().extension().is_some_and(|end| end == kind));
         found.map(|entry| entry.metadata().unwrap().len()).fold((0, 0), |(n, sum), size| (n + 1, sum + size))
     };

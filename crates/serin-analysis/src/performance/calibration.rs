@@ -1,5 +1,7 @@
 //! From a score to the fraction of frauds among such scores.
 
+use crate::ranking;
+
 /// Isotonic regression: the non-decreasing function with the least squared error (pool adjacent violators; Barlow and
 /// others 1972), constant within a block, and for a score between two blocks that of the lower one.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,12 +14,10 @@ impl Calibration {
     /// Fits it to scores, 0/1 labels and weights above 0, one of each for each row; scores that are no number are left out.
     #[must_use]
     pub fn fit(scores: &[f32], labels: &[f32], weights: &[f64]) -> Self {
-        let weighted = scores.iter().zip(labels).zip(weights);
-        let mut pairs: Vec<(f32, f64, f64)> = weighted
-            .filter(|((score, _), _)| !score.is_nan())
-            .map(|((score, label), weight)| (*score, *weight, f64::from(*label) * weight))
-            .collect();
-        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let order = ranking::ascending(scores).into_iter().map(|row| row as usize);
+        let pairs = order
+            .filter(|row| !scores[*row].is_nan())
+            .map(|row| (scores[row], weights[row], f64::from(labels[row]) * weights[row]));
         // Least score, rows, frauds.
         let mut blocks: Vec<(f32, f64, f64)> = Vec::new();
         for (score, weight, fraud) in pairs {

@@ -8,8 +8,10 @@ mod calibration;
 mod compare;
 mod guard;
 
-use crate::classification::{Confusion, card_precision, figures, steps};
+use crate::classification::{Confusion, Step, card_precision, figures_of, steps};
 use crate::curves::precision_recall;
+use crate::ranking;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use calibration::Calibration;
@@ -165,14 +167,16 @@ fn share(part: u64, whole: u64) -> f64 {
 /// review of an alert costs `review_cost`, and `k` cards are looked at a day.
 #[must_use]
 pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: f64, k: usize) -> Performance {
-    let mut rows = rows.to_vec();
-    rows.sort_by_key(|row| row.at_ms);
+    let mut rows = Cow::Borrowed(rows);
+    if !rows.is_sorted_by_key(|row| row.at_ms) {
+        rows.to_mut().sort_by_key(|row| row.at_ms);
+    }
     let matured = rows.iter().filter(|row| maturity.is_matured(row.at_ms, as_of_ms)).count() as u64;
     let held = |row: &&Scored| row.weight() == 0.0 && maturity.is_matured(row.at_ms, as_of_ms);
-    let counted: Vec<(Scored, bool)> = rows
+    let counted: Vec<(&Scored, bool)> = rows
         .iter()
         .filter(|row| row.weight() > 0.0)
-        .filter_map(|row| Some((*row, maturity.label(row.at_ms, row.fraud, as_of_ms)?)))
+        .filter_map(|row| Some((row, maturity.label(row.at_ms, row.fraud, as_of_ms)?)))
         .collect();
     let frauds = counted.iter().filter(|(_, fraud)| *fraud).count() as u64;
     let mut measured = Performance {
@@ -194,11 +198,12 @@ pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: 
     let scores: Vec<f32> = counted.iter().map(|(row, _)| row.score).collect();
     let labels: Vec<f32> = counted.iter().map(|(_, fraud)| f32::from(u8::from(*fraud))).collect();
     let weights: Vec<f64> = counted.iter().map(|(row, _)| row.weight()).collect();
-    measured.metrics = metrics(&counted, &scores, &labels, &weights, review_cost, k);
+    let steps = steps(&scores, &labels, &weights);
+    measured.metrics = metrics(&counted, &steps, (&scores, &labels, &weights), review_cost, k);
     measured.metrics.retain(|_, value| !value.is_nan());
     measured.reliability = reliability(&scores, &labels, &weights);
     if frauds > 0 {
-        let curve = precision_recall(&steps(&scores, &labels, &weights));
+        let curve = precision_recall(&steps);
         let every = curve.len().div_ceil(POINTS - 1);
         let last = curve.len() - 1;
         measured.precision_recall = curve
@@ -213,10 +218,9 @@ pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: 
 }
 
 fn metrics(
-    counted: &[(Scored, bool)],
-    scores: &[f32],
-    labels: &[f32],
-    weights: &[f64],
+    counted: &[(&Scored, bool)],
+    steps: &[Step],
+    (scores, labels, weights): (&[f32], &[f32], &[f64]),
     review_cost: f64,
     k: usize,
 ) -> BTreeMap<&'static str, f64> {
@@ -236,7 +240,7 @@ fn metrics(
     let sum =
         |values: &[f32]| values.iter().zip(weights).map(|(value, weight)| f64::from(*value) * weight).sum::<f64>();
     let (expected, frauds) = (sum(scores), sum(labels));
-    let mut found = figures(scores, labels, weights, &confusion);
+    let mut found = figures_of(steps, scores, labels, weights, &confusion);
     found.insert("fraud_rate", frauds / weights.iter().sum::<f64>());
     if frauds > 0.0 {
         found.insert("expected_over_observed_frauds", expected / frauds);
@@ -257,8 +261,8 @@ fn metrics(
 
 /// Returns bins of as many rows each, ascending by score.
 fn reliability(scores: &[f32], labels: &[f32], weights: &[f64]) -> Vec<Reliability> {
-    let mut order: Vec<usize> = (0..scores.len()).filter(|row| !scores[*row].is_nan()).collect();
-    order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+    let mut order: Vec<usize> = ranking::ascending(scores).into_iter().map(|row| row as usize).collect();
+    order.retain(|row| !scores[*row].is_nan());
     let bins = BINS.min(order.len());
     let bin = |number: usize| {
         let rows = &order[number * order.len() / bins..(number + 1) * order.len() / bins];
@@ -270,12 +274,18 @@ fn reliability(scores: &[f32], labels: &[f32], weights: &[f64]) -> Vec<Reliabili
 }
 
 fn estimate(rows: &[Scored], calibration: &Calibration) -> Estimate {
-    let mut likely: Vec<(f32, bool, f64)> = rows
-        .iter()
-        .filter(|row| !row.score.is_nan())
-        .map(|row| (row.score, row.alert, calibration.probability(row.score)))
+    let rows: Vec<&Scored> = rows.iter().filter(|row| !row.score.is_nan()).collect();
+    let scores: Vec<f32> = rows.iter().map(|row| row.score).collect();
+    let mut known = (f32::NAN, f64::NAN);
+    let ranked = ranking::descending(&scores).into_iter().map(|row| rows[row as usize]);
+    let likely: Vec<(f32, bool, f64)> = ranked
+        .map(|row| {
+            if known.0 != row.score {
+                known = (row.score, calibration.probability(row.score));
+            }
+            (row.score, row.alert, known.1)
+        })
         .collect();
-    likely.sort_by(|a, b| b.0.total_cmp(&a.0));
     let frauds: f64 = likely.iter().map(|(.., p)| p).sum();
     let alerts = likely.iter().filter(|(_, alert, _)| *alert);
     let (count, caught) = alerts.fold((0.0, 0.0), |(count, caught), (.., p)| (count + 1.0, caught + p));

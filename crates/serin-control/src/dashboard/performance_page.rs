@@ -13,8 +13,11 @@ use axum::routing::get;
 use serde_json::json;
 use serin_analysis::performance::Performance;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 const DAY_MS: i64 = 86_400_000;
+/// Milliseconds of counting from which the page says when its figures were counted.
+const SLOW_MS: i64 = 1000;
 const CLASSES: [&str; 3] = ["", "second", "third"];
 
 pub(crate) fn router() -> Router<ControlPlane> {
@@ -88,22 +91,33 @@ async fn figures(visit: Visit) -> Result<Response, Failure> {
     // Traffic of the past that is played again is older than any window of this clock.
     let base = if settings.clock == Clock::Events { PerformanceQuery { since_ms: 0, ..base } } else { base };
     let by_day = PerformanceQuery { by: GroupBy::Day, ..base.clone() };
-    let found = tokio::try_join!(
-        performance(&state.store, &state.monitoring, &base),
-        performance(&state.store, &state.monitoring, &by_day)
-    );
-    let maturity = format!(
+    let count = async || {
+        let counted = tokio::try_join!(
+            performance(&state.store, &state.monitoring, &base),
+            performance(&state.store, &state.monitoring, &by_day)
+        );
+        counted.map(|(versions, days)| [versions, days])
+    };
+    let kept = &state.monitoring.kept_figures;
+    let found = kept.of((model.clone(), days_asked(&visit)), || state.now_ms(), count).await;
+    let mut maturity = format!(
         "Labels are complete after {} days; a matured transaction without one is {}.",
         number(settings.maturity_days),
         if settings.maturity().unlabelled_is_genuine { "genuine" } else { "left out" }
     );
-    let (mut versions, days) = match found {
+    let found = match found {
         Ok(found) => found,
         Err(error) => {
             let why_not = crate::error::ControlError::from(error).message();
             return render(&Figures { why_not, ..Figures::empty(maturity) });
         }
     };
+    let (mut versions, days) = (found.versions.clone(), &found.days);
+    if found.took_ms >= SLOW_MS {
+        let at = jiff::Timestamp::from_millisecond(found.counted_ms).unwrap_or_default().strftime("%H:%M:%S UTC");
+        let seconds = number((found.took_ms as f64 / 1000.0).round());
+        let _ = write!(maturity, " Counted at {at}, which took {seconds} s: figures are kept twenty times as long.");
+    }
     if versions.is_empty() {
         let why_not = format!("No decision of {model} in that time.");
         return render(&Figures { why_not, ..Figures::empty(maturity) });
@@ -134,9 +148,9 @@ async fn figures(visit: Visit) -> Result<Response, Failure> {
             .map(|((name, _), class)| (class, name.clone()))
             .collect(),
         has_costs: days.iter().any(|(_, found)| found.metrics.contains_key("cost")),
-        recall_by_day: by_day_plot(&days, |found| found.metrics.get("recall").copied()),
-        cost_by_day: by_day_plot(&days, |found| found.metrics.get("cost").copied()),
-        coverage_by_day: by_day_plot(&days, |found| Some(found.coverage())),
+        recall_by_day: by_day_plot(days, |found| found.metrics.get("recall").copied()),
+        cost_by_day: by_day_plot(days, |found| found.metrics.get("cost").copied()),
+        coverage_by_day: by_day_plot(days, |found| Some(found.coverage())),
         curves,
         calibration,
         ..Figures::empty(maturity)

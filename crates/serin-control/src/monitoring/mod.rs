@@ -6,6 +6,7 @@ pub(crate) mod comparison;
 mod error;
 pub(crate) mod evidently;
 pub(crate) mod guard;
+mod kept_figures;
 pub(crate) mod labelled;
 pub(crate) mod notify;
 pub(crate) mod performance;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use board::Board;
 pub use error::{InvalidLabels, MonitoringError};
+pub use kept_figures::KeptFigures;
 
 /// Function that reads labels out of a Parquet file's bytes.
 pub type ReadParquet = fn(&[u8]) -> Result<Vec<NewLabel>, InvalidLabels>;
@@ -50,6 +52,8 @@ pub struct Monitoring {
     pub references: References,
     /// Cache of models that were loaded to explain decisions.
     pub explained: Explained,
+    /// Figures of the performance pages that were looked at last.
+    pub kept_figures: KeptFigures,
 }
 
 impl Monitoring {

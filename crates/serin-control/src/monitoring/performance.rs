@@ -3,12 +3,13 @@
 use super::Monitoring;
 use super::error::MonitoringError;
 use serin_analysis::performance::{Explored, Maturity, Performance, Scored, measure};
-use serin_decisions::{DecisionFiles, Fallback, LoggedDecision};
+use serin_decisions::{DecidingModel, DecisionFiles, Fallback, LoggedDecision};
 use serin_scoring::{ColumnKind, Manifest, Signature};
 use serin_store::{Store, StoreError};
 use serin_tracking::{Labels, ModelUri};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Most different values for which a column's segments are its values; with more, they are quarters of the rows.
 const VALUES: usize = 10;
@@ -94,14 +95,6 @@ impl std::str::FromStr for GroupBy {
     }
 }
 
-/// Decision of the log, as far as it is needed here.
-struct GroupedRow {
-    scored: Scored,
-    group: String,
-    /// Value of the segment's column.
-    value: f32,
-}
-
 /// Figures by group, in the groups' order; one group, without a name, where they are not split.
 ///
 /// # Errors
@@ -181,7 +174,7 @@ fn count(
     labels: &Labels,
     signatures: &HashMap<[u8; 32], Signature>,
 ) -> Result<Vec<(String, Performance)>, MonitoringError> {
-    let mut rows = Vec::new();
+    let mut groups = Groups::default();
     let mut unknown = None;
     let report = DecisionFiles::of(folder).read_of(&query.name, &[], query.since_ms.max(0), i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
@@ -189,8 +182,8 @@ fn count(
         if !by_model || !(query.since_ms..query.until_ms).contains(&at_ms) {
             return true;
         }
-        match row(decision, at_ms, query, labels, signatures) {
-            Ok(row) => rows.push(row),
+        match scored(decision, at_ms, query, labels, signatures) {
+            Ok((scored, value)) => groups.add(&query.by, decision, scored, value),
             Err(column) => unknown = Some(column),
         }
         unknown.is_none()
@@ -199,28 +192,86 @@ fn count(
     if let Some(MissingColumn(column)) = unknown {
         return Err(MonitoringError::InvalidInput(format!("model {} has no column {column:?}", query.name)));
     }
-    if let GroupBy::Segment(column) = &query.by {
-        name_segments(&mut rows, column, signatures);
-    }
-    let newest = rows.iter().map(|row| row.scored.at_ms).max().unwrap_or(0);
+    let groups = groups.by_name(&query.by, signatures);
+    let newest = groups.values().flatten().map(|row| row.at_ms).max().unwrap_or(0);
     let as_of_ms = query.as_of_ms.unwrap_or(newest);
-    let mut groups: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
-    for row in rows {
-        groups.entry(row.group).or_default().push(row.scored);
-    }
     let measured = groups
         .into_iter()
         .map(|(group, rows)| (group, measure(&rows, query.maturity, as_of_ms, query.review_cost, query.cards)));
     Ok(measured.collect())
 }
 
-fn row(
+/// Property of a decision by which its group is found again: its model's place in memory, its day, its arm.
+type GroupKey = (usize, i64, u8);
+
+/// Rows by group, while the log is read.
+#[derive(Default)]
+struct Groups {
+    places: HashMap<GroupKey, usize>,
+    /// Name of each group and its rows; two keys may have one name.
+    rows: Vec<(String, Vec<Scored>)>,
+    /// The model of each key, which keeps its place in memory.
+    models: Vec<Arc<DecidingModel>>,
+    /// Values of the segment's column, one for each row of the only group there is then.
+    values: Vec<f32>,
+}
+
+impl Groups {
+    fn add(&mut self, by: &GroupBy, decision: &LoggedDecision<'_>, scored: Scored, value: f32) {
+        let model = decision.model;
+        let address = Arc::as_ptr(model) as usize;
+        let key = match by {
+            GroupBy::All | GroupBy::Segment(_) => (0, 0, 0),
+            GroupBy::Version => (address, 0, 0),
+            GroupBy::Day => (address, scored.at_ms.div_euclid(DAY_MS), 0),
+            GroupBy::Arm => (0, 0, decision.assigned.map_or(0, |assigned| 1 + u8::from(assigned.candidate))),
+        };
+        let place = *self.places.entry(key).or_insert_with(|| {
+            let name = match by {
+                GroupBy::All | GroupBy::Segment(_) => String::new(),
+                GroupBy::Version => model.version.clone(),
+                GroupBy::Day => {
+                    let day = jiff::Timestamp::from_millisecond(scored.at_ms)
+                        .map_or_else(|_| String::new(), |time| time.strftime("%F").to_string());
+                    format!("{day} version {}", model.version)
+                }
+                GroupBy::Arm => ["no rollout", "stable", "candidate"][usize::from(key.2)].to_owned(),
+            };
+            self.models.push(Arc::clone(model));
+            self.rows.push((name, Vec::new()));
+            self.rows.len() - 1
+        });
+        self.rows[place].1.push(scored);
+        if matches!(by, GroupBy::Segment(_)) {
+            self.values.push(value);
+        }
+    }
+
+    /// The rows of each group, in the order of the names; those of a column's segments are told apart here.
+    fn by_name(self, by: &GroupBy, signatures: &HashMap<[u8; 32], Signature>) -> BTreeMap<String, Vec<Scored>> {
+        let mut groups: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
+        let GroupBy::Segment(column) = by else {
+            for (name, mut rows) in self.rows {
+                groups.entry(name).or_default().append(&mut rows);
+            }
+            return groups;
+        };
+        let names = segment_names(&self.values, column, signatures);
+        for (scored, name) in self.rows.into_iter().flat_map(|(_, rows)| rows).zip(names) {
+            groups.entry(name).or_default().push(scored);
+        }
+        groups
+    }
+}
+
+/// What is known of a decision, and its value in the segment's column.
+fn scored(
     decision: &LoggedDecision<'_>,
     at_ms: i64,
     query: &PerformanceQuery,
     labels: &Labels,
     signatures: &HashMap<[u8; 32], Signature>,
-) -> Result<GroupedRow, MissingColumn> {
+) -> Result<(Scored, f32), MissingColumn> {
     let value = |column: &String| -> Result<f32, MissingColumn> {
         let signature = signatures.get(&decision.model.sha256);
         let place =
@@ -244,25 +295,8 @@ fn row(
         amount,
         card: if decision.entity.is_empty() { 0 } else { card(decision.entity) },
     };
-    let (group, value) = match &query.by {
-        GroupBy::All => (String::new(), 0.0),
-        GroupBy::Version => (decision.model.version.clone(), 0.0),
-        GroupBy::Day => {
-            let day = jiff::Timestamp::from_millisecond(at_ms)
-                .map_or_else(|_| String::new(), |time| time.strftime("%F").to_string());
-            (format!("{day} version {}", decision.model.version), 0.0)
-        }
-        GroupBy::Arm => {
-            let arm = match decision.assigned {
-                None => "no rollout",
-                Some(assigned) if assigned.candidate => "candidate",
-                Some(_) => "stable",
-            };
-            (arm.to_owned(), 0.0)
-        }
-        GroupBy::Segment(column) => (String::new(), value(column)?),
-    };
-    Ok(GroupedRow { scored, group, value })
+    let value = if let GroupBy::Segment(column) = &query.by { value(column)? } else { f32::NAN };
+    Ok((scored, value))
 }
 
 /// FNV-1a; 0 stays for "none".
@@ -273,26 +307,29 @@ fn card(entity: &str) -> u64 {
         .max(1)
 }
 
-fn name_segments(rows: &mut [GroupedRow], column: &str, signatures: &HashMap<[u8; 32], Signature>) {
+/// Names the segment of each row by its value: the value itself where there are few, else the quarter of the rows.
+fn segment_names(
+    values: &[f32],
+    column: &str,
+    signatures: &HashMap<[u8; 32], Signature>,
+) -> impl Iterator<Item = String> {
     let kind = signatures.values().find_map(|signature| Some(&signature.columns[signature.position(column)?].kind));
-    let mut values: Vec<f32> = rows.iter().map(|row| row.value).filter(|value| !value.is_nan()).collect();
-    values.sort_by(f32::total_cmp);
-    let mut distinct = values.clone();
+    let mut sorted: Vec<f32> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+    sorted.sort_by(f32::total_cmp);
+    let mut distinct = sorted.clone();
     distinct.dedup();
-    let quarter = |share: usize| values[(values.len() - 1) * share / 4];
-    for row in rows {
-        row.group = match kind {
-            _ if row.value.is_nan() => format!("{column} missing"),
-            Some(ColumnKind::Category { levels }) => {
-                let level = levels.get(row.value as usize).map_or("?", String::as_str);
-                format!("{column}={level}")
-            }
-            _ if distinct.len() <= VALUES => format!("{column}={}", row.value),
-            _ => {
-                let place = (1..4).take_while(|share| row.value > quarter(*share)).count();
-                // Numbered, so that they stand in order.
-                format!("{column} {}. quarter ({} to {})", place + 1, quarter(place), quarter(place + 1))
-            }
-        };
-    }
+    let quarter = move |share: usize| sorted[(sorted.len() - 1) * share / 4];
+    values.iter().map(move |&value| match kind {
+        _ if value.is_nan() => format!("{column} missing"),
+        Some(ColumnKind::Category { levels }) => {
+            let level = levels.get(value as usize).map_or("?", String::as_str);
+            format!("{column}={level}")
+        }
+        _ if distinct.len() <= VALUES => format!("{column}={value}"),
+        _ => {
+            let place = (1..4).take_while(|share| value > quarter(*share)).count();
+            // Numbered, so that they stand in order.
+            format!("{column} {}. quarter ({} to {})", place + 1, quarter(place), quarter(place + 1))
+        }
+    })
 }

@@ -1,0 +1,92 @@
+//! Rows in the order of their scores, in time that grows with the number of rows alone.
+
+/// Fewest rows for which counting digits is faster than comparing.
+const FEW: usize = 2048;
+const DIGIT_BITS: u32 = 11;
+const DIGITS: u32 = 3;
+
+/// Returns the numbers of the rows by ascending score; rows of one score keep their order. -0 comes before 0, and NaN where
+/// [`f32::total_cmp`] puts it.
+///
+/// # Panics
+/// With 2³² rows or more.
+#[must_use]
+pub(crate) fn ascending(scores: &[f32]) -> Vec<u32> {
+    by_key(scores, |score| {
+        let bits = score.to_bits();
+        // The total order of floats as the order of integers: all bits turn for the negative ones, the sign for the others.
+        if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+    })
+}
+
+/// Returns the numbers of the rows by descending score, NaN as the lowest; rows of one score keep their order.
+///
+/// # Panics
+/// With 2³² rows or more.
+#[must_use]
+pub(crate) fn descending(scores: &[f32]) -> Vec<u32> {
+    by_key(scores, |score| {
+        let bits = (if score.is_nan() { f32::NEG_INFINITY } else { score }).to_bits();
+        if bits >> 31 == 1 { bits } else { !(bits | 1 << 31) }
+    })
+}
+
+fn by_key(scores: &[f32], key: impl Fn(f32) -> u32) -> Vec<u32> {
+    assert!(u32::try_from(scores.len()).is_ok(), "{} rows are more than can be numbered", scores.len());
+    let count = scores.len() as u32;
+    let mut order: Vec<u32> = (0..count).collect();
+    if scores.len() < FEW {
+        order.sort_by_key(|row| key(scores[*row as usize]));
+        return order;
+    }
+    let mut pairs: Vec<(u32, u32)> = scores.iter().zip(0..count).map(|(score, row)| (key(*score), row)).collect();
+    let mut moved = vec![(0, 0); pairs.len()];
+    for digit in 0..DIGITS {
+        let of = |key: u32| (key >> (digit * DIGIT_BITS)) as usize & ((1 << DIGIT_BITS) - 1);
+        let mut places = [0_usize; 1 << DIGIT_BITS];
+        pairs.iter().for_each(|(key, _)| places[of(*key)] += 1);
+        let mut next = 0;
+        for place in &mut places {
+            next += std::mem::replace(place, next);
+        }
+        for pair in &pairs {
+            let place = &mut places[of(pair.0)];
+            moved[*place] = *pair;
+            *place += 1;
+        }
+        std::mem::swap(&mut pairs, &mut moved);
+    }
+    order.iter_mut().zip(pairs).for_each(|(place, (_, row))| *place = row);
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_ordered_as_a_stable_sort_by_comparing_orders_them() {
+        let odd = [f32::NAN, -f32::NAN, 0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, 1.0, f32::MIN_POSITIVE, -1.5];
+        let mut state = 1_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        for count in [0, 1, 2, FEW - 1, FEW, 3 * FEW] {
+            let scores: Vec<f32> = (0..count)
+                .map(|_| match random(4) {
+                    0 => odd[random(odd.len() as u64) as usize],
+                    1 => random(50) as f32 / 50.0,
+                    _ => f32::from_bits(random(1 << 31) as u32 * 2 + random(2) as u32),
+                })
+                .collect();
+            let rows = || (0..count as u32).collect::<Vec<u32>>();
+            let (mut up, mut down) = (rows(), rows());
+            let score = |row: &u32| scores[*row as usize];
+            up.sort_by(|a, b| score(a).total_cmp(&score(b)));
+            let lowest = |row: &u32| if score(row).is_nan() { f32::NEG_INFINITY } else { score(row) };
+            down.sort_by(|a, b| lowest(b).total_cmp(&lowest(a)));
+            assert_eq!((ascending(&scores), descending(&scores)), (up, down), "{count} rows");
+        }
+    }
+}

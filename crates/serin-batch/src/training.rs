@@ -29,6 +29,12 @@ pub struct TrainingRun {
 
 /// Registry that keeps what a training makes.
 pub trait TrainingRegistry: ModelRegistry {
+    /// Refuses names that a model or an alias cannot have, so that nothing is trained for them.
+    ///
+    /// # Errors
+    /// When one of them is no such name.
+    fn check_names(&self, model: &str, alias: Option<&str>) -> Result<(), RegistryFailure>;
+
     /// Starts a run and returns its id.
     fn start_run(&self, run: TrainingRun) -> impl Future<Output = Result<String, RegistryFailure>> + Send;
 
@@ -120,6 +126,11 @@ impl TrainingRows {
                     return Err(TrainError::NoFraction(share));
                 }
                 let split = random_split(rows.rows(), share, 0);
+                for (what, side) in [("train on", &split.train), ("test on", &split.test)] {
+                    if side.is_empty() {
+                        return Err(TrainError::EmptySide(share, what, rows.rows()));
+                    }
+                }
                 let later = split.test.clone();
                 (split, later)
             }
@@ -200,6 +211,17 @@ pub enum TrainError {
     /// A column is described that is no feature.
     #[error("--describe {0}=…: {0:?} is none of the features")]
     NoFeature(String),
+    /// One side of a random split has no rows.
+    #[error("--random-split {0} leaves no rows to {1}: there are {2}")]
+    EmptySide(f64, &'static str, usize),
+    /// A threshold of least cost is asked for, and no amount is known.
+    #[error(
+        "a threshold of least cost needs the money at stake: name its column with --amount, or choose another rule (--alert-rate, --review-capacity, --threshold)"
+    )]
+    NoAmounts,
+    /// A number that the plan holds is none, or beyond its bounds.
+    #[error("{0} {1}: {2}")]
+    Number(&'static str, f64, &'static str),
     /// The rows cannot be split.
     #[error(transparent)]
     Split(#[from] SplitError),
@@ -232,6 +254,11 @@ pub async fn train(
     if let Some(name) = unknown {
         return Err(TrainError::NoFeature(name.clone()));
     }
+    check_rule(plan.rule)?;
+    if matches!(plan.rule, Rule::Cost(_)) && rows.test.amounts.is_empty() {
+        return Err(TrainError::NoAmounts);
+    }
+    registry.check_names(&plan.model, plan.alias.as_deref()).map_err(TrainError::Registry)?;
     let started_ms = clock();
     let run = TrainingRun {
         experiment: plan.experiment.clone(),
@@ -254,6 +281,17 @@ pub async fn train(
             Err(error)
         }
     }
+}
+
+/// Refuses a rule whose number is none or beyond what it can mean.
+fn check_rule(rule: Rule) -> Result<(), TrainError> {
+    let (name, value, most, bounds) = match rule {
+        Rule::Fixed(threshold) => ("--threshold", f64::from(threshold), 1.0, "a score lies between 0 and 1"),
+        Rule::AlertRate(rate) => ("--alert-rate", rate, 1.0, "a share of the rows lies between 0 and 1"),
+        Rule::ReviewCapacity(per_day) => ("--review-capacity", per_day, f64::MAX, "a number of alerts is 0 or more"),
+        Rule::Cost(review) => ("--cost", review, f64::MAX, "the cost of a review is 0 or more"),
+    };
+    if (0.0..=most).contains(&value) { Ok(()) } else { Err(TrainError::Number(name, value, bounds)) }
 }
 
 async fn work(
@@ -361,4 +399,66 @@ fn logged(plan: &TrainingPlan, fitted: &Fitted, evaluation: &Evaluation, at_ms: 
     let history = fitted.history.iter();
     metrics.extend(history.map(|(round, set, name, value)| metric(format!("{set}-{name}"), *value, *round)));
     (metrics, params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serin_scoring::{Column, ColumnKind, Signature};
+
+    fn rows(count: usize) -> Dataset {
+        let column = Column { name: "x".to_owned(), kind: ColumnKind::Number, nullable: false };
+        Dataset {
+            signature: Signature { columns: vec![column] },
+            features: (0..count).map(|row| row as f32).collect(),
+            labels: (0..count).map(|row| f32::from(u8::from(row % 3 == 0))).collect(),
+            times: Vec::new(),
+            entities: Vec::new(),
+            amounts: Vec::new(),
+            weights: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_random_split_has_rows_on_both_sides_or_is_refused() {
+        let split = |count, share| TrainingRows::split(&rows(count), &SplitRule::Random(share));
+        let found = split(100, 0.3).unwrap();
+        assert_eq!(found.train.rows() + found.test.rows(), 100);
+        for share in [0.0, 1.0, -1.0, f64::NAN] {
+            assert!(matches!(split(100, share), Err(TrainError::NoFraction(_))), "{share}");
+        }
+        for (count, share) in [(100, 0.0001), (1, 0.5), (2, 0.99)] {
+            let refused = split(count, share);
+            assert!(matches!(refused, Err(TrainError::EmptySide(..))) || refused.unwrap().test.rows() > 0, "{share}");
+        }
+        assert!(matches!(split(100, 0.0001), Err(TrainError::EmptySide(..))));
+        let later = SplitRule::Later {
+            train_from_ms: None,
+            train_days: None,
+            delay_days: 7,
+            test_days: 7,
+            keep_known_cards: false,
+        };
+        assert!(matches!(TrainingRows::split(&rows(9), &later), Err(TrainError::Split(_))), "there are no times");
+    }
+
+    #[test]
+    fn rules_of_no_meaning_are_refused() {
+        for rule in
+            [Rule::Fixed(0.0), Rule::Fixed(1.0), Rule::AlertRate(0.0), Rule::ReviewCapacity(1e9), Rule::Cost(0.0)]
+        {
+            assert!(check_rule(rule).is_ok(), "{rule}");
+        }
+        for rule in [
+            Rule::Fixed(7.0),
+            Rule::Fixed(f32::NAN),
+            Rule::AlertRate(2.0),
+            Rule::AlertRate(f64::NAN),
+            Rule::ReviewCapacity(f64::INFINITY),
+            Rule::Cost(-5.0),
+            Rule::Cost(f64::NAN),
+        ] {
+            assert!(check_rule(rule).is_err(), "{rule}");
+        }
+    }
 }

@@ -44,6 +44,7 @@ pub use ledger::LedgerEntry;
 pub use logged_models::{LoggedModel, LoggedModelStatus, NewLoggedModel};
 pub use model_versions::{ModelVersion, NewModelVersion};
 pub use monitoring::{Alert, Retraining};
+pub use names::check_names;
 pub use notices::{AlertChange, AlertEvent, AlertNotice, Delivery, Tried};
 pub use promotions::{GuardLooks, Undo};
 pub use registered_models::RegisteredModel;

@@ -79,6 +79,15 @@ pub(crate) fn check_model_name(name: &str) -> Result<(), StoreError> {
     limit("name", name, 256)
 }
 
+/// Refuses names that a registered model or an alias of it cannot have.
+///
+/// # Errors
+/// When one of them is no such name; the message is MLflow's.
+pub fn check_names(model: &str, alias: Option<&str>) -> Result<(), StoreError> {
+    check_model_name(model)?;
+    alias.map_or(Ok(()), check_alias)
+}
+
 pub(crate) fn check_alias(alias: &str) -> Result<(), StoreError> {
     if alias.is_empty() {
         return Err(StoreError::invalid("Registered model alias name cannot be empty."));

@@ -358,10 +358,13 @@ impl Booster {
 /// A prediction of any shape.
 ///
 /// # Safety
-/// `shape` has `dimensions` entries, and `out` as many values as their product.
+/// `shape` has `dimensions` entries, and `out` as many values as their product; both are null where there is no row.
 unsafe fn copied(shape: *const u64, dimensions: u64, out: *const f32) -> Vec<f32> {
     // SAFETY: what the caller promises.
     unsafe {
+        if shape.is_null() || out.is_null() {
+            return Vec::new();
+        }
         let length: u64 = std::slice::from_raw_parts(shape, dimensions as usize).iter().product();
         std::slice::from_raw_parts(out, length as usize).to_vec()
     }

@@ -46,6 +46,8 @@ pub struct Comparison {
     pub recall: Difference,
     /// Money lost: amounts of missed frauds, plus the cost of a review for each alert.
     pub cost: Difference,
+    /// Whether an amount is known of any row. Without one the cost is that of the reviews alone, and no figure to judge by.
+    pub has_amounts: bool,
     /// Mean negative log likelihood in nats: how well scores are probabilities.
     pub log_loss: Difference,
 }
@@ -160,6 +162,7 @@ pub fn compare(rows: &[PairedRow], review_cost: f64, resamples: usize, seed: u64
     };
     Some(Comparison {
         rows: rows.len() as u64,
+        has_amounts: rows.iter().any(|row| row.amount != 0.0),
         frauds: rows.iter().filter(|row| row.fraud).count() as u64,
         average_precision: difference(|figures| figures.average_precision, 1.0),
         recall: difference(|figures| figures.recall, 1.0),
@@ -226,9 +229,8 @@ pub fn gate(found: Option<&Comparison>, latency_us: [f64; 2], rules: &GateRules)
             ap.values[1], ap.values[0], -ap.interval.0
         ));
     }
-    for (name, difference, margin) in
-        [("cost", &found.cost, rules.cost_margin), ("log loss", &found.log_loss, rules.log_loss_margin)]
-    {
+    let cost = found.has_amounts.then_some(("cost", &found.cost, rules.cost_margin));
+    for (name, difference, margin) in cost.into_iter().chain([("log loss", &found.log_loss, rules.log_loss_margin)]) {
         if difference.interval.0 < -margin * difference.values[0].abs() {
             object(format_args!(
                 "{name} {:.4} against {:.4}: it may be worse by {:.4}",
@@ -240,8 +242,9 @@ pub fn gate(found: Option<&Comparison>, latency_us: [f64; 2], rules: &GateRules)
     if latency_us[1] > unseen && latency_us[1] > times * latency_us[0] {
         object(format_args!("{:.1} µs a row against {:.1}", latency_us[1], latency_us[0]));
     }
-    let better = [("average precision", ap), ("cost", &found.cost)]
+    let better = [("average precision", ap)]
         .into_iter()
+        .chain(cost.map(|(name, difference, _)| (name, difference)))
         .filter(|(_, difference)| difference.interval.0 > 0.0)
         .map(|(name, difference)| format!("{name} {:.4} against {:.4}", difference.values[1], difference.values[0]))
         .collect::<Vec<_>>();

@@ -200,6 +200,10 @@ pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: 
     let weights: Vec<f64> = counted.iter().map(|(row, _)| row.weight()).collect();
     let steps = steps(&scores, &labels, &weights);
     measured.metrics = metrics(&counted, &steps, (&scores, &labels, &weights), review_cost, k);
+    if measured.explored + measured.held > 0 {
+        // Which cards come first says nothing of those that were held.
+        measured.metrics.remove("card_precision");
+    }
     measured.metrics.retain(|_, value| !value.is_nan());
     measured.reliability = reliability(&scores, &labels, &weights);
     if frauds > 0 {
@@ -245,9 +249,7 @@ fn metrics(
     if frauds > 0.0 {
         found.insert("expected_over_observed_frauds", expected / frauds);
     }
-    // Which cards come first says nothing of those that were held.
-    let explored = counted.iter().any(|(row, _)| row.explored.is_some());
-    if !explored && counted.iter().any(|(row, _)| row.card != 0) {
+    if counted.iter().any(|(row, _)| row.card != 0) {
         let days: Vec<i64> = counted.iter().map(|(row, _)| row.at_ms.div_euclid(DAY_MS)).collect();
         let cards: Vec<u64> = counted.iter().map(|(row, _)| row.card).collect();
         found.insert("card_precision", card_precision(scores, labels, &days, &cards, k));

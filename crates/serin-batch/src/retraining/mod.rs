@@ -194,7 +194,7 @@ pub async fn retrain(
     let started_ms = clock();
     let result = judged(registry, ledger, plan, source, clock, observe).await;
     // On the clock that it is dated by.
-    let ended_ms = plan.as_of_ms + (clock() - started_ms).max(0);
+    let ended_ms = plan.as_of_ms.saturating_add((clock() - started_ms).max(0));
     let ended = match &result {
         Ok(found) => ledger.end_retraining(&id, found.outcome(), found.version, &found.verdict, ended_ms).await,
         Err(error) => ledger.end_retraining(&id, "failed", None, &with_causes(error), ended_ms).await,
@@ -217,6 +217,14 @@ async fn judged(
     clock: fn() -> i64,
     observe: Observer<'_>,
 ) -> Result<Retrained, RetrainError> {
+    registry.check_names(&plan.model, Some(&plan.challenger)).map_err(RetrainError::Registry)?;
+    for (name, value, most) in
+        [("--review-cost", plan.review_cost, f64::MAX), ("--min-coverage", plan.min_coverage, 1.0)]
+    {
+        if !(0.0..=most).contains(&value) {
+            return Err(TrainError::Number(name, value, "it is 0 or more, and a share at most 1").into());
+        }
+    }
     let found = registry.resolve(&plan.champion).await;
     let champion = found.map_err(|source| RetrainError::Champion { uri: plan.champion.clone(), source })?;
     let live = LoadedModel::load(&champion, clock())?;

@@ -61,8 +61,8 @@ pub(super) async fn gather(
     observe: Observer<'_>,
 ) -> Result<MaturedRows, RetrainError> {
     let matured_ms = plan.as_of_ms.saturating_sub(plan.maturity.delay_ms);
-    let judged_ms = matured_ms - i64::from(plan.gate_days) * DAY_MS;
-    let from_ms = judged_ms - i64::from(plan.train_days) * DAY_MS;
+    let judged_ms = matured_ms.saturating_sub(i64::from(plan.gate_days) * DAY_MS);
+    let from_ms = judged_ms.saturating_sub(i64::from(plan.train_days) * DAY_MS);
     let (all, matured) = match source {
         RowSource::File { pattern, roles } => {
             let roles = Roles { signature: Some(signature.clone()), ..roles.clone() };
@@ -130,7 +130,7 @@ async fn of_log(
         amounts: Vec::new(),
         weights: Vec::new(),
     };
-    let (mut matured, mut explored) = (0, false);
+    let (mut matured, mut explored, mut priced) = (0, false, false);
     let report = files.read(0, i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
         let Some(translation) = translations.get(&decision.model.sha256) else { return true };
@@ -153,7 +153,9 @@ async fn of_log(
         rows.entities.push(keys_of(decision.entity).next().unwrap_or(0));
         let known = label.and_then(|label| label.amount);
         let column = || amount.map(|place| f64::from(features[place])).filter(|amount| amount.is_finite());
-        rows.amounts.push(known.or_else(column).unwrap_or(0.0));
+        let known = known.or_else(column);
+        priced |= known.is_some();
+        rows.amounts.push(known.unwrap_or(0.0));
         rows.weights.push(weight);
         explored |= decision.propensity.is_some();
         true
@@ -161,6 +163,10 @@ async fn of_log(
     report.warn();
     if !explored {
         rows.weights.clear();
+    }
+    // Where no amount is known, a missed fraud is not free: there is no money to go by.
+    if !priced {
+        rows.amounts.clear();
     }
     Ok((rows, matured))
 }

@@ -64,6 +64,10 @@ impl ModelRegistry for Office {
 }
 
 impl TrainingRegistry for Office {
+    fn check_names(&self, _: &str, alias: Option<&str>) -> Result<(), RegistryFailure> {
+        if alias.is_some_and(|alias| alias.contains(' ')) { Err("no such alias".into()) } else { Ok(()) }
+    }
+
     async fn start_run(&self, run: TrainingRun) -> Result<String, RegistryFailure> {
         let mut runs = self.runs.lock().unwrap();
         runs.push((run, None));
@@ -348,6 +352,18 @@ async fn a_retraining_that_fails_is_in_the_history_with_its_reason() {
     fails(&office, &plan(&[("max_dept", "3")]), &source, "does not know the parameter max_dept").await;
     let elsewhere = RetrainingPlan { amount: Some("money".into()), ..plan(&[]) };
     fails(&office, &elsewhere, &source, "--amount money").await;
+    let named = RetrainingPlan { challenger: "a b".into(), ..plan(&[]) };
+    fails(&office, &named, &source, "no such alias").await;
+    let unsaid = RetrainingPlan { min_coverage: f64::NAN, ..plan(&[]) };
+    fails(&office, &unsaid, &source, "--min-coverage NaN").await;
+    let distant = RetrainingPlan { as_of_ms: i64::MAX, ..plan(&[]) };
+    let none = retrain(&office, &office, &distant, &source, clock, &mut |_| {}).await.unwrap();
+    assert!(none.version.is_none(), "nothing is so late: {}", none.verdict);
+    // No label and no column says what was at stake: a missed fraud would cost nothing.
+    let mut free = RetrainingPlan { amount: None, champions_rule: false, ..plan(&[]) };
+    free.training.rule = Rule::Cost(2.0);
+    fails(&office, &free, &source, "--amount").await;
+    assert_eq!(office.runs.lock().unwrap().len(), 2, "nothing was begun for them");
     office.registers = false;
     fails(&office, &plan(&[]), &source, "the registry is away").await;
     let runs = office.runs.lock().unwrap();

@@ -13,9 +13,9 @@ const MOST: usize = 32;
 /// Figures of a page: one list by version, one by day, each with the names of its groups.
 #[derive(Debug)]
 pub(crate) struct PageFigures {
-    /// Figures by version.
+    /// Figures of each version, under its number.
     pub(crate) versions: Vec<(String, Performance)>,
-    /// Figures by day and version.
+    /// Figures of each day (UTC) and version, under `2026-11-26 version 3`.
     pub(crate) days: Vec<(String, Performance)>,
     /// Time at which counting began, epoch milliseconds.
     pub(crate) counted_ms: i64,

@@ -76,10 +76,6 @@ impl PerformanceQuery {
 #[error("{0:?}: figures are split by version, arm, day or segment:COLUMN")]
 pub(crate) struct UnknownGrouping(String);
 
-/// Column that a model does not have.
-#[derive(Debug)]
-struct MissingColumn(String);
-
 impl std::str::FromStr for GroupBy {
     type Err = UnknownGrouping;
 
@@ -175,24 +171,27 @@ fn count(
     signatures: &HashMap<[u8; 32], Signature>,
 ) -> Result<Vec<(String, Performance)>, MonitoringError> {
     let mut groups = Groups::default();
-    let mut unknown = None;
+    let mut segments = match &query.by {
+        GroupBy::Segment(column) => {
+            known(column, &query.name, signatures, |_| true)?;
+            Some(Segments::of(column, signatures))
+        }
+        _ => None,
+    };
+    if let Some(column) = &query.amount {
+        known(column, &query.name, signatures, |kind| *kind == ColumnKind::Number)?;
+    }
     let report = DecisionFiles::of(folder).read_of(&query.name, &[], query.since_ms.max(0), i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
         let by_model = Fallback::is_of_a_model(decision.fallback);
-        if !by_model || !(query.since_ms..query.until_ms).contains(&at_ms) {
-            return true;
+        if by_model && (query.since_ms..query.until_ms).contains(&at_ms) {
+            groups.add(&query.by, decision, scored(decision, at_ms, query, labels, signatures));
+            segments.iter_mut().for_each(|segments| segments.add(decision));
         }
-        match scored(decision, at_ms, query, labels, signatures) {
-            Ok((scored, value)) => groups.add(&query.by, decision, scored, value),
-            Err(column) => unknown = Some(column),
-        }
-        unknown.is_none()
+        true
     })?;
     report.warn();
-    if let Some(MissingColumn(column)) = unknown {
-        return Err(MonitoringError::InvalidInput(format!("model {} has no column {column:?}", query.name)));
-    }
-    let groups = groups.by_name(&query.by, signatures);
+    let groups = groups.by_name(segments);
     let newest = groups.values().flatten().map(|row| row.at_ms).max().unwrap_or(0);
     let as_of_ms = query.as_of_ms.unwrap_or(newest);
     let measured = groups
@@ -201,10 +200,33 @@ fn count(
     Ok(measured.collect())
 }
 
+/// Refuses a column that no version in the log has, or none of a fitting kind.
+fn known(
+    column: &str,
+    name: &str,
+    signatures: &HashMap<[u8; 32], Signature>,
+    fits: impl Fn(&ColumnKind) -> bool,
+) -> Result<(), MonitoringError> {
+    let kinds: Vec<&ColumnKind> = signatures
+        .values()
+        .filter_map(|signature| signature.position(column).map(|place| &signature.columns[place].kind))
+        .collect();
+    if kinds.is_empty() {
+        return Err(MonitoringError::InvalidInput(format!(
+            "model {name} has no column {column:?} in any version that decided"
+        )));
+    }
+    if !kinds.iter().any(|kind| fits(kind)) {
+        let kind = kinds[0].name();
+        return Err(MonitoringError::InvalidInput(format!("{column:?} is a {kind}: an amount is a number")));
+    }
+    Ok(())
+}
+
 /// Property of a decision by which its group is found again: its model's place in memory, its day, its arm.
 type GroupKey = (usize, i64, u8);
 
-/// Rows by group, while the log is read.
+/// Rows by group, while the log is read; one group, where segments tell the rows apart.
 #[derive(Default)]
 struct Groups {
     places: HashMap<GroupKey, usize>,
@@ -212,12 +234,10 @@ struct Groups {
     rows: Vec<(String, Vec<Scored>)>,
     /// The model of each key, which keeps its place in memory.
     models: Vec<Arc<DecidingModel>>,
-    /// Values of the segment's column, one for each row of the only group there is then.
-    values: Vec<f32>,
 }
 
 impl Groups {
-    fn add(&mut self, by: &GroupBy, decision: &LoggedDecision<'_>, scored: Scored, value: f32) {
+    fn add(&mut self, by: &GroupBy, decision: &LoggedDecision<'_>, scored: Scored) {
         let model = decision.model;
         let address = Arc::as_ptr(model) as usize;
         let key = match by {
@@ -242,49 +262,116 @@ impl Groups {
             self.rows.len() - 1
         });
         self.rows[place].1.push(scored);
-        if matches!(by, GroupBy::Segment(_)) {
-            self.values.push(value);
-        }
     }
 
-    /// The rows of each group, in the order of the names; those of a column's segments are told apart here.
-    fn by_name(self, by: &GroupBy, signatures: &HashMap<[u8; 32], Signature>) -> BTreeMap<String, Vec<Scored>> {
+    /// The rows of each group, in the order of the names.
+    fn by_name(self, segments: Option<Segments<'_>>) -> BTreeMap<String, Vec<Scored>> {
         let mut groups: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
-        let GroupBy::Segment(column) = by else {
-            for (name, mut rows) in self.rows {
-                groups.entry(name).or_default().append(&mut rows);
+        if let Some(segments) = segments {
+            let rows = self.rows.into_iter().flat_map(|(_, rows)| rows);
+            for (scored, name) in rows.zip(segments.names()) {
+                groups.entry(name).or_default().push(scored);
             }
             return groups;
-        };
-        let names = segment_names(&self.values, column, signatures);
-        for (scored, name) in self.rows.into_iter().flat_map(|(_, rows)| rows).zip(names) {
-            groups.entry(name).or_default().push(scored);
+        }
+        for (name, mut rows) in self.rows {
+            groups.entry(name).or_default().append(&mut rows);
         }
         groups
     }
 }
 
-/// What is known of a decision, and its value in the segment's column.
+/// Segments of a column, one a row in the order in which the rows came: each by the columns of the version that decided.
+struct Segments<'a> {
+    column: &'a str,
+    signatures: &'a HashMap<[u8; 32], Signature>,
+    /// Names of segments, each once.
+    names: Vec<String>,
+    rows: Vec<SegmentRow>,
+}
+
+/// Segment of one row.
+#[derive(Clone, Copy)]
+enum SegmentRow {
+    /// Place of its name in [`Segments::names`].
+    Named(usize),
+    /// Value of a column that is no category; its segment depends on the other values.
+    Number(f32),
+}
+
+impl<'a> Segments<'a> {
+    fn of(column: &'a str, signatures: &'a HashMap<[u8; 32], Signature>) -> Self {
+        Self { column, signatures, names: Vec::new(), rows: Vec::new() }
+    }
+
+    fn add(&mut self, decision: &LoggedDecision<'_>) {
+        let column = self.column;
+        let row = match column_of(self.signatures, decision, column) {
+            None => self.named(format!("{column} not in version {}", decision.model.version)),
+            Some((_, value)) if value.is_nan() => self.named(format!("{column} missing")),
+            Some((ColumnKind::Category { levels }, code)) => {
+                let level = levels.get(code as usize).map_or("?", String::as_str);
+                self.named(format!("{column}={level}"))
+            }
+            Some((_, value)) => SegmentRow::Number(value),
+        };
+        self.rows.push(row);
+    }
+
+    fn named(&mut self, name: String) -> SegmentRow {
+        let place = self.names.iter().position(|known| *known == name);
+        SegmentRow::Named(place.unwrap_or_else(|| {
+            self.names.push(name);
+            self.names.len() - 1
+        }))
+    }
+
+    /// Name of each row's segment. A number's is its value where there are few, else the quarter of the rows.
+    fn names(self) -> impl Iterator<Item = String> {
+        let column = self.column.to_owned();
+        let number = |row: &SegmentRow| if let SegmentRow::Number(value) = row { Some(*value) } else { None };
+        let mut sorted: Vec<f32> = self.rows.iter().filter_map(number).collect();
+        sorted.sort_by(f32::total_cmp);
+        let mut distinct = sorted.clone();
+        distinct.dedup();
+        let quarter = move |share: usize| sorted[(sorted.len() - 1) * share / 4];
+        self.rows.into_iter().map(move |row| match row {
+            SegmentRow::Named(place) => self.names[place].clone(),
+            SegmentRow::Number(value) if distinct.len() <= VALUES => format!("{column}={value}"),
+            SegmentRow::Number(value) => {
+                let place = (1..4).take_while(|share| value > quarter(*share)).count();
+                // Numbered, so that they stand in order.
+                format!("{column} {}. quarter ({} to {})", place + 1, quarter(place), quarter(place + 1))
+            }
+        })
+    }
+}
+
+/// Kind and value of a decision's column, by the columns of the version that decided; none where it has no such column.
+fn column_of<'a>(
+    signatures: &'a HashMap<[u8; 32], Signature>,
+    decision: &LoggedDecision<'_>,
+    column: &str,
+) -> Option<(&'a ColumnKind, f32)> {
+    let signature = signatures.get(&decision.model.sha256)?;
+    let place = signature.position(column)?;
+    Some((&signature.columns[place].kind, decision.features().nth(place).unwrap_or(f32::NAN)))
+}
+
+/// What is known of a decision.
 fn scored(
     decision: &LoggedDecision<'_>,
     at_ms: i64,
     query: &PerformanceQuery,
     labels: &Labels,
     signatures: &HashMap<[u8; 32], Signature>,
-) -> Result<(Scored, f32), MissingColumn> {
-    let value = |column: &String| -> Result<f32, MissingColumn> {
-        let signature = signatures.get(&decision.model.sha256);
-        let place =
-            signature.and_then(|signature| signature.position(column)).ok_or_else(|| MissingColumn(column.clone()))?;
-        Ok(decision.features().nth(place).unwrap_or(f32::NAN))
-    };
+) -> Scored {
     let label = labels.find(&decision.id, decision.transaction_id);
-    let amount = match (label.and_then(|label| label.amount), &query.amount) {
-        (Some(amount), _) => amount,
-        (None, Some(column)) => Some(f64::from(value(column)?)).filter(|amount| amount.is_finite()).unwrap_or(0.0),
-        (None, None) => 0.0,
+    let column = || match column_of(signatures, decision, query.amount.as_ref()?)? {
+        (ColumnKind::Number, amount) if amount.is_finite() => Some(f64::from(amount)),
+        _ => None,
     };
-    let scored = Scored {
+    Scored {
         at_ms,
         score: decision.score,
         alert: decision.asked_for_alert(),
@@ -292,11 +379,9 @@ fn scored(
             .propensity
             .map(|propensity| Explored { propensity: f64::from(propensity), let_through: !decision.alert }),
         fraud: label.map(|label| label.fraud),
-        amount,
+        amount: label.and_then(|label| label.amount).or_else(column).unwrap_or(0.0),
         card: if decision.entity.is_empty() { 0 } else { card(decision.entity) },
-    };
-    let value = if let GroupBy::Segment(column) = &query.by { value(column)? } else { f32::NAN };
-    Ok((scored, value))
+    }
 }
 
 /// FNV-1a; 0 stays for "none".
@@ -307,29 +392,108 @@ fn card(entity: &str) -> u64 {
         .max(1)
 }
 
-/// Names the segment of each row by its value: the value itself where there are few, else the quarter of the rows.
-fn segment_names(
-    values: &[f32],
-    column: &str,
-    signatures: &HashMap<[u8; 32], Signature>,
-) -> impl Iterator<Item = String> {
-    let kind = signatures.values().find_map(|signature| Some(&signature.columns[signature.position(column)?].kind));
-    let mut sorted: Vec<f32> = values.iter().copied().filter(|value| !value.is_nan()).collect();
-    sorted.sort_by(f32::total_cmp);
-    let mut distinct = sorted.clone();
-    distinct.dedup();
-    let quarter = move |share: usize| sorted[(sorted.len() - 1) * share / 4];
-    values.iter().map(move |&value| match kind {
-        _ if value.is_nan() => format!("{column} missing"),
-        Some(ColumnKind::Category { levels }) => {
-            let level = levels.get(value as usize).map_or("?", String::as_str);
-            format!("{column}={level}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serin_decisions::{DecisionIds, DecisionLog, LogLimits, NewDecision};
+    use serin_scoring::Column;
+
+    const NOW: i64 = 1_764_000_000_000;
+
+    /// Columns `amount` and `channel`, the second a category of these levels; with no level it is missing.
+    fn signature(levels: &[&str]) -> Signature {
+        let column = |name: &str, kind| Column { name: name.to_owned(), kind, nullable: true };
+        let mut columns = vec![column("amount", ColumnKind::Number)];
+        if !levels.is_empty() {
+            let levels = levels.iter().map(|level| (*level).to_owned()).collect();
+            columns.push(column("channel", ColumnKind::Category { levels }));
         }
-        _ if distinct.len() <= VALUES => format!("{column}={value}"),
-        _ => {
-            let place = (1..4).take_while(|share| value > quarter(*share)).count();
-            // Numbered, so that they stand in order.
-            format!("{column} {}. quarter ({} to {})", place + 1, quarter(place), quarter(place + 1))
+        Signature { columns }
+    }
+
+    /// Decisions of each version, each with the channel's code; the amounts are 0, 1, 2, …
+    fn log(folder: &Path, versions: &[(&str, &[f32])]) {
+        let (log, _) = DecisionLog::open(folder, LogLimits::default(), || NOW).unwrap();
+        let ids = DecisionIds::default();
+        for (number, (version, codes)) in versions.iter().enumerate() {
+            let model = Arc::new(DecidingModel {
+                name: "fraud".into(),
+                version: (*version).to_owned(),
+                sha256: [number as u8; 32],
+                threshold: 0.5,
+                width: 2,
+            });
+            for (at, code) in codes.iter().enumerate() {
+                let decision = NewDecision {
+                    id: ids.next(NOW),
+                    transaction_id: "t",
+                    entity: "",
+                    event_time_ms: None,
+                    features: &[at as f32, *code],
+                    score: 0.5,
+                    alert: true,
+                    propensity: None,
+                    fallback: None,
+                    assigned: None,
+                    latency_ns: 0,
+                };
+                log.append(&model, &[decision]).unwrap();
+            }
         }
-    })
+        log.flush().unwrap();
+    }
+
+    fn segments(folder: &Path, by: &str, signatures: &[Signature]) -> Result<Vec<(String, u64)>, String> {
+        let query = PerformanceQuery { by: by.parse().unwrap(), ..PerformanceQuery::of("fraud", NOW) };
+        let signatures = signatures.iter().enumerate().map(|(number, found)| ([number as u8; 32], found.clone()));
+        let counted = count(folder, &query, &Labels::default(), &signatures.collect());
+        let counted = counted.map_err(|error| error.to_string())?;
+        Ok(counted.into_iter().map(|(name, found)| (name, found.decisions)).collect())
+    }
+
+    // A code is a level of the version that decided; another version's levels are others.
+    #[test]
+    fn a_category_is_told_by_the_levels_of_the_version_that_decided() {
+        let folder = tempfile::tempdir().unwrap();
+        log(folder.path(), &[("1", &[0.0, 1.0, 1.0, f32::NAN]), ("2", &[0.0, 1.0, 2.0, 9.0]), ("3", &[0.0])]);
+        let signatures = [signature(&["card", "wire"]), signature(&["card", "crypto", "wire"]), signature(&[])];
+        let expected = [
+            ("channel missing", 1),
+            ("channel not in version 3", 1),
+            ("channel=?", 1),
+            ("channel=card", 2),
+            ("channel=crypto", 1),
+            ("channel=wire", 3),
+        ];
+        for _ in 0..8 {
+            let found = segments(folder.path(), "segment:channel", &signatures).unwrap();
+            assert_eq!(found, expected.map(|(name, count)| (name.to_owned(), count)));
+        }
+        let refused = segments(folder.path(), "segment:chanel", &signatures).unwrap_err();
+        assert!(refused.contains("model fraud has no column \"chanel\" in any version that decided"), "{refused}");
+        let few = segments(folder.path(), "segment:amount", &signatures).unwrap();
+        assert_eq!(few[0], ("amount=0".to_owned(), 3));
+    }
+
+    #[test]
+    fn numbers_of_many_values_are_told_by_quarters_over_all_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        log(folder.path(), &[("1", &[0.0; 40]), ("2", &[0.0; 80])]);
+        let found = segments(folder.path(), "segment:amount", &[signature(&["card"]), signature(&["card"])]).unwrap();
+        assert_eq!((found.len(), found.iter().map(|(_, count)| count).sum::<u64>()), (4, 120));
+        assert!(found[0].0.starts_with("amount 1. quarter (0 to "), "{found:?}");
+    }
+
+    #[test]
+    fn versions_and_days_are_groups_whatever_segments_they_lie_in() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            log(folder.path(), &[("1", &[0.0; 4]), ("2", &[0.0; 5])]);
+        }
+        let by = |by: &str| segments(folder.path(), by, &[]).unwrap();
+        assert_eq!(by("version"), [("1".to_owned(), 12), ("2".to_owned(), 15)]);
+        assert_eq!(by("day"), [("2025-11-24 version 1".to_owned(), 12), ("2025-11-24 version 2".to_owned(), 15)]);
+        assert_eq!(by("arm"), [("no rollout".to_owned(), 27)]);
+        assert_eq!(by("all"), [(String::new(), 27)]);
+    }
 }

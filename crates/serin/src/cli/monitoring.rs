@@ -189,7 +189,7 @@ pub(crate) struct Retrain {
     #[command(flatten)]
     pub(crate) backend: Backend,
     /// Options of `serin train` that say how to train: --set, --rounds, --early-stopping, --threshold and its kind,
-    /// --reference-rows, --describe, --tag, --experiment, --alias, --stage
+    /// --reference-rows, --describe, --tag, --experiment
     #[arg(last = true, value_name = "TRAINING OPTIONS")]
     pub(crate) training: Vec<String>,
 }

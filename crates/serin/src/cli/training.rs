@@ -81,6 +81,12 @@ pub(crate) struct Train {
     /// Keep the run but register no version
     #[arg(long, conflicts_with_all = ["alias", "stage"])]
     pub(crate) no_register: bool,
+    /// Point this alias at the new version, e.g. champion
+    #[arg(long)]
+    pub(crate) alias: Option<String>,
+    /// Move the new version to this stage, e.g. Production (archives the one there)
+    #[arg(long)]
+    pub(crate) stage: Option<String>,
     #[command(flatten)]
     pub(crate) options: TrainingOptions,
     /// Print the result as JSON
@@ -113,12 +119,6 @@ pub(crate) struct TrainingOptions {
     /// Tag of the run, repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_value)]
     pub(crate) tag: Vec<(String, String)>,
-    /// Point this alias at the new version, e.g. champion
-    #[arg(long)]
-    pub(crate) alias: Option<String>,
-    /// Move the new version to this stage, e.g. Production (archives the one there)
-    #[arg(long)]
-    pub(crate) stage: Option<String>,
     /// Experiment of the run
     #[arg(long, value_name = "NAME", default_value = "fraud_detection")]
     pub(crate) experiment: String,
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!((options.rounds, options.rule.alert_rate, options.rule.is_given()), (7, Some(0.1), true));
         assert_eq!(options.set, [("max_depth".to_owned(), "3".to_owned())]);
         assert!(!read(&[]).unwrap().rule.is_given());
-        for column in ["--time", "--label", "--features", "--state", "--no-register", "--help"] {
+        for column in ["--time", "--label", "--features", "--state", "--no-register", "--alias", "--stage", "--help"] {
             let refused = read(&[column, "x"]).unwrap_err().to_string();
             assert!(refused.contains(column), "{refused}");
         }

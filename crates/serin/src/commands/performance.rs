@@ -58,7 +58,8 @@ fn print(group: &Value, found: &Value) {
         percent(&group["coverage"]),
         group["frauds"]
     ));
-    if group["explored"].as_u64().is_some_and(|count| count > 0) {
+    let count = |name: &str| group[name].as_u64().unwrap_or(0);
+    if count("explored") + count("held") > 0 {
         say(format_args!(
             "  {} alerts that --explore let through stand for {} that were held, by their propensity",
             group["explored"], group["held"]

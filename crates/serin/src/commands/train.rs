@@ -3,7 +3,7 @@
 use super::{now_ms, progress, say};
 use crate::cli::{Columns, ThresholdRule, Train, TrainingOptions};
 use crate::registry::Registry;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serin_analysis::threshold::Rule;
 use serin_batch::training::{SplitRule, Trained, TrainingPlan, TrainingRows, TrainingStep, train};
 use serin_dataset::{Dataset, Roles, parse_timestamp, read};
@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 pub(crate) async fn run(args: &Train) -> anyhow::Result<()> {
-    let plan =
-        TrainingPlan { register: !args.no_register, ..plan(&args.options, &args.model_name, &args.columns.data)? };
-    if args.options.rule.cost.is_some() && args.columns.amount.is_none() {
-        bail!("--cost needs --amount COLUMN: the money that a missed fraud loses");
-    }
+    let plan = TrainingPlan {
+        register: !args.no_register,
+        alias: args.alias.clone(),
+        stage: args.stage.as_deref().map(str::parse).transpose()?,
+        ..plan(&args.options, &args.model_name, &args.columns.data)
+    };
     let split = split(args)?;
     let registry = Registry::open(&args.state).await?;
     let start = Instant::now();
@@ -105,8 +106,8 @@ pub(crate) fn bars() -> impl FnMut(TrainingStep<'_>) + Send {
 }
 
 /// The training that options ask for, of rows from `source`, which registers a version.
-pub(crate) fn plan(options: &TrainingOptions, model: &str, source: &str) -> anyhow::Result<TrainingPlan> {
-    Ok(TrainingPlan {
+pub(crate) fn plan(options: &TrainingOptions, model: &str, source: &str) -> TrainingPlan {
+    TrainingPlan {
         model: model.to_owned(),
         experiment: options.experiment.clone(),
         user: std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned()),
@@ -121,9 +122,9 @@ pub(crate) fn plan(options: &TrainingOptions, model: &str, source: &str) -> anyh
         reference_rows: options.reference_rows,
         descriptions: options.describe.iter().cloned().collect(),
         register: true,
-        alias: options.alias.clone(),
-        stage: options.stage.as_deref().map(str::parse).transpose()?,
-    })
+        alias: None,
+        stage: None,
+    }
 }
 
 fn split(args: &Train) -> anyhow::Result<SplitRule> {

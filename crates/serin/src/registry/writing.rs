@@ -13,6 +13,10 @@ use std::path::PathBuf;
 const FOLDER: &str = "model";
 
 impl TrainingRegistry for Registry {
+    fn check_names(&self, model: &str, alias: Option<&str>) -> Result<(), RegistryFailure> {
+        Ok(serin_store::check_names(model, alias)?)
+    }
+
     async fn start_run(&self, run: TrainingRun) -> Result<String, RegistryFailure> {
         let TrainingRun { experiment, name, user, started_ms, tags: more } = run;
         let mut tags = vec![

@@ -20,6 +20,9 @@ const DAY_MS: f64 = 86_400_000.0;
 pub(crate) async fn run(args: &Retrain) -> anyhow::Result<()> {
     let as_of_ms = match args.as_of.as_deref() {
         None => now_ms(),
+        Some("newest") if args.data.is_some() => {
+            bail!("--as-of newest is the newest transaction of the decision log: with --data write a time")
+        }
         Some("newest") => newest_transaction(&log_of(args), &args.model)?,
         Some(text) => text.parse().or_else(|_| moment(text)).context("--as-of")?,
     };
@@ -68,9 +71,6 @@ fn plan(args: &Retrain, as_of_ms: i64) -> anyhow::Result<RetrainingPlan> {
     let options = TrainingOptions::of(&args.training)
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("options of training, behind --")?;
-    if options.rule.cost.is_some() && args.data.is_some() && args.amount.is_none() {
-        bail!("--cost needs --amount COLUMN: the money that a missed fraud loses");
-    }
     let source = args.data.as_deref().unwrap_or("the decision log");
     Ok(RetrainingPlan {
         model: args.model.clone(),
@@ -91,7 +91,7 @@ fn plan(args: &Retrain, as_of_ms: i64) -> anyhow::Result<RetrainingPlan> {
         min_frauds: args.min_frauds,
         min_coverage: args.min_coverage,
         champions_rule: !options.rule.is_given(),
-        training: train::plan(&options, &args.model, source)?,
+        training: train::plan(&options, &args.model, source),
     })
 }
 
@@ -101,7 +101,11 @@ fn maturity(counting: &Counting) -> anyhow::Result<Maturity> {
         "excluded" => false,
         other => bail!("--unlabelled {other:?}: write excluded or genuine"),
     };
-    Ok(Maturity { delay_ms: (counting.maturity_days.max(0.0) * DAY_MS) as i64, unlabelled_is_genuine })
+    let days = counting.maturity_days;
+    if !(0.0..=36_525.0).contains(&days) {
+        bail!("--maturity-days {days}: write a number of days from 0 up");
+    }
+    Ok(Maturity { delay_ms: (days * DAY_MS) as i64, unlabelled_is_genuine })
 }
 
 fn show(args: &Retrain, retrained: &Retrained) {

@@ -76,6 +76,10 @@ pub trait TrainingRegistry: ModelRegistry {
 pub enum TrainingStep<'a> {
     /// Reading a file of rows: rows so far, bytes read, bytes of the file.
     Reading(usize, u64, u64),
+    /// Start of a run, with its id.
+    RunBegun(&'a str),
+    /// Start of a retraining, with its id in the history.
+    RetrainingBegun(&'a str),
     /// The end of a boosting round, with the number of rounds at most.
     Round(Round<'a>, usize),
 }
@@ -268,6 +272,7 @@ pub async fn train(
         tags: plan.tags.clone(),
     };
     let run_id = registry.start_run(run).await.map_err(TrainError::Registry)?;
+    observe(TrainingStep::RunBegun(&run_id));
     match work(registry, plan, rows, &run_id, (clock, started_ms), observe).await {
         Ok(trained) => {
             registry.finish_run(&run_id, RunStatus::Finished, clock()).await.map_err(TrainError::Registry)?;

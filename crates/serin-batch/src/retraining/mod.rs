@@ -9,7 +9,9 @@ pub use rows::newest_transaction;
 
 use crate::causes::with_causes;
 use crate::models::RegistryFailure;
-use crate::training::{Observer, SplitRule, TrainError, TrainingPlan, TrainingRegistry, TrainingRows, train};
+use crate::training::{
+    Observer, SplitRule, TrainError, TrainingPlan, TrainingRegistry, TrainingRows, TrainingStep, train,
+};
 use judge::judge;
 use serin_analysis::performance::{Comparison, Gate, GateRules, Maturity, gate};
 use serin_analysis::threshold::Rule;
@@ -191,6 +193,7 @@ pub async fn retrain(
 ) -> Result<Retrained, RetrainError> {
     let begun = ledger.begin_retraining(&plan.model, &plan.cause, &plan.reason, plan.as_of_ms).await;
     let id = begun.map_err(RetrainError::Registry)?;
+    observe(TrainingStep::RetrainingBegun(&id));
     let started_ms = clock();
     let result = judged(registry, ledger, plan, source, clock, observe).await;
     // On the clock that it is dated by.

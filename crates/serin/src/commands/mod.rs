@@ -17,6 +17,7 @@ mod rollout;
 mod server;
 mod serving;
 mod simulate;
+mod stopping;
 mod train;
 mod up;
 mod user;

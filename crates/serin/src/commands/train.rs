@@ -1,5 +1,6 @@
 //! `serin train`: a file of rows to a registered version.
 
+use super::stopping::Watch;
 use super::{now_ms, progress, say};
 use crate::cli::{Columns, ThresholdRule, Train, TrainingOptions};
 use crate::registry::Registry;
@@ -26,7 +27,9 @@ pub(crate) async fn run(args: &Train) -> anyhow::Result<()> {
     let read_seconds = start.elapsed().as_secs_f64();
     let rows = TrainingRows::split(&dataset, &split)?;
     drop(dataset);
-    let trained = train(&registry, &plan, &rows, now_ms, &mut bars()).await?;
+    let watch = Watch::over(registry.clone(), None)?;
+    let trained = train(&registry, &plan, &rows, now_ms, &mut watched(&watch)).await?;
+    drop(watch);
     show(args, &trained, read_seconds);
     Ok(())
 }
@@ -93,6 +96,7 @@ pub(crate) fn read_with_progress(data: &str, roles: &Roles) -> anyhow::Result<Da
 pub(crate) fn bars() -> impl FnMut(TrainingStep<'_>) + Send {
     let steps = progress::Steps::default();
     move |step| match step {
+        TrainingStep::RunBegun(_) | TrainingStep::RetrainingBegun(_) => {}
         TrainingStep::Reading(rows, done, total) => {
             steps.show("reading", done, total.max(1)).set_message(format!("{rows} rows"));
         }
@@ -102,6 +106,15 @@ pub(crate) fn bars() -> impl FnMut(TrainingStep<'_>) + Send {
                 bar.set_message(format!("{metric} {value:.4}"));
             }
         }
+    }
+}
+
+/// Shows the steps of a training as bars, and lets a watch note what they begin.
+pub(crate) fn watched(watch: &Watch) -> impl FnMut(TrainingStep<'_>) + Send {
+    let mut bars = bars();
+    move |step| {
+        watch.note(&step);
+        bars(step);
     }
 }
 

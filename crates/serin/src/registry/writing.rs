@@ -110,7 +110,7 @@ impl TrainingRegistry for Registry {
 }
 
 /// Ledger of retrainings in the database of this machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StoreLedger {
     store: Store,
     registry: Registry,

@@ -14,4 +14,5 @@ mod protocols;
 mod release;
 mod serving;
 mod shadow;
+mod stopping;
 mod transactions;

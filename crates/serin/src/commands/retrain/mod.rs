@@ -2,6 +2,7 @@
 
 mod launch;
 
+use super::stopping::Watch;
 use super::{now_ms, say, server, train};
 use crate::cli::{Counting, Retrain, TrainingOptions, moment};
 use crate::registry::StoreLedger;
@@ -40,7 +41,9 @@ pub(crate) async fn run(args: &Retrain) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    let retrained = retrain(&registry, &ledger, &plan, &source, now_ms, &mut train::bars()).await?;
+    let watch = Watch::over(registry.clone(), Some(ledger.clone()))?;
+    let retrained = retrain(&registry, &ledger, &plan, &source, now_ms, &mut train::watched(&watch)).await?;
+    drop(watch);
     show(args, &retrained);
     Ok(())
 }

@@ -89,7 +89,7 @@ pub(crate) struct Performance {
     pub(crate) as_of: Option<String>,
     #[command(flatten)]
     pub(crate) counting: Counting,
-    /// Split by version, arm (of a rollout) or segment:COLUMN
+    /// Split by version, day (UTC) and version, arm (of a rollout) or segment:COLUMN
     #[arg(long, value_name = "WHAT")]
     pub(crate) by: Option<String>,
     /// Column with the money at stake, for labels without an amount

@@ -1,7 +1,7 @@
 //! `serin performance`: how decisions turned out.
 
 use super::say;
-use crate::cli::Performance;
+use crate::cli::{Performance, moment};
 use crate::registry::Registry;
 use serde_json::Value;
 
@@ -14,10 +14,12 @@ pub(crate) async fn run(args: &Performance) -> anyhow::Result<()> {
         ("review_cost", args.counting.review_cost.to_string()),
         ("cards", args.cards.to_string()),
     ];
+    // A day or a time, as --since takes it; "newest" and epoch milliseconds go as they are.
+    let as_of = args.as_of.clone().map(|text| moment(&text).map_or(text, |time| time.to_string()));
     let optional = [
         ("since", args.since.map(|time| time.to_string())),
         ("until", args.until.map(|time| time.to_string())),
-        ("as_of", args.as_of.clone()),
+        ("as_of", as_of),
         ("by", args.by.clone()),
         ("amount", args.amount.clone()),
     ];

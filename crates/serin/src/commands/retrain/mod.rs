@@ -36,7 +36,9 @@ pub(crate) async fn run(args: &Retrain) -> anyhow::Result<()> {
             // The history has it, so that the monitor does not set off the same failure every hour.
             let id = ledger.begin_retraining(&args.model, &args.cause, &args.reason, as_of_ms).await;
             let id = id.map_err(anyhow::Error::from_boxed)?;
-            let ended = ledger.end_retraining(&id, "failed", None, &format!("{error:#}"), as_of_ms).await;
+            // Of what clap says, the usage is for the terminal.
+            let verdict = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+            let ended = ledger.end_retraining(&id, "failed", None, &verdict, as_of_ms).await;
             ended.map_err(anyhow::Error::from_boxed)?;
             return Err(error);
         }

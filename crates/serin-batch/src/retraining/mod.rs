@@ -284,7 +284,7 @@ async fn train_on(
         test_days: plan.test_days,
         keep_known_cards: true,
     };
-    let mut parts = TrainingRows::split(&rows.train, &split).map_err(TrainError::from)?;
+    let mut parts = TrainingRows::split(&rows.train, &split)?;
     // Live traffic is like the newest rows, too.
     parts.later = parts.later.and(&rows.judged);
     let trained = train(registry, &training, &parts, clock, observe).await?;

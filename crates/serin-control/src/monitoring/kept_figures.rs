@@ -33,10 +33,13 @@ impl PageFigures {
 /// Model and number of days of a page.
 type PageKey = (String, i64);
 
+/// A page with its figures.
+type KeptPage = (PageKey, Arc<PageFigures>);
+
 /// Pages whose figures were counted last; those of the oldest go first.
 #[derive(Debug, Clone, Default)]
 pub struct KeptFigures {
-    pages: Arc<Mutex<Vec<(PageKey, Arc<PageFigures>)>>>,
+    pages: Arc<Mutex<Vec<KeptPage>>>,
     /// Held while figures are counted: one log is in memory at a time, and who waits finds them counted.
     counting: Arc<tokio::sync::Mutex<()>>,
 }

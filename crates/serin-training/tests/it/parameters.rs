@@ -117,7 +117,7 @@ fn unknown_parameters_are_refused_on_every_thread_and_known_ones_on_none() {
         for (name, thread) in threads {
             match thread.join().unwrap() {
                 Err(TrainingError::UnknownParameter(unknown)) => {
-                    assert_eq!((unknown.as_str(), name), ("max_dept", "max_dept"))
+                    assert_eq!((unknown.as_str(), name), ("max_dept", "max_dept"));
                 }
                 Ok(rounds) => assert_eq!((rounds, name), (3, "max_depth")),
                 Err(other) => panic!("{name}: {other}"),

@@ -172,15 +172,9 @@ fn count(
 ) -> Result<Vec<(String, Performance)>, MonitoringError> {
     let mut groups = Groups::default();
     let mut segments = match &query.by {
-        GroupBy::Segment(column) => {
-            known(column, &query.name, signatures, |_| true)?;
-            Some(Segments::of(column, signatures))
-        }
+        GroupBy::Segment(column) => Some(Segments::of(column, signatures)),
         _ => None,
     };
-    if let Some(column) = &query.amount {
-        known(column, &query.name, signatures, |kind| *kind == ColumnKind::Number)?;
-    }
     let report = DecisionFiles::of(folder).read_of(&query.name, &[], query.since_ms.max(0), i64::MAX, |decision| {
         let at_ms = decision.happened_at_ms();
         let by_model = Fallback::is_of_a_model(decision.fallback);
@@ -191,6 +185,14 @@ fn count(
         true
     })?;
     report.warn();
+    if !groups.rows.is_empty() {
+        if let GroupBy::Segment(column) = &query.by {
+            known(column, &query.name, signatures, |_| true)?;
+        }
+        if let Some(column) = &query.amount {
+            known(column, &query.name, signatures, |kind| *kind == ColumnKind::Number)?;
+        }
+    }
     let groups = groups.by_name(segments);
     let newest = groups.values().flatten().map(|row| row.at_ms).max().unwrap_or(0);
     let as_of_ms = query.as_of_ms.unwrap_or(newest);

@@ -5,18 +5,14 @@ const FEW: usize = 2048;
 const DIGIT_BITS: u32 = 11;
 const DIGITS: u32 = 3;
 
-/// Returns the numbers of the rows by ascending score; rows of one score keep their order. -0 comes before 0, and NaN where
-/// [`f32::total_cmp`] puts it.
+/// Returns the numbers of the rows by ascending score, as [`f32::total_cmp`] orders -0, 0 and NaN; rows of one score keep their
+/// order.
 ///
 /// # Panics
 /// With 2³² rows or more.
 #[must_use]
 pub(crate) fn ascending(scores: &[f32]) -> Vec<u32> {
-    by_key(scores, |score| {
-        let bits = score.to_bits();
-        // The total order of floats as the order of integers: all bits turn for the negative ones, the sign for the others.
-        if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
-    })
+    by_key(scores, total_order)
 }
 
 /// Returns the numbers of the rows by descending score, NaN as the lowest; rows of one score keep their order.
@@ -25,10 +21,14 @@ pub(crate) fn ascending(scores: &[f32]) -> Vec<u32> {
 /// With 2³² rows or more.
 #[must_use]
 pub(crate) fn descending(scores: &[f32]) -> Vec<u32> {
-    by_key(scores, |score| {
-        let bits = (if score.is_nan() { f32::NEG_INFINITY } else { score }).to_bits();
-        if bits >> 31 == 1 { bits } else { !(bits | 1 << 31) }
-    })
+    by_key(scores, |score| !total_order(if score.is_nan() { f32::NEG_INFINITY } else { score }))
+}
+
+/// Returns the place of a score in the total order of floats, as the order of integers: all bits turn for the negative ones, the
+/// sign for the others.
+fn total_order(score: f32) -> u32 {
+    let bits = score.to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
 fn by_key(scores: &[f32], key: impl Fn(f32) -> u32) -> Vec<u32> {

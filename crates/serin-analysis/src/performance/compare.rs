@@ -2,6 +2,7 @@
 
 use crate::classification::log_loss;
 use crate::draws::Draws;
+use crate::ranking;
 use std::fmt::Write;
 
 /// Probability that lies beyond each end of an interval: 95 % two-sided.
@@ -73,8 +74,7 @@ impl Ranked {
     fn of(rows: &[PairedRow], side: usize) -> Self {
         let score = |row: u32| rows[row as usize].scores[side];
         let key = |row: u32| if score(row).is_nan() { f32::NEG_INFINITY } else { score(row) };
-        let mut order: Vec<u32> = (0..rows.len() as u32).collect();
-        order.sort_by(|a, b| key(*b).total_cmp(&key(*a)));
+        let order = ranking::descending(&rows.iter().map(|row| row.scores[side]).collect::<Vec<f32>>());
         let starts = order.iter().enumerate().map(|(i, row)| (*row, i == 0 || key(order[i - 1]) != key(*row)));
         let loss = |row: &PairedRow| {
             let score = row.scores[side];

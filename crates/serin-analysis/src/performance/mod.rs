@@ -199,11 +199,9 @@ pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: 
     let labels: Vec<f32> = counted.iter().map(|(_, fraud)| f32::from(u8::from(*fraud))).collect();
     let weights: Vec<f64> = counted.iter().map(|(row, _)| row.weight()).collect();
     let steps = steps(&scores, &labels, &weights);
-    measured.metrics = metrics(&counted, &steps, (&scores, &labels, &weights), review_cost, k);
-    if measured.explored + measured.held > 0 {
-        // Which cards come first says nothing of those that were held.
-        measured.metrics.remove("card_precision");
-    }
+    // Which cards come first says nothing of those that were held.
+    let cards = (measured.explored + measured.held == 0).then_some(k);
+    measured.metrics = metrics(&counted, &steps, (&scores, &labels, &weights), review_cost, cards);
     measured.metrics.retain(|_, value| !value.is_nan());
     measured.reliability = reliability(&scores, &labels, &weights);
     if frauds > 0 {
@@ -226,7 +224,7 @@ fn metrics(
     steps: &[Step],
     (scores, labels, weights): (&[f32], &[f32], &[f64]),
     review_cost: f64,
-    k: usize,
+    cards: Option<usize>,
 ) -> BTreeMap<&'static str, f64> {
     let mut confusion = Confusion::default();
     let (mut cost, mut without) = (0.0, 0.0);
@@ -249,7 +247,7 @@ fn metrics(
     if frauds > 0.0 {
         found.insert("expected_over_observed_frauds", expected / frauds);
     }
-    if counted.iter().any(|(row, _)| row.card != 0) {
+    if let Some(k) = cards.filter(|_| counted.iter().any(|(row, _)| row.card != 0)) {
         let days: Vec<i64> = counted.iter().map(|(row, _)| row.at_ms.div_euclid(DAY_MS)).collect();
         let cards: Vec<u64> = counted.iter().map(|(row, _)| row.card).collect();
         found.insert("card_precision", card_precision(scores, labels, &days, &cards, k));

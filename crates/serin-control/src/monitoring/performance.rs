@@ -287,8 +287,9 @@ impl Groups {
 struct Segments<'a> {
     column: &'a str,
     signatures: &'a HashMap<[u8; 32], Signature>,
-    /// Names of segments, each once.
+    /// Names of segments, each once, and the place of each.
     names: Vec<String>,
+    places: HashMap<String, usize>,
     rows: Vec<SegmentRow>,
 }
 
@@ -303,7 +304,7 @@ enum SegmentRow {
 
 impl<'a> Segments<'a> {
     fn of(column: &'a str, signatures: &'a HashMap<[u8; 32], Signature>) -> Self {
-        Self { column, signatures, names: Vec::new(), rows: Vec::new() }
+        Self { column, signatures, names: Vec::new(), places: HashMap::new(), rows: Vec::new() }
     }
 
     fn add(&mut self, decision: &LoggedDecision<'_>) {
@@ -321,11 +322,12 @@ impl<'a> Segments<'a> {
     }
 
     fn named(&mut self, name: String) -> SegmentRow {
-        let place = self.names.iter().position(|known| *known == name);
-        SegmentRow::Named(place.unwrap_or_else(|| {
-            self.names.push(name);
-            self.names.len() - 1
-        }))
+        let next = self.names.len();
+        let place = *self.places.entry(name).or_insert_with_key(|name| {
+            self.names.push(name.clone());
+            next
+        });
+        SegmentRow::Named(place)
     }
 
     /// Name of each row's segment. A number's is its value where there are few, else the quarter of the rows.

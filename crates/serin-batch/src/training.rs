@@ -296,6 +296,11 @@ fn check_rule(rule: Rule) -> Result<(), TrainError> {
         Rule::ReviewCapacity(per_day) => ("--review-capacity", per_day, f64::MAX, "a number of alerts is 0 or more"),
         Rule::Cost(review) => ("--cost", review, f64::MAX, "the cost of a review is 0 or more"),
     };
+    check_number(name, value, most, bounds)
+}
+
+/// Refuses an option's number that is none, below 0 or above `most`; `bounds` says so to the person who gave it.
+pub(crate) fn check_number(name: &'static str, value: f64, most: f64, bounds: &'static str) -> Result<(), TrainError> {
     if (0.0..=most).contains(&value) { Ok(()) } else { Err(TrainError::Number(name, value, bounds)) }
 }
 

@@ -10,7 +10,7 @@ pub use rows::newest_transaction;
 use crate::causes::with_causes;
 use crate::models::RegistryFailure;
 use crate::training::{
-    Observer, SplitRule, TrainError, TrainingPlan, TrainingRegistry, TrainingRows, TrainingStep, train,
+    Observer, SplitRule, TrainError, TrainingPlan, TrainingRegistry, TrainingRows, TrainingStep, check_number, train,
 };
 use judge::judge;
 use serin_analysis::performance::{Comparison, Gate, GateRules, Maturity, gate};
@@ -221,13 +221,9 @@ async fn judged(
     observe: Observer<'_>,
 ) -> Result<Retrained, RetrainError> {
     registry.check_names(&plan.model, Some(&plan.challenger)).map_err(RetrainError::Registry)?;
-    for (name, value, most) in
-        [("--review-cost", plan.review_cost, f64::MAX), ("--min-coverage", plan.min_coverage, 1.0)]
-    {
-        if !(0.0..=most).contains(&value) {
-            return Err(TrainError::Number(name, value, "it is 0 or more, and a share at most 1").into());
-        }
-    }
+    let bounds = "it is 0 or more, and a share at most 1";
+    check_number("--review-cost", plan.review_cost, f64::MAX, bounds)?;
+    check_number("--min-coverage", plan.min_coverage, 1.0, bounds)?;
     let found = registry.resolve(&plan.champion).await;
     let champion = found.map_err(|source| RetrainError::Champion { uri: plan.champion.clone(), source })?;
     let live = LoadedModel::load(&champion, clock())?;

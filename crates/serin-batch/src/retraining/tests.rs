@@ -191,8 +191,8 @@ struct Payment {
     fraud: bool,
 }
 
-/// Eighty days before [`NOW`] of two hundred payments each. A fraud is a great amount by wire at first; from `turn_ms` on it is a small
-/// one by card.
+/// Eighty days before [`NOW`] of two hundred payments each. Frauds are great amounts by wire at first; from `turn_ms` on they are
+/// small amounts by card.
 fn payments(turn_ms: i64) -> Vec<Payment> {
     let mut state = 7_u64;
     let mut next = move || {

@@ -75,7 +75,7 @@ pub(crate) struct Train {
     /// Keep test rows of cards whose fraud was already known
     #[arg(long)]
     pub(crate) keep_known_cards: bool,
-    /// Registered model
+    /// Name of the registered model that the version is of
     #[arg(long, value_name = "NAME", default_value = "fraud_detection")]
     pub(crate) model_name: String,
     /// Keep the run but register no version

@@ -4,11 +4,10 @@ use crate::damage::{Damage, ReadReport};
 use crate::durable::DurableFile;
 use crate::error::LogError;
 use crate::frames::{Frames, Item};
-use crate::index::INDEX;
 use crate::reader::{DecisionFiles, DecisionSegment, Losses};
 use crate::record::{self, Record};
 use crate::recovery;
-use crate::segment::is_written;
+use crate::segment::{self, is_written};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -74,7 +73,7 @@ fn erase_from(segment: &DecisionSegment, entity: &str, erased: &mut Erased) -> i
     let Some((file, path)) = segment.open()? else { return Ok(()) };
     let found = search(&file, &path, entity.as_bytes())?;
     if !found.frames.is_empty() {
-        drop(std::fs::remove_file(path.with_extension(INDEX)));
+        segment::remove_beside(&path);
         rewrite(&file, &path, &found.frames)?;
         erased.decisions += found.frames.len();
     }

@@ -13,10 +13,12 @@
 //! missing, damaged or made for another length of the segment is made again; where it cannot be written, the reader
 //! works without.
 
+use crate::columns::{ColumnsMaker, take};
 use crate::durable::replace_durably;
 use crate::frames::{Frames, Item};
 use crate::reader::Losses;
 use crate::record::{self, LoggedDecision, Models, Record};
+use crate::segment::{COLUMNS, INDEX};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -24,8 +26,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"SERINIX1";
-/// Ending of an index's file name.
-pub(crate) const INDEX: &str = "idx";
 /// Greatest number of records in one block.
 const BLOCK: u32 = 4096;
 const HOUR_MS: i64 = 3_600_000;
@@ -50,10 +50,6 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    fn bit(number: u16) -> u64 {
-        1 << number.min(63)
-    }
-
     /// Returns whether the block may hold a decision of one of these models from `from_ms` on and before `until_ms`.
     fn may_hold(&self, models: u64, from_ms: i64, until_ms: i64) -> bool {
         self.models & models != 0 && self.from_ms < until_ms && from_ms <= self.last_ms
@@ -80,16 +76,26 @@ impl Index {
         if let Some(known) = known.filter(|known| known.length == length) {
             return Ok(known);
         }
-        let made = Self::scan(file, path, length)?;
-        if let Err(error) = replace_durably(&beside, &made.encode()) {
-            tracing::debug!("{}: {error}", beside.display());
-        }
-        Ok(made)
+        Self::made(file, path).map(|(index, _)| index)
     }
 
-    /// Makes the index of a segment that was just sealed; one that is gone again needs none.
+    /// Makes a segment's index and columns in one reading and writes them beside it; where that cannot be, they are returned
+    /// all the same. The columns come as the bytes of their file.
+    pub(crate) fn made(file: &File, path: &Path) -> io::Result<(Self, Vec<u8>)> {
+        let (index, columns) = Self::scan(file, path, file.metadata()?.len())?;
+        let columns = columns.encode(index.length);
+        for (ending, bytes) in [(INDEX, &index.encode()), (COLUMNS, &columns)] {
+            let beside = path.with_extension(ending);
+            if let Err(error) = replace_durably(&beside, bytes) {
+                tracing::debug!("{}: {error}", beside.display());
+            }
+        }
+        Ok((index, columns))
+    }
+
+    /// Makes index and columns of a segment that was just sealed; one that is gone again needs none.
     pub(crate) fn make(path: &Path) {
-        let made = File::open(path).and_then(|file| Self::of(&file, path).map(drop));
+        let made = File::open(path).and_then(|file| Self::made(&file, path).map(drop));
         if let Err(error) = made
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -97,9 +103,9 @@ impl Index {
         }
     }
 
-    fn scan(mut file: &File, path: &Path, length: u64) -> io::Result<Self> {
+    fn scan(mut file: &File, path: &Path, length: u64) -> io::Result<(Self, ColumnsMaker)> {
         file.seek(SeekFrom::Start(0))?;
-        let mut made = Self { length, ..Self::default() };
+        let (mut made, mut columns) = (Self { length, ..Self::default() }, ColumnsMaker::default());
         let (mut frames, mut losses, mut records) = (Frames::of(file), Losses::of(path), BLOCK);
         while let Some(item) = frames.next()? {
             match item {
@@ -113,8 +119,9 @@ impl Index {
                         let number = record::number_of(&frame[8..]).unwrap_or(u16::MAX);
                         block.from_ms = block.from_ms.min(decision.at_ms());
                         block.last_ms = block.last_ms.max(decision.at_ms());
-                        block.models |= Block::bit(number);
+                        block.models |= record::model_bit(number);
                         count(&mut made.hours, number, decision);
+                        columns.add(at, number, frame[9], decision);
                     }
                 }
                 Item::Orphan { at, frame, number } => losses.orphan(at, frame, number),
@@ -123,7 +130,7 @@ impl Index {
         }
         made.models = frames.models().clone();
         made.damages = losses.ranges().collect();
-        Ok(made)
+        Ok((made, columns))
     }
 
     /// Returns whether a model decided in the segment from `from_ms` on and before `until_ms`, to the hour.
@@ -143,7 +150,7 @@ impl Index {
         let numbers = self.models.iter().enumerate().filter_map(|(number, model)| {
             let number = number as u16;
             let is_wanted = model.as_ref().is_some_and(|model| wanted(model));
-            (is_wanted && self.is_in(number, from_ms, until_ms)).then(|| Block::bit(number))
+            (is_wanted && self.is_in(number, from_ms, until_ms)).then(|| record::model_bit(number))
         });
         let models = numbers.fold(0, |all, bit| all | bit);
         let ends = self.blocks.iter().skip(1).map(|block| block.offset).chain(std::iter::once(self.length));
@@ -232,10 +239,4 @@ fn put_length(out: &mut Vec<u8>, length: usize) {
 
 fn length(rest: &mut &[u8]) -> Option<usize> {
     Some(u32::from_le_bytes(take(rest)?) as usize)
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, behind) = rest.split_first_chunk()?;
-    *rest = behind;
-    Some(*taken)
 }

@@ -127,7 +127,7 @@ impl DecisionFiles {
 
 /// Returns a sealed segment's file and index, and adds the damage that the index knows to the report; none where the segment
 /// is open, gone or unreadable, which reading it will tell.
-fn indexed(segment: &DecisionSegment, report: &mut ReadReport) -> Option<(File, Index)> {
+pub(crate) fn indexed(segment: &DecisionSegment, report: &mut ReadReport) -> Option<(File, Index)> {
     if !segment.is_sealed() {
         return None;
     }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod columns;
 mod damage;
 mod durable;
 mod erase;
@@ -9,6 +10,7 @@ mod frames;
 mod ids;
 mod index;
 mod indexed;
+mod outlines;
 mod reader;
 mod record;
 mod recovery;
@@ -22,8 +24,9 @@ pub use durable::{DurableFile, rename_durably, replace_durably, sync_folder};
 pub use erase::Erased;
 pub use error::LogError;
 pub use exports::PARQUET_EXPORTER;
-pub use ids::DecisionIds;
+pub use ids::{DecisionIds, id_head, text_key};
 pub use indexed::HourlyCount;
+pub use outlines::DecisionOutline;
 pub use reader::{DecisionFiles, DecisionSegment};
 pub use record::{
     Assigned, Fallback, LoggedDecision, LoggedModel as DecidingModel, LoggedShadow, NewDecision, NewShadow, Record,

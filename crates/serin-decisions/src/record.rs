@@ -380,6 +380,11 @@ fn model_shape(bytes: &[u8]) -> Option<Shape> {
     Some(Shape::Exactly(length))
 }
 
+/// Bit of a model in a set of models of one segment; from number 63 on they share the last one.
+pub(super) fn model_bit(number: u16) -> u64 {
+    1 << number.min(63)
+}
+
 /// Returns the number of the model that a decision's or a candidate's payload names.
 pub(super) fn number_of(payload: &[u8]) -> Option<u16> {
     Some(u16::from_le_bytes(payload.get(2..4)?.try_into().ok()?))
@@ -406,25 +411,51 @@ pub(super) fn decode<'a>(payload: &'a [u8], model: &'a Arc<LoggedModel>) -> Opti
     }
 }
 
+/// Flags of a decision, the second byte of its payload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flags(pub(super) u8);
+
+impl Flags {
+    fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(super) fn alert(self) -> bool {
+        self.has(ALERT)
+    }
+
+    /// True if exploration might let the alert through: a probability stands with the decision.
+    pub(super) fn is_explored(self) -> bool {
+        self.has(EXPLORED)
+    }
+
+    pub(super) fn fallback(self) -> Option<Fallback> {
+        self.has(BY_FALLBACK).then(|| Fallback::ALL[usize::from(self.0 >> FALLBACK_SHIFT) & 3])
+    }
+
+    /// True if the candidate of a release decided, false if the stable version did; none without a release.
+    pub(super) fn candidate(self) -> Option<bool> {
+        self.has(ASSIGNED).then(|| self.has(CANDIDATE))
+    }
+}
+
 fn decision<'a>(payload: &'a [u8], model: &'a Arc<LoggedModel>) -> Option<LoggedDecision<'a>> {
-    let flags = *payload.get(1)?;
+    let flags = Flags(*payload.get(1)?);
     let mut rest = Cursor(payload.get(4..)?);
     let id = rest.array()?;
     let score = f32::from_bits(u32::from_le_bytes(rest.array()?));
     let latency_ns = u32::from_le_bytes(rest.array()?);
-    let assigned = match flags & ASSIGNED {
-        0 => None,
-        _ => Some(Assigned { weight: u16::from_le_bytes(rest.array()?), candidate: flags & CANDIDATE != 0 }),
+    let assigned = match flags.candidate() {
+        None => None,
+        Some(candidate) => Some(Assigned { weight: u16::from_le_bytes(rest.array()?), candidate }),
     };
-    let event_time_ms = if flags & EVENT_TIME == 0 { None } else { Some(i64::from_le_bytes(rest.array()?)) };
+    let event_time_ms = if !flags.has(EVENT_TIME) { None } else { Some(i64::from_le_bytes(rest.array()?)) };
     let [length] = rest.array()?;
     let transaction_id = rest.text(usize::from(length))?;
     let [length] = rest.array()?;
     let entity = rest.text(usize::from(length))?;
-    let alert = flags & ALERT != 0;
-    let fallback = (flags & BY_FALLBACK != 0).then(|| Fallback::ALL[usize::from(flags >> FALLBACK_SHIFT) & 3]);
     let features = rest.take(model.width * 4)?;
-    let propensity = if flags & EXPLORED == 0 { None } else { Some(f32::from_bits(u32::from_le_bytes(rest.array()?))) };
+    let propensity = if !flags.is_explored() { None } else { Some(f32::from_bits(u32::from_le_bytes(rest.array()?))) };
     Some(LoggedDecision {
         id,
         model,
@@ -432,9 +463,9 @@ fn decision<'a>(payload: &'a [u8], model: &'a Arc<LoggedModel>) -> Option<Logged
         entity,
         event_time_ms,
         score,
-        alert,
+        alert: flags.alert(),
         propensity,
-        fallback,
+        fallback: flags.fallback(),
         assigned,
         latency_ns,
         features,

@@ -10,9 +10,8 @@ use crate::damage::ReadReport;
 use crate::durable::{folder_of, remove_partials, remove_unlocked, sync_folder};
 use crate::error::LogError;
 use crate::frames::{Frames, Item};
-use crate::index::INDEX;
 use crate::reader::Losses;
-use crate::segment::{self, FRESH, OPEN, SEALED};
+use crate::segment::{self, BESIDE, FRESH, OPEN, SEALED};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -47,13 +46,13 @@ pub(crate) fn recover(folder: &Path) -> Result<Recovered, LogError> {
     Ok(recovered)
 }
 
-/// Removes temporary files of segments: of erasures, of indexes, and of segments that were being made.
+/// Removes temporary files of segments: of erasures, of what stands beside segments that are gone, and of segments that were being made.
 pub(crate) fn remove_leftovers(folder: &Path) -> io::Result<()> {
     remove_partials(folder, |path| segment::created_ms(path).is_some())?;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let is = |ending: &str| path.extension().is_some_and(|kind| kind == ending);
-        let is_left = is(FRESH) || is(INDEX) && !path.with_extension(SEALED).exists();
+        let is_left = is(FRESH) || BESIDE.iter().any(|ending| is(ending)) && !path.with_extension(SEALED).exists();
         if is_left && segment::created_ms(&path).is_some() {
             remove_unlocked(&path)?;
         }

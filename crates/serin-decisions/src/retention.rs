@@ -3,7 +3,6 @@
 use crate::durable::{replace_durably, sync_folder};
 use crate::error::LogError;
 use crate::exports;
-use crate::index::INDEX;
 use crate::segment::{self, LogLimits};
 use std::path::Path;
 use std::time::Duration;
@@ -82,11 +81,11 @@ impl Retention {
             return Ok(());
         }
         let segments = segment::list(folder, false)?;
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        let mut total: u64 = segments.iter().map(|(_, path)| size(path)).sum();
+        let sizes: Vec<u64> = segments.iter().map(|(_, path)| segment::size_on_disk(path)).collect();
+        let mut total: u64 = sizes.iter().sum();
         let mut holds = None;
         let mut is_changed = false;
-        for (created_ms, path) in segments {
+        for ((created_ms, path), size) in segments.into_iter().zip(sizes) {
             // Its last decision is at most a segment's age younger than its first.
             let last_ms = created_ms.saturating_add(limits.segment_age_ms);
             let old = limits
@@ -102,13 +101,12 @@ impl Retention {
             if holds.keeps(&path) {
                 continue;
             }
-            total -= size(&path);
+            total -= size;
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(LogError::at(&path)(error)),
                 _ => is_changed = true,
             }
-            // It can be made again, and goes with the leftovers at the next start otherwise.
-            drop(std::fs::remove_file(path.with_extension(INDEX)));
+            segment::remove_beside(&path);
         }
         if is_changed {
             sync_folder(folder).map_err(LogError::at(folder))?;

@@ -18,6 +18,13 @@ pub(crate) const SEALED: &str = "seg";
 /// Ending of the file name of a segment that is being made.
 pub(crate) const FRESH: &str = "fresh";
 
+/// Ending of the file name of an index.
+pub(crate) const INDEX: &str = "idx";
+/// Ending of the file name of columns.
+pub(crate) const COLUMNS: &str = "col";
+/// Endings of the names of files that are made of a sealed segment, stand beside it, and go with it.
+pub(crate) const BESIDE: [&str; 2] = [INDEX, COLUMNS];
+
 /// Limits at which segments are sealed, and at which they are removed.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
@@ -203,6 +210,18 @@ pub(crate) fn list(folder: &Path, open: bool) -> Result<Vec<(i64, PathBuf)>, Log
     }
     found.sort();
     Ok(found)
+}
+
+/// Removes what was made of a segment and stands beside it. It can be made again, and what stays is removed when a process
+/// opens the log.
+pub(crate) fn remove_beside(path: &Path) {
+    BESIDE.iter().for_each(|ending| drop(std::fs::remove_file(path.with_extension(ending))));
+}
+
+/// Returns the bytes that a sealed segment takes, with what stands beside it.
+pub(crate) fn size_on_disk(path: &Path) -> u64 {
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    size(path) + BESIDE.iter().map(|ending| size(&path.with_extension(ending))).sum::<u64>()
 }
 
 /// Returns when the segment of that name was begun, epoch milliseconds; none where a file is called otherwise.

@@ -134,7 +134,7 @@ pub struct LogOptions {
     /// Remove decisions older than this: 90d, 12h [default: keep them]
     #[arg(long, value_name = "AGE", value_parser = age_ms)]
     pub keep_decisions: Option<i64>,
-    /// Remove the oldest decisions while there are more bytes than this [default: keep them]
+    /// Remove the oldest decisions while they and their indexes take more bytes than this [default: keep them]
     #[arg(long, value_name = "BYTES")]
     pub keep_decision_bytes: Option<u64>,
     /// Write sealed segments (those that are full, or an hour old) as Parquet to this folder or s3://bucket/prefix

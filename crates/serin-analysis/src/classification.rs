@@ -94,10 +94,13 @@ fn totals(steps: &[Step]) -> Option<(f64, f64)> {
 /// one score and one 0/1 label for each row.
 #[must_use]
 pub fn log_loss(scores: &[f32], labels: &[f32], weights: &[f64]) -> f64 {
-    mean(scores, labels, weights, |score, label| {
-        let p = f64::from(score).clamp(f64::EPSILON, 1.0 - f64::EPSILON);
-        if label == 1.0 { -p.ln() } else { -(1.0 - p).ln() }
-    })
+    mean(scores, labels, weights, |score, label| -likelihood(score, label == 1.0).ln())
+}
+
+/// Probability that a score gives to the label, clipped by float64's epsilon.
+pub(crate) fn likelihood(score: f32, fraud: bool) -> f64 {
+    let p = f64::from(score).clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+    if fraud { p } else { 1.0 - p }
 }
 
 /// Mean squared difference of probability and label, one of each for each row.
@@ -177,22 +180,21 @@ impl Confusion {
 /// `weights` may be empty: every row counts 1 then.
 #[must_use]
 pub fn figures(scores: &[f32], labels: &[f32], weights: &[f64], confusion: &Confusion) -> BTreeMap<&'static str, f64> {
-    figures_of(&steps(scores, labels, weights), scores, labels, weights, confusion)
+    let losses = (log_loss(scores, labels, weights), brier(scores, labels, weights));
+    figures_of(&steps(scores, labels, weights), losses, confusion)
 }
 
-/// [`figures`] of rows whose steps are counted already.
+/// [`figures`] of rows whose steps and whose losses ([`log_loss`] and [`brier`]) are counted already.
 pub(crate) fn figures_of(
     steps: &[Step],
-    scores: &[f32],
-    labels: &[f32],
-    weights: &[f64],
+    (log_loss, brier): (f64, f64),
     confusion: &Confusion,
 ) -> BTreeMap<&'static str, f64> {
     BTreeMap::from([
         ("auc_roc", roc_auc(steps)),
         ("average_precision", average_precision(steps)),
-        ("log_loss", log_loss(scores, labels, weights)),
-        ("brier", brier(scores, labels, weights)),
+        ("log_loss", log_loss),
+        ("brier", brier),
         ("precision", confusion.precision()),
         ("recall", confusion.recall()),
         ("f1", confusion.f1()),

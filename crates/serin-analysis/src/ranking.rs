@@ -31,6 +31,58 @@ fn total_order(score: f32) -> u32 {
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
+/// Sorts scores ascending, as [`f32::total_cmp`] orders them.
+pub(crate) fn sort(scores: &mut [f32]) {
+    if scores.len() < FEW {
+        scores.sort_unstable_by(f32::total_cmp);
+        return;
+    }
+    let mut keys: Vec<u32> = scores.iter().map(|score| total_order(*score)).collect();
+    let mut moved = vec![0; keys.len()];
+    let mut counts = [[0_usize; 1 << DIGIT_BITS]; DIGITS as usize];
+    let digit_of = |key: u32, digit: usize| (key >> (digit as u32 * DIGIT_BITS)) as usize & ((1 << DIGIT_BITS) - 1);
+    for key in &keys {
+        counts.iter_mut().enumerate().for_each(|(digit, counts)| counts[digit_of(*key, digit)] += 1);
+    }
+    for (digit, places) in counts.iter_mut().enumerate() {
+        // Scores of 0 to 1 share most of their highest digits; where they share all, nothing moves.
+        if places.contains(&keys.len()) {
+            continue;
+        }
+        let mut next = 0;
+        for place in places.iter_mut() {
+            next += std::mem::replace(place, next);
+        }
+        for key in &keys {
+            let place = &mut places[digit_of(*key, digit)];
+            moved[*place] = *key;
+            *place += 1;
+        }
+        std::mem::swap(&mut keys, &mut moved);
+    }
+    scores.iter_mut().zip(keys).for_each(|(score, key)| *score = of_total_order(key));
+}
+
+/// Returns the score at a place of [`total_order`].
+fn of_total_order(key: u32) -> f32 {
+    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
+}
+
+/// Returns two ascending lists as one.
+pub(crate) fn merged(a: &[f32], b: &[f32]) -> Vec<f32> {
+    let mut all = Vec::with_capacity(a.len() + b.len());
+    let (mut left, mut right) = (0, 0);
+    while let (Some(one), Some(other)) = (a.get(left), b.get(right)) {
+        let is_left = one <= other;
+        all.push(if is_left { *one } else { *other });
+        left += usize::from(is_left);
+        right += usize::from(!is_left);
+    }
+    all.extend_from_slice(&a[left..]);
+    all.extend_from_slice(&b[right..]);
+    all
+}
+
 fn by_key(scores: &[f32], key: impl Fn(f32) -> u32) -> Vec<u32> {
     assert!(u32::try_from(scores.len()).is_ok(), "{} rows are more than can be numbered", scores.len());
     let count = scores.len() as u32;
@@ -86,7 +138,11 @@ mod tests {
             up.sort_by(|a, b| score(a).total_cmp(&score(b)));
             let lowest = |row: &u32| if score(row).is_nan() { f32::NEG_INFINITY } else { score(row) };
             down.sort_by(|a, b| lowest(b).total_cmp(&lowest(a)));
+            let sorted: Vec<u32> = up.iter().map(|row| score(row).to_bits()).collect();
             assert_eq!((ascending(&scores), descending(&scores)), (up, down), "{count} rows");
+            let mut found = scores.clone();
+            sort(&mut found);
+            assert_eq!(found.iter().map(|score| score.to_bits()).collect::<Vec<_>>(), sorted, "{count} rows");
         }
     }
 }

@@ -15,35 +15,16 @@ impl Calibration {
     #[must_use]
     pub fn fit(scores: &[f32], labels: &[f32], weights: &[f64]) -> Self {
         let order = ranking::ascending(scores).into_iter().map(|row| row as usize);
-        let pairs = order
-            .filter(|row| !scores[*row].is_nan())
-            .map(|row| (scores[row], weights[row], f64::from(labels[row]) * weights[row]));
-        // Least score, rows, frauds.
-        let mut blocks: Vec<(f32, f64, f64)> = Vec::new();
-        for (score, weight, fraud) in pairs {
-            match blocks.last_mut() {
-                // Equal scores cannot be told apart.
-                Some((start, rows, frauds)) if *rows == 0.0 || *start == score => {
-                    *rows += weight;
-                    *frauds += fraud;
-                }
-                _ => blocks.push((score, weight, fraud)),
-            }
+        let mut pooling = Pooling::default();
+        for row in order.filter(|row| !scores[*row].is_nan()) {
+            pooling.add(scores[row], weights[row], f64::from(labels[row]) * weights[row]);
         }
-        let mut pooled: Vec<(f32, f64, f64)> = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            pooled.push(block);
-            while let [.., (_, rows, frauds), (_, more, higher)] = pooled[..]
-                && frauds * more >= higher * rows
-            {
-                pooled.pop();
-                if let Some(last) = pooled.last_mut() {
-                    last.1 += more;
-                    last.2 += higher;
-                }
-            }
-        }
-        Self { blocks: pooled.into_iter().map(|(score, rows, frauds)| (score, frauds / rows)).collect() }
+        pooling.fitted()
+    }
+
+    /// Blocks by ascending score: the least score of each, and its fraction of frauds, 0 to 1.
+    pub(super) fn blocks(&self) -> &[(f32, f64)] {
+        &self.blocks
     }
 
     /// Returns the fraction of frauds that a score means, 0 to 1; NaN for a score that is no number, or where nothing was
@@ -55,6 +36,58 @@ impl Calibration {
         }
         let after = self.blocks.partition_point(|(start, _)| *start <= score);
         self.blocks.get(after.saturating_sub(1)).map_or(f64::NAN, |(_, share)| *share)
+    }
+}
+
+/// A calibration that is being fitted to scores which come in ascending order.
+#[derive(Debug, Default)]
+pub(super) struct Pooling {
+    /// Blocks: least score, rows, frauds, each with a greater fraction of frauds than the one before.
+    pooled: Vec<(f32, f64, f64)>,
+    /// Rows of the score that came last: score, rows, frauds.
+    last: Option<(f32, f64, f64)>,
+}
+
+impl Pooling {
+    /// Adds so many rows of one score with so many frauds among them.
+    pub(super) fn add(&mut self, score: f32, rows: f64, frauds: f64) {
+        match &mut self.last {
+            // Equal scores cannot be told apart.
+            Some((last, weight, fraud)) if *weight == 0.0 || *last == score => {
+                *weight += rows;
+                *fraud += frauds;
+            }
+            _ => {
+                let before = self.last.replace((score, rows, frauds));
+                self.pool(before);
+            }
+        }
+    }
+
+    /// Adds rows without a fraud, of many scores above the last one of which `least` is the least.
+    pub(super) fn add_genuine_from(&mut self, least: f32, rows: f64) {
+        let before = self.last.take();
+        self.pool(before);
+        self.pool(Some((least, rows, 0.0)));
+    }
+
+    fn pool(&mut self, block: Option<(f32, f64, f64)>) {
+        self.pooled.extend(block);
+        while let [.., (_, rows, frauds), (_, more, higher)] = self.pooled[..]
+            && frauds * more >= higher * rows
+        {
+            self.pooled.pop();
+            if let Some(last) = self.pooled.last_mut() {
+                last.1 += more;
+                last.2 += higher;
+            }
+        }
+    }
+
+    pub(super) fn fitted(mut self) -> Calibration {
+        let last = self.last.take();
+        self.pool(last);
+        Calibration { blocks: self.pooled.into_iter().map(|(score, rows, frauds)| (score, frauds / rows)).collect() }
     }
 }
 

@@ -7,20 +7,17 @@
 mod calibration;
 mod compare;
 mod guard;
+mod measure;
+mod tally;
 
-use crate::classification::{Confusion, Step, card_precision, figures_of, steps};
-use crate::curves::precision_recall;
-use crate::ranking;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use calibration::Calibration;
 pub use compare::{Comparison, Difference, Gate, GateRules, PairedRow, compare, gate};
 pub use guard::{GuardRules, GuardVerdict, Guarded, guard};
+pub use tally::{MeasureRules, Tally};
 
 const DAY_MS: i64 = 86_400_000;
-/// Number of bins of the reliability curve.
-const BINS: usize = 10;
 /// Greatest number of points of a curve.
 pub const POINTS: usize = 200;
 
@@ -163,151 +160,17 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Measures rows at a point in time (epoch milliseconds). Sums are taken in the order of time, ties in the order given. A
-/// review of an alert costs `review_cost`, and `k` cards are looked at a day.
-#[must_use]
-pub fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: f64, k: usize) -> Performance {
-    let mut rows = Cow::Borrowed(rows);
-    if !rows.is_sorted_by_key(|row| row.at_ms) {
-        rows.to_mut().sort_by_key(|row| row.at_ms);
-    }
-    let matured = rows.iter().filter(|row| maturity.is_matured(row.at_ms, as_of_ms)).count() as u64;
-    let held = |row: &&Scored| row.weight() == 0.0 && maturity.is_matured(row.at_ms, as_of_ms);
-    let counted: Vec<(&Scored, bool)> = rows
-        .iter()
-        .filter(|row| row.weight() > 0.0)
-        .filter_map(|row| Some((row, maturity.label(row.at_ms, row.fraud, as_of_ms)?)))
-        .collect();
-    let frauds = counted.iter().filter(|(_, fraud)| *fraud).count() as u64;
-    let mut measured = Performance {
-        decisions: rows.len() as u64,
-        matured,
-        labelled: counted.len() as u64,
-        frauds,
-        explored: counted.iter().filter(|(row, _)| row.explored.is_some()).count() as u64,
-        held: rows.iter().filter(held).count() as u64,
-        alerts: rows.iter().filter(|row| row.alert).count() as u64,
-        metrics: BTreeMap::new(),
-        reliability: Vec::new(),
-        precision_recall: Vec::new(),
-        estimate: None,
-    };
-    if counted.is_empty() {
-        return measured;
-    }
-    let scores: Vec<f32> = counted.iter().map(|(row, _)| row.score).collect();
-    let labels: Vec<f32> = counted.iter().map(|(_, fraud)| f32::from(u8::from(*fraud))).collect();
-    let weights: Vec<f64> = counted.iter().map(|(row, _)| row.weight()).collect();
-    let steps = steps(&scores, &labels, &weights);
-    // Which cards come first says nothing of those that were held.
-    let cards = (measured.explored + measured.held == 0).then_some(k);
-    measured.metrics = metrics(&counted, &steps, (&scores, &labels, &weights), review_cost, cards);
-    measured.metrics.retain(|_, value| !value.is_nan());
-    measured.reliability = reliability(&scores, &labels, &weights);
-    if frauds > 0 {
-        let curve = precision_recall(&steps);
-        let every = curve.len().div_ceil(POINTS - 1);
-        let last = curve.len() - 1;
-        measured.precision_recall = curve
-            .into_iter()
-            .enumerate()
-            .filter(|(i, _)| i % every == 0 || *i == last)
-            .map(|(_, point)| point)
-            .collect();
-        measured.estimate = Some(estimate(&rows, &Calibration::fit(&scores, &labels, &weights)));
-    }
-    measured
-}
-
-fn metrics(
-    counted: &[(&Scored, bool)],
-    steps: &[Step],
-    (scores, labels, weights): (&[f32], &[f32], &[f64]),
-    review_cost: f64,
-    cards: Option<usize>,
-) -> BTreeMap<&'static str, f64> {
-    let mut confusion = Confusion::default();
-    let (mut cost, mut without) = (0.0, 0.0);
-    for ((row, fraud), weight) in counted.iter().zip(weights) {
-        confusion.add(row.alert, *fraud, *weight);
-        if row.alert {
-            cost += review_cost * weight;
-        } else if *fraud {
-            cost += row.amount * weight;
-        }
-        if *fraud {
-            without += row.amount * weight;
-        }
-    }
-    let sum =
-        |values: &[f32]| values.iter().zip(weights).map(|(value, weight)| f64::from(*value) * weight).sum::<f64>();
-    let (expected, frauds) = (sum(scores), sum(labels));
-    let mut found = figures_of(steps, scores, labels, weights, &confusion);
-    found.insert("fraud_rate", frauds / weights.iter().sum::<f64>());
-    if frauds > 0.0 {
-        found.insert("expected_over_observed_frauds", expected / frauds);
-    }
-    if let Some(k) = cards.filter(|_| counted.iter().any(|(row, _)| row.card != 0)) {
-        let days: Vec<i64> = counted.iter().map(|(row, _)| row.at_ms.div_euclid(DAY_MS)).collect();
-        let cards: Vec<u64> = counted.iter().map(|(row, _)| row.card).collect();
-        found.insert("card_precision", card_precision(scores, labels, &days, &cards, k));
-    }
-    if counted.iter().any(|(row, _)| row.amount != 0.0) {
-        found.insert("cost", cost);
-        found.insert("cost_without_model", without);
-    }
-    found
-}
-
-/// Returns bins of as many rows each, ascending by score.
-fn reliability(scores: &[f32], labels: &[f32], weights: &[f64]) -> Vec<Reliability> {
-    let mut order: Vec<usize> = ranking::ascending(scores).into_iter().map(|row| row as usize).collect();
-    order.retain(|row| !scores[*row].is_nan());
-    let bins = BINS.min(order.len());
-    let bin = |number: usize| {
-        let rows = &order[number * order.len() / bins..(number + 1) * order.len() / bins];
-        let all: f64 = rows.iter().map(|row| weights[*row]).sum();
-        let mean = |values: &[f32]| rows.iter().map(|row| f64::from(values[*row]) * weights[*row]).sum::<f64>() / all;
-        Reliability { rows: rows.len() as u64, expected: mean(scores), observed: mean(labels) }
-    };
-    (0..bins).map(bin).collect()
-}
-
-fn estimate(rows: &[Scored], calibration: &Calibration) -> Estimate {
-    let rows: Vec<&Scored> = rows.iter().filter(|row| !row.score.is_nan()).collect();
-    let scores: Vec<f32> = rows.iter().map(|row| row.score).collect();
-    let mut known = (f32::NAN, f64::NAN);
-    let ranked = ranking::descending(&scores).into_iter().map(|row| rows[row as usize]);
-    let likely: Vec<(f32, bool, f64)> = ranked
-        .map(|row| {
-            if known.0 != row.score {
-                known = (row.score, calibration.probability(row.score));
-            }
-            (row.score, row.alert, known.1)
-        })
-        .collect();
-    let frauds: f64 = likely.iter().map(|(.., p)| p).sum();
-    let alerts = likely.iter().filter(|(_, alert, _)| *alert);
-    let (count, caught) = alerts.fold((0.0, 0.0), |(count, caught), (.., p)| (count + 1.0, caught + p));
-    let (mut sum, mut seen, mut hits, mut recall_before, mut at) = (0.0, 0.0, 0.0, 0.0, 0);
-    while at < likely.len() {
-        // Rows of one score enter together.
-        let score = likely[at].0;
-        while at < likely.len() && likely[at].0 == score {
-            seen += 1.0;
-            hits += likely[at].2;
-            at += 1;
-        }
-        let recall = hits / frauds;
-        sum += (recall - recall_before) * hits / seen;
-        recall_before = recall;
-    }
-    Estimate { frauds, precision: caught / count, recall: caught / frauds, average_precision: sum }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Measures rows as of `as_of_ms`, epoch milliseconds, with 100 cards a day.
+    fn measure(rows: &[Scored], maturity: Maturity, as_of_ms: i64, review_cost: f64) -> Performance {
+        let frauds = rows.iter().filter(|row| row.fraud == Some(true)).count();
+        let mut tally = Tally::by(MeasureRules { maturity, as_of_ms, review_cost, cards: 100, frauds });
+        rows.iter().for_each(|row| tally.add(row));
+        tally.measured()
+    }
 
     fn row(day: i64, score: f32, fraud: Option<bool>) -> Scored {
         Scored { at_ms: day * DAY_MS, score, alert: score >= 0.5, explored: None, fraud, amount: 10.0, card: 1 }
@@ -316,27 +179,27 @@ mod tests {
     #[test]
     fn young_rows_never_count_whatever_is_known_of_them() {
         let rows = [row(0, 0.9, Some(true)), row(0, 0.1, Some(false)), row(9, 0.8, Some(true)), row(1, 0.7, None)];
-        let found = measure(&rows, Maturity::default(), 10 * DAY_MS, 1.0, 100);
+        let found = measure(&rows, Maturity::default(), 10 * DAY_MS, 1.0);
         assert_eq!((found.decisions, found.matured, found.labelled, found.frauds), (4, 3, 2, 1));
         assert_eq!(found.coverage(), 0.5);
         assert_eq!((found.metrics["recall"], found.metrics["cost"], found.metrics["auc_roc"]), (1.0, 1.0, 1.0));
         let genuine = Maturity { unlabelled_is_genuine: true, ..Maturity::default() };
-        let found = measure(&rows, genuine, 10 * DAY_MS, 1.0, 100);
+        let found = measure(&rows, genuine, 10 * DAY_MS, 1.0);
         assert_eq!((found.labelled, found.metrics["precision"]), (3, 0.5));
     }
 
     #[test]
     fn nothing_one_class_and_no_number_have_answers() {
-        let found = measure(&[], Maturity::default(), 0, 0.0, 100);
+        let found = measure(&[], Maturity::default(), 0, 0.0);
         assert_eq!((found.decisions, found.metrics.len(), found.coverage()), (0, 0, 0.0));
-        let found = measure(&[row(0, 0.2, Some(false))], Maturity::default(), 8 * DAY_MS, 0.0, 100);
+        let found = measure(&[row(0, 0.2, Some(false))], Maturity::default(), 8 * DAY_MS, 0.0);
         assert!(!found.metrics.contains_key("auc_roc") && found.estimate.is_none());
         assert_eq!(found.metrics["recall"], 0.0);
         let rows = [row(0, f32::NAN, Some(true)), row(0, 0.7, Some(true)), row(0, 0.2, Some(false))];
-        let found = measure(&rows, Maturity::default(), 8 * DAY_MS, 0.0, 100);
+        let found = measure(&rows, Maturity::default(), 8 * DAY_MS, 0.0);
         assert_eq!(found.metrics["recall"], 0.5);
         assert_eq!(found.reliability.iter().map(|bin| bin.rows).sum::<u64>(), 2);
-        let mature_exactly = measure(&rows, Maturity::default(), 7 * DAY_MS, 0.0, 100);
+        let mature_exactly = measure(&rows, Maturity::default(), 7 * DAY_MS, 0.0);
         assert_eq!(mature_exactly.matured, 3);
     }
 
@@ -345,7 +208,7 @@ mod tests {
         // 1,000 rows whose score is the probability of fraud, on a grid.
         let rows: Vec<Scored> =
             (0..1000).map(|i| row(i % 5, (i % 10) as f32 / 10.0, Some((i / 10) % 10 < i % 10))).collect();
-        let found = measure(&rows, Maturity::default(), 20 * DAY_MS, 0.0, 100);
+        let found = measure(&rows, Maturity::default(), 20 * DAY_MS, 0.0);
         let estimate = found.estimate.expect("there are frauds");
         assert!((estimate.frauds - found.frauds as f64).abs() < 1e-6, "{estimate:?}");
         assert!((estimate.recall - found.metrics["recall"]).abs() < 1e-6);
@@ -363,7 +226,7 @@ mod tests {
         // Held ones look genuine: nobody lost money on them.
         rows.iter_mut().filter(|row| row.weight() == 0.0).for_each(|row| row.fraud = Some(false));
         rows.extend((0..6000).map(|i| row(0, 0.1, Some(i % 100 == 0))));
-        let found = measure(&rows, Maturity::default(), 8 * DAY_MS, 1.0, 100);
+        let found = measure(&rows, Maturity::default(), 8 * DAY_MS, 1.0);
         assert_eq!((found.explored, found.held, found.labelled, found.alerts), (1000, 3000, 7000, 4000));
         for (name, expected) in [
             ("precision", 0.3),

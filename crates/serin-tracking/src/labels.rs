@@ -169,6 +169,11 @@ impl Labels {
         }
     }
 
+    /// Every label that takes precedence, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Label> {
+        self.transactions.values().chain(self.decisions.values())
+    }
+
     /// Number of transactions and decisions with a label.
     #[must_use]
     pub fn len(&self) -> usize {

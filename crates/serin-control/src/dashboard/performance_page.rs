@@ -3,7 +3,7 @@
 use super::figures::{count, money, number, percent};
 use super::plots::{self, Curve};
 use super::visit::{Failure, Page, Visit, encoded, render};
-use crate::monitoring::performance::{GroupBy, PerformanceQuery, performance};
+use crate::monitoring::performance::{PerformanceQuery, performance_by_version_and_day};
 use crate::settings::Clock;
 use crate::state::ControlPlane;
 use askama::Template;
@@ -85,19 +85,11 @@ async fn figures(visit: Visit) -> Result<Response, Failure> {
         maturity: settings.maturity(),
         amount: settings.amount.clone(),
         review_cost: settings.review_cost,
-        by: GroupBy::Version,
         ..PerformanceQuery::of(&model, now_ms)
     };
     // Traffic of the past that is played again is older than any window of this clock.
     let base = if settings.clock == Clock::Events { PerformanceQuery { since_ms: 0, ..base } } else { base };
-    let by_day = PerformanceQuery { by: GroupBy::Day, ..base.clone() };
-    let count = async || {
-        let counted = tokio::try_join!(
-            performance(&state.store, &state.monitoring, &base),
-            performance(&state.store, &state.monitoring, &by_day)
-        );
-        counted.map(|(versions, days)| [versions, days])
-    };
+    let count = || performance_by_version_and_day(&state.store, &state.monitoring, &base);
     let kept = &state.monitoring.kept_figures;
     let found = kept.of((model.clone(), days_asked(&visit)), || state.now_ms(), count).await;
     let mut maturity = format!(

@@ -3,10 +3,10 @@
 
 use super::Monitoring;
 use super::error::MonitoringError;
-use super::performance::package;
+use super::performance::{LabelKeys, package};
 use crate::settings::Settings;
 use serin_analysis::performance::{GuardRules, GuardVerdict, Guarded, Maturity, guard};
-use serin_decisions::{DecisionFiles, Fallback};
+use serin_decisions::{DecisionFiles, DecisionOutline, Fallback, LoggedDecision, text_key};
 use serin_models::LoadedModel;
 use serin_scoring::{Translation, TranslationError};
 use serin_store::{LedgerEntry, Store};
@@ -83,11 +83,12 @@ impl Matured {
     }
 }
 
-/// Labelled transactions of the promoted version that are matured at `as_of_ms`.
+/// Transactions of the promoted version that count at `as_of_ms` (epoch milliseconds) by a rule for when labels are complete.
 pub(crate) async fn matured(
     store: &Store,
     monitoring: &Monitoring,
     settings: &Settings,
+    maturity: Maturity,
     name: &str,
     promotion: &Promotion,
     as_of_ms: i64,
@@ -104,14 +105,16 @@ pub(crate) async fn matured(
     let read = tokio::task::spawn_blocking(move || {
         let load = |found: &ResolvedModel| LoadedModel::load(found, 0);
         let [before, promoted] = [load(&models[0])?, load(&models[1])?];
-        rows(&files, &settings, &labels, before, &promoted, (&name, &version), (since_ms, as_of_ms))
+        rows(&files, &settings, maturity, &labels, before, &promoted, (&name, &version), (since_ms, as_of_ms))
     });
     read.await.unwrap_or(Err(MonitoringError::Interrupted("comparing the decision log"))).map(Some)
 }
 
-pub(crate) fn rows(
+#[expect(clippy::too_many_arguments, reason = "two versions, their window and the rules")]
+fn rows(
     files: &DecisionFiles,
     settings: &Settings,
+    maturity: Maturity,
     labels: &Labels,
     before: LoadedModel,
     promoted: &LoadedModel,
@@ -126,36 +129,78 @@ pub(crate) fn rows(
     };
     let translation = Translation::between(&promoted.package.signature, &before.package.signature).map_err(cannot)?;
     let amount = settings.monitoring.amount.as_ref().and_then(|amount| promoted.package.signature.position(amount));
-    let maturity = settings.monitoring.maturity();
-    let (mut rows, mut features) = (Vec::new(), Vec::new());
-    // A transaction that was sent again counts once, as it was decided first.
-    let mut seen: HashSet<String> = HashSet::new();
-    let read = files.read_of(name, &[version], since_ms.max(0), i64::MAX, |decision| {
+    let add = |found: &mut Found, decision: &LoggedDecision<'_>| {
         let at_ms = decision.happened_at_ms();
         if at_ms < since_ms || !Fallback::is_of_a_model(decision.fallback) {
-            return true;
+            return;
         }
-        let Some(weight) = decision.stands_for() else { return true };
+        let Some(weight) = decision.stands_for() else { return };
         let label = labels.find(&decision.id, decision.transaction_id);
         let fraud = maturity.label(at_ms, label.map(|label| label.fraud), as_of_ms);
-        let Some(fraud) = fraud else { return true };
-        if !decision.transaction_id.is_empty() && !seen.insert(decision.transaction_id.to_owned()) {
-            return true;
-        }
+        let Some(fraud) = fraud else { return };
         let row: Vec<f32> = decision.features().collect();
-        translation.append(&row, &mut features);
+        translation.append(&row, &mut found.features);
         let column = || amount.map(|place| f64::from(row[place])).filter(|amount| amount.is_finite());
-        rows.push(Guarded {
+        let row = Guarded {
             at_ms,
             fraud,
             amount: label.and_then(|label| label.amount).or_else(column).unwrap_or(0.0),
             scores: [f32::NAN, decision.score],
             weight: f64::from(weight),
+        };
+        found.rows.push((decision.id, text_key(decision.transaction_id), row));
+    };
+    let window_ms = (since_ms.max(0), i64::MAX);
+    let (parts, report) = if maturity.unlabelled_is_genuine {
+        // Every decision counts, so all are read whole, one after the other.
+        let mut found = Found::default();
+        let report = files.read_of(name, &[version], window_ms.0, window_ms.1, |decision| {
+            add(&mut found, decision);
+            true
         });
-        true
-    });
-    read?.warn();
+        (vec![found], report?)
+    } else {
+        let keys = LabelKeys::of(labels);
+        let each = |found: &mut Found, decision: &DecisionOutline<'_>| {
+            if keys.may_have(decision) && maturity.is_matured(decision.happened_at_ms, as_of_ms) {
+                decision.whole(|decision| add(found, decision));
+            }
+        };
+        files.outlines(name, &[version], window_ms, Found::default, each)?
+    };
+    report.warn();
+    let (rows, features) = Found::first_of_each(&parts, before.package.signature.columns.len());
     Ok(Matured { rows, features, before, threshold: promoted.package.threshold })
+}
+
+/// Decisions as they are found in the log, a transaction perhaps several times.
+#[derive(Default)]
+struct Found {
+    /// Id of each decision and key of its transaction, 0 without one.
+    rows: Vec<([u8; 16], u64, Guarded)>,
+    /// Features of each in the columns of the version before, row-major.
+    features: Vec<f32>,
+}
+
+impl Found {
+    /// Rows and their features of so many columns in the order in which they were decided. A transaction that was sent again
+    /// counts once, as it was decided first.
+    fn first_of_each(parts: &[Self], width: usize) -> (Vec<Guarded>, Vec<f32>) {
+        let places =
+            parts.iter().enumerate().flat_map(|(part, found)| (0..found.rows.len()).map(move |row| (part, row)));
+        let mut places: Vec<(usize, usize)> = places.collect();
+        places.sort_unstable_by_key(|(part, row)| parts[*part].rows[*row].0);
+        let mut seen: HashSet<u64> = HashSet::new();
+        let (mut rows, mut features) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len() * width));
+        for (part, place) in places {
+            let (_, transaction, row) = parts[part].rows[place];
+            if transaction == 0 || seen.insert(transaction) {
+                rows.push(row);
+                features.extend_from_slice(&parts[part].features[place * width..(place + 1) * width]);
+            }
+        }
+        (rows, features)
+    }
 }
 
 pub(crate) fn rules(settings: &Settings) -> GuardRules {
@@ -193,13 +238,44 @@ pub(crate) async fn look(
     if done >= rules(settings).looks {
         return Ok(None);
     }
-    let Some(matured) = matured(store, monitoring, settings, name, &promotion, as_of_ms).await? else {
+    // Few days have a look: the rows with labels, which hold all frauds, are counted before any other is read.
+    let maturity = settings.monitoring.maturity();
+    let labelled = Maturity { unlabelled_is_genuine: false, ..maturity };
+    let read = async |maturity| matured(store, monitoring, settings, maturity, name, &promotion, as_of_ms).await;
+    let Some(mut matured) = read(labelled).await? else { return Ok(None) };
+    if rules(settings).due(done, matured.frauds(as_of_ms, maturity)).is_none() {
         return Ok(None);
-    };
-    let frauds = matured.frauds(as_of_ms, settings.monitoring.maturity());
+    }
+    if maturity != labelled {
+        let Some(all) = read(maturity).await? else { return Ok(None) };
+        matured = all;
+    }
+    let frauds = matured.frauds(as_of_ms, maturity);
     let Some(looks) = rules(settings).due(done, frauds) else { return Ok(None) };
     let loss = verdict(matured, settings).await.and_then(|found| found.loss);
     let said = loss.as_deref().unwrap_or("no loss is proven");
     tracing::info!(model = name, version, previous = promotion.previous, frauds, look = looks, "guard: {said}");
     Ok(Some(GuardLook { promotion, looks: i64::from(looks), loss }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R27, B8
+    #[test]
+    fn a_transaction_that_was_sent_again_counts_once_as_it_was_decided_first() {
+        let row = |id: u8, transaction: u64| {
+            let row = Guarded { at_ms: i64::from(id), fraud: true, amount: 1.0, scores: [f32::NAN, 0.5], weight: 1.0 };
+            ([id; 16], transaction, row)
+        };
+        let parts = [vec![row(5, 7), row(1, 8), row(9, 0)], Vec::new(), vec![row(3, 7), row(4, 8), row(2, 0)]];
+        let parts = parts.into_iter().map(|rows| {
+            let features = rows.iter().flat_map(|row| [f32::from(row.0[0]), -f32::from(row.0[0])]).collect();
+            Found { rows, features }
+        });
+        let (rows, features) = Found::first_of_each(&parts.collect::<Vec<_>>(), 2);
+        assert_eq!(rows.iter().map(|row| row.at_ms).collect::<Vec<_>>(), [1, 2, 3, 9]);
+        assert_eq!(features, [1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 9.0, -9.0]);
+    }
 }

@@ -3,8 +3,9 @@
 use super::Sources;
 use super::error::MonitoringError;
 use super::guard::DAY_MS;
+use super::performance::LabelKeys;
 use crate::settings::Clock;
-use serin_decisions::{DecisionFiles, Fallback};
+use serin_decisions::{DecisionFiles, DecisionOutline, Fallback};
 use serin_store::LabelTime;
 use serin_tracking::Labels;
 use std::collections::HashSet;
@@ -65,19 +66,17 @@ impl LabelCounts {
 }
 
 fn count(files: &DecisionFiles, model: &str, labels: &Labels, oldest_ms: i64) -> Result<i64, MonitoringError> {
-    let mut count = 0;
-    // A transaction that was sent again is one.
-    let mut seen: HashSet<String> = HashSet::new();
-    let read = files.read_of(model, &[], oldest_ms.max(0), i64::MAX, |decision| {
-        let of_model = Fallback::is_of_a_model(decision.fallback);
-        if of_model
-            && labels.find(&decision.id, decision.transaction_id).is_some()
-            && (decision.transaction_id.is_empty() || seen.insert(decision.transaction_id.to_owned()))
-        {
-            count += 1;
+    let keys = LabelKeys::of(labels);
+    let each = |found: &mut Vec<u64>, decision: &DecisionOutline<'_>| {
+        let has_label = || decision.whole(|decision| labels.find(&decision.id, decision.transaction_id).is_some());
+        if Fallback::is_of_a_model(decision.fallback) && keys.may_have(decision) && has_label() == Some(true) {
+            found.push(decision.transaction_key);
         }
-        true
-    });
-    read?.warn();
-    Ok(count)
+    };
+    let (found, report) = files.outlines(model, &[], (oldest_ms.max(0), i64::MAX), Vec::new, each)?;
+    report.warn();
+    // A transaction that was sent again is one.
+    let mut seen = HashSet::new();
+    let is_first = |transaction: &u64| *transaction == 0 || seen.insert(*transaction);
+    Ok(found.into_iter().flatten().filter(is_first).count() as i64)
 }

@@ -24,12 +24,13 @@ pub(crate) async fn show(State(state): State<ControlPlane>, fields: Fields) -> R
     let Some(promotion) = promotion(&ledger, settings, version) else {
         return Err(none(format!("version {version} of {name} took nobody's place, or was put back by the guard")));
     };
-    let found = matured(&state.store, &state.monitoring, settings, &name, &promotion, as_of_ms).await?;
+    let maturity = settings.monitoring.maturity();
+    let found = matured(&state.store, &state.monitoring, settings, maturity, &name, &promotion, as_of_ms).await?;
     let Some(found) = found else {
         return Err(ControlError::invalid("this server sees no decision log: start it with --decision-log"));
     };
     let rules = rules(settings);
-    let (rows, frauds) = (found.rows.len(), found.frauds(as_of_ms, settings.monitoring.maturity()));
+    let (rows, frauds) = (found.rows.len(), found.frauds(as_of_ms, maturity));
     let next = (0..rules.looks).map(|look| rules.min_frauds << look).find(|needed| *needed > frauds);
     let verdict = verdict(found, settings).await;
     let figure = |found: &Difference| json!({ "previous": found.values[0], "promoted": found.values[1], "gain": found.gain, "interval": [found.interval.0, found.interval.1] });

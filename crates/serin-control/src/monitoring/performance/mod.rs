@@ -1,18 +1,22 @@
 //! Performance of a model's decisions: the decision log beside the labels.
 
+mod groups;
+mod label_keys;
+mod segments;
+
+pub(crate) use label_keys::LabelKeys;
+
 use super::Monitoring;
 use super::error::MonitoringError;
-use serin_analysis::performance::{Explored, Maturity, Performance, Scored, measure};
-use serin_decisions::{DecidingModel, DecisionFiles, Fallback, LoggedDecision};
+use groups::{Counting, Group, measured};
+use serin_analysis::performance::{Maturity, Performance, Tally};
+use serin_decisions::DecisionFiles;
 use serin_scoring::{ColumnKind, Manifest, Signature};
 use serin_store::{Store, StoreError};
 use serin_tracking::{Labels, ModelUri};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-/// Most different values for which a column's segments are its values; with more, they are quarters of the rows.
-const VALUES: usize = 10;
 const DAY_MS: i64 = 86_400_000;
 
 /// Property of decisions that the figures are split by.
@@ -100,6 +104,50 @@ pub(crate) async fn performance(
     monitoring: &Monitoring,
     query: &PerformanceQuery,
 ) -> Result<Vec<(String, Performance)>, MonitoringError> {
+    counted(store, monitoring, query, |tallies| measured(by_name(tallies))).await
+}
+
+/// Figures by version and by day and version, of one reading of the decision log.
+///
+/// # Errors
+/// When there is no decision log, or no such column in the model.
+pub(crate) async fn performance_by_version_and_day(
+    store: &Store,
+    monitoring: &Monitoring,
+    query: &PerformanceQuery,
+) -> Result<[Vec<(String, Performance)>; 2], MonitoringError> {
+    let query = PerformanceQuery { by: GroupBy::Day, ..query.clone() };
+    let measure = |days: BTreeMap<Group, Tally>| {
+        let mut versions: BTreeMap<String, Tally> = BTreeMap::new();
+        for (group, tally) in &days {
+            join(&mut versions, group.version().to_owned(), tally.clone());
+        }
+        [measured(versions), measured(by_name(days))]
+    };
+    counted(store, monitoring, &query, measure).await
+}
+
+/// Tallies by the names of their groups, in the order of the names.
+fn by_name(tallies: BTreeMap<Group, Tally>) -> BTreeMap<String, Tally> {
+    let mut named = BTreeMap::new();
+    tallies.into_iter().for_each(|(group, tally)| join(&mut named, group.name(), tally));
+    named
+}
+
+fn join<K: Ord>(tallies: &mut BTreeMap<K, Tally>, key: K, tally: Tally) {
+    match tallies.entry(key) {
+        std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(tally)),
+        std::collections::btree_map::Entry::Occupied(mut place) => place.get_mut().join(tally),
+    }
+}
+
+/// Counts the decision log on a thread of its own, and makes figures of what was counted.
+async fn counted<T: Send + 'static>(
+    store: &Store,
+    monitoring: &Monitoring,
+    query: &PerformanceQuery,
+    measure: impl FnOnce(BTreeMap<Group, Tally>) -> T + Send + 'static,
+) -> Result<T, MonitoringError> {
     let Some(folder) = monitoring.decisions.clone() else {
         return Err(MonitoringError::InvalidInput(
             "this server sees no decision log: start it with --decision-log on the folder that the scoring server writes".to_owned(),
@@ -119,7 +167,7 @@ pub(crate) async fn performance(
         _ => signatures(store, monitoring, &folder, &query.name).await?,
     };
     let query = query.clone();
-    let counted = tokio::task::spawn_blocking(move || count(&folder, &query, &labels, &signatures)).await;
+    let counted = tokio::task::spawn_blocking(move || count(&folder, &query, &labels, &signatures).map(measure)).await;
     counted.unwrap_or(Err(MonitoringError::Interrupted("counting the decision log")))
 }
 
@@ -169,23 +217,14 @@ fn count(
     query: &PerformanceQuery,
     labels: &Labels,
     signatures: &HashMap<[u8; 32], Signature>,
-) -> Result<Vec<(String, Performance)>, MonitoringError> {
-    let mut groups = Groups::default();
-    let mut segments = match &query.by {
-        GroupBy::Segment(column) => Some(Segments::of(column, signatures)),
-        _ => None,
+) -> Result<BTreeMap<Group, Tally>, MonitoringError> {
+    let files = DecisionFiles::of(folder);
+    let counting = Counting::of(&files, query, labels, signatures)?;
+    let tallies = match &query.by {
+        GroupBy::Segment(column) => segments::tallies(&files, &counting, column)?,
+        _ => groups::tallies(&files, &counting)?,
     };
-    let report = DecisionFiles::of(folder).read_of(&query.name, &[], query.since_ms.max(0), i64::MAX, |decision| {
-        let at_ms = decision.happened_at_ms();
-        let by_model = Fallback::is_of_a_model(decision.fallback);
-        if by_model && (query.since_ms..query.until_ms).contains(&at_ms) {
-            groups.add(&query.by, decision, scored(decision, at_ms, query, labels, signatures));
-            segments.iter_mut().for_each(|segments| segments.add(decision));
-        }
-        true
-    })?;
-    report.warn();
-    if !groups.rows.is_empty() {
+    if !tallies.is_empty() {
         if let GroupBy::Segment(column) = &query.by {
             known(column, &query.name, signatures, |_| true)?;
         }
@@ -193,13 +232,7 @@ fn count(
             known(column, &query.name, signatures, |kind| *kind == ColumnKind::Number)?;
         }
     }
-    let groups = groups.by_name(segments);
-    let newest = groups.values().flatten().map(|row| row.at_ms).max().unwrap_or(0);
-    let as_of_ms = query.as_of_ms.unwrap_or(newest);
-    let measured = groups
-        .into_iter()
-        .map(|(group, rows)| (group, measure(&rows, query.maturity, as_of_ms, query.review_cost, query.cards)));
-    Ok(measured.collect())
+    Ok(tallies)
 }
 
 /// Refuses a column that no version in the log has, or none of a fitting kind.
@@ -225,182 +258,14 @@ fn known(
     Ok(())
 }
 
-/// Property of a decision by which its group is found again: its model's place in memory, its day, its arm.
-type GroupKey = (usize, i64, u8);
-
-/// Rows by group, while the log is read; one group, where segments tell the rows apart.
-#[derive(Default)]
-struct Groups {
-    places: HashMap<GroupKey, usize>,
-    /// Name of each group and its rows; two keys may have one name.
-    rows: Vec<(String, Vec<Scored>)>,
-    /// The model of each key, which keeps its place in memory.
-    models: Vec<Arc<DecidingModel>>,
-}
-
-impl Groups {
-    fn add(&mut self, by: &GroupBy, decision: &LoggedDecision<'_>, scored: Scored) {
-        let model = decision.model;
-        let address = Arc::as_ptr(model) as usize;
-        let key = match by {
-            GroupBy::All | GroupBy::Segment(_) => (0, 0, 0),
-            GroupBy::Version => (address, 0, 0),
-            GroupBy::Day => (address, scored.at_ms.div_euclid(DAY_MS), 0),
-            GroupBy::Arm => (0, 0, decision.assigned.map_or(0, |assigned| 1 + u8::from(assigned.candidate))),
-        };
-        let place = *self.places.entry(key).or_insert_with(|| {
-            let name = match by {
-                GroupBy::All | GroupBy::Segment(_) => String::new(),
-                GroupBy::Version => model.version.clone(),
-                GroupBy::Day => {
-                    let day = jiff::Timestamp::from_millisecond(scored.at_ms)
-                        .map_or_else(|_| String::new(), |time| time.strftime("%F").to_string());
-                    format!("{day} version {}", model.version)
-                }
-                GroupBy::Arm => ["no rollout", "stable", "candidate"][usize::from(key.2)].to_owned(),
-            };
-            self.models.push(Arc::clone(model));
-            self.rows.push((name, Vec::new()));
-            self.rows.len() - 1
-        });
-        self.rows[place].1.push(scored);
-    }
-
-    /// The rows of each group, in the order of the names.
-    fn by_name(self, segments: Option<Segments<'_>>) -> BTreeMap<String, Vec<Scored>> {
-        let mut groups: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
-        if let Some(segments) = segments {
-            let rows = self.rows.into_iter().flat_map(|(_, rows)| rows);
-            for (scored, name) in rows.zip(segments.names()) {
-                groups.entry(name).or_default().push(scored);
-            }
-            return groups;
-        }
-        for (name, mut rows) in self.rows {
-            groups.entry(name).or_default().append(&mut rows);
-        }
-        groups
-    }
-}
-
-/// Segments of a column, one a row in the order in which the rows came: each by the columns of the version that decided.
-struct Segments<'a> {
-    column: &'a str,
-    signatures: &'a HashMap<[u8; 32], Signature>,
-    /// Names of segments, each once, and the place of each.
-    names: Vec<String>,
-    places: HashMap<String, usize>,
-    rows: Vec<SegmentRow>,
-}
-
-/// Segment of one row.
-#[derive(Clone, Copy)]
-enum SegmentRow {
-    /// Place of its name in [`Segments::names`].
-    Named(usize),
-    /// Value of a column that is no category; its segment depends on the other values.
-    Number(f32),
-}
-
-impl<'a> Segments<'a> {
-    fn of(column: &'a str, signatures: &'a HashMap<[u8; 32], Signature>) -> Self {
-        Self { column, signatures, names: Vec::new(), places: HashMap::new(), rows: Vec::new() }
-    }
-
-    fn add(&mut self, decision: &LoggedDecision<'_>) {
-        let column = self.column;
-        let row = match column_of(self.signatures, decision, column) {
-            None => self.named(format!("{column} not in version {}", decision.model.version)),
-            Some((_, value)) if value.is_nan() => self.named(format!("{column} missing")),
-            Some((ColumnKind::Category { levels }, code)) => {
-                let level = levels.get(code as usize).map_or("?", String::as_str);
-                self.named(format!("{column}={level}"))
-            }
-            Some((_, value)) => SegmentRow::Number(value),
-        };
-        self.rows.push(row);
-    }
-
-    fn named(&mut self, name: String) -> SegmentRow {
-        let next = self.names.len();
-        let place = *self.places.entry(name).or_insert_with_key(|name| {
-            self.names.push(name.clone());
-            next
-        });
-        SegmentRow::Named(place)
-    }
-
-    /// Name of each row's segment. A number's is its value where there are few, else the quarter of the rows.
-    fn names(self) -> impl Iterator<Item = String> {
-        let column = self.column.to_owned();
-        let number = |row: &SegmentRow| if let SegmentRow::Number(value) = row { Some(*value) } else { None };
-        let mut sorted: Vec<f32> = self.rows.iter().filter_map(number).collect();
-        sorted.sort_by(f32::total_cmp);
-        let mut distinct = sorted.clone();
-        distinct.dedup();
-        let quarter = move |share: usize| sorted[(sorted.len() - 1) * share / 4];
-        self.rows.into_iter().map(move |row| match row {
-            SegmentRow::Named(place) => self.names[place].clone(),
-            SegmentRow::Number(value) if distinct.len() <= VALUES => format!("{column}={value}"),
-            SegmentRow::Number(value) => {
-                let place = (1..4).take_while(|share| value > quarter(*share)).count();
-                // Numbered, so that they stand in order.
-                format!("{column} {}. quarter ({} to {})", place + 1, quarter(place), quarter(place + 1))
-            }
-        })
-    }
-}
-
-/// Kind and value of a decision's column, by the columns of the version that decided; none where it has no such column.
-fn column_of<'a>(
-    signatures: &'a HashMap<[u8; 32], Signature>,
-    decision: &LoggedDecision<'_>,
-    column: &str,
-) -> Option<(&'a ColumnKind, f32)> {
-    let signature = signatures.get(&decision.model.sha256)?;
-    let place = signature.position(column)?;
-    Some((&signature.columns[place].kind, decision.features().nth(place).unwrap_or(f32::NAN)))
-}
-
-/// What is known of a decision.
-fn scored(
-    decision: &LoggedDecision<'_>,
-    at_ms: i64,
-    query: &PerformanceQuery,
-    labels: &Labels,
-    signatures: &HashMap<[u8; 32], Signature>,
-) -> Scored {
-    let label = labels.find(&decision.id, decision.transaction_id);
-    let column = || match column_of(signatures, decision, query.amount.as_ref()?)? {
-        (ColumnKind::Number, amount) if amount.is_finite() => Some(f64::from(amount)),
-        _ => None,
-    };
-    Scored {
-        at_ms,
-        score: decision.score,
-        alert: decision.asked_for_alert(),
-        explored: decision
-            .propensity
-            .map(|propensity| Explored { propensity: f64::from(propensity), let_through: !decision.alert }),
-        fraud: label.map(|label| label.fraud),
-        amount: label.and_then(|label| label.amount).or_else(column).unwrap_or(0.0),
-        card: if decision.entity.is_empty() { 0 } else { card(decision.entity) },
-    }
-}
-
-/// FNV-1a; 0 stays for "none".
-fn card(entity: &str) -> u64 {
-    entity
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
-        .max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serin_decisions::{DecisionIds, DecisionLog, LogLimits, NewDecision};
+    use serin_decisions::Fallback;
+    use serin_decisions::{DecidingModel, DecisionIds, DecisionLog, LogLimits, NewDecision};
     use serin_scoring::Column;
+    use serin_tracking::{Label, LabelSource, LabelSubject};
+    use std::sync::Arc;
 
     const NOW: i64 = 1_764_000_000_000;
 
@@ -451,7 +316,7 @@ mod tests {
         let query = PerformanceQuery { by: by.parse().unwrap(), ..PerformanceQuery::of("fraud", NOW) };
         let signatures = signatures.iter().enumerate().map(|(number, found)| ([number as u8; 32], found.clone()));
         let counted = count(folder, &query, &Labels::default(), &signatures.collect());
-        let counted = counted.map_err(|error| error.to_string())?;
+        let counted = counted.map(|tallies| measured(by_name(tallies))).map_err(|error| error.to_string())?;
         Ok(counted.into_iter().map(|(name, found)| (name, found.decisions)).collect())
     }
 
@@ -499,5 +364,76 @@ mod tests {
         assert_eq!(by("day"), [("2025-11-24 version 1".to_owned(), 12), ("2025-11-24 version 2".to_owned(), 15)]);
         assert_eq!(by("arm"), [("no rollout".to_owned(), 27)]);
         assert_eq!(by("all"), [(String::new(), 27)]);
+    }
+
+    // Labels by transaction and by decision, before and after their delay, and payments of other models between.
+    #[test]
+    fn labels_are_found_without_reading_what_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, _) = DecisionLog::open(folder.path(), LogLimits::default(), || NOW).unwrap();
+        let ids = DecisionIds::default();
+        let model = |name: &str, version: &str| {
+            let (name, version) = (name.to_owned(), version.to_owned());
+            Arc::new(DecidingModel { name, version, sha256: [1; 32], threshold: 0.5, width: 1 })
+        };
+        let models = [model("fraud", "1"), model("fraud", "2"), model("other", "1")];
+        let mut labels = Vec::new();
+        for number in 0..3000_usize {
+            let at_ms = NOW - 20 * DAY_MS + number as i64 * DAY_MS / 150;
+            let (id, name) = (ids.next(at_ms), if number % 11 == 0 { String::new() } else { format!("t{number}") });
+            let decision = NewDecision {
+                id,
+                transaction_id: &name,
+                entity: "",
+                event_time_ms: None,
+                features: &[number as f32],
+                score: (number % 10) as f32 / 10.0,
+                alert: number % 10 >= 5,
+                propensity: None,
+                fallback: (number % 13 == 0).then_some(Fallback::Rules),
+                assigned: None,
+                latency_ns: 0,
+            };
+            log.append(&models[number % 3], &[decision]).unwrap();
+            let subject = match number % 4 {
+                0 if !name.is_empty() => LabelSubject::Transaction(name),
+                1 => LabelSubject::Decision(id),
+                _ => continue,
+            };
+            labels.push(Label {
+                subject,
+                fraud: number % 8 < 2,
+                source: LabelSource::Chargeback,
+                occurred_at_ms: None,
+                known_at_ms: NOW,
+                received_at_ms: NOW,
+                amount: None,
+            });
+        }
+        log.flush().unwrap();
+        let labels = Labels::of(labels);
+        let signatures = HashMap::from([([1; 32], signature(&[]))]);
+        for unlabelled_is_genuine in [false, true] {
+            let maturity = Maturity { unlabelled_is_genuine, ..Maturity::default() };
+            let amount = Some("amount".to_owned());
+            let query =
+                PerformanceQuery { by: GroupBy::Version, amount, maturity, ..PerformanceQuery::of("fraud", NOW) };
+            let found = measured(by_name(count(folder.path(), &query, &labels, &signatures).unwrap()));
+            for (version, (name, found)) in found.iter().enumerate() {
+                let numbers = (0..3000).filter(|number| number % 3 == version && number % 13 != 0);
+                let is_labelled =
+                    |number: &usize| number % 4 == 1 || number.is_multiple_of(4) && !number.is_multiple_of(11);
+                // The last seven days are too young.
+                let matured: Vec<usize> = numbers.clone().filter(|number| *number <= 13 * 150).collect();
+                let labelled: Vec<usize> = matured.iter().copied().filter(is_labelled).collect();
+                let frauds: Vec<usize> = labelled.iter().copied().filter(|number| number % 8 < 2).collect();
+                let counted = if unlabelled_is_genuine { matured.len() } else { labelled.len() };
+                let expected = [numbers.count(), matured.len(), counted, frauds.len()].map(|count| count as u64);
+                assert_eq!([found.decisions, found.matured, found.labelled, found.frauds], expected, "version {name}");
+                let lost: usize = frauds.iter().filter(|number| *number % 10 < 5).sum();
+                assert_eq!(found.metrics["cost"], lost as f64);
+            }
+            assert_eq!(found.len(), 2);
+        }
     }
 }

@@ -68,19 +68,35 @@ fn of_total_order(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 
-/// Returns two ascending lists as one.
-pub(crate) fn merged(a: &[f32], b: &[f32]) -> Vec<f32> {
-    let mut all = Vec::with_capacity(a.len() + b.len());
-    let (mut left, mut right) = (0, 0);
-    while let (Some(one), Some(other)) = (a.get(left), b.get(right)) {
-        let is_left = one <= other;
-        all.push(if is_left { *one } else { *other });
-        left += usize::from(is_left);
-        right += usize::from(!is_left);
+/// Returns two ascending lists as one. Runs of one list that lie between two scores of the other are copied as they are.
+pub(crate) fn merged(mut a: Vec<f32>, b: &[f32]) -> Vec<f32> {
+    let Some(&least) = b.first() else { return a };
+    let below = a.partition_point(|score| *score <= least);
+    if below == a.len() {
+        a.extend_from_slice(b);
+        return a;
     }
-    all.extend_from_slice(&a[left..]);
-    all.extend_from_slice(&b[right..]);
+    let mut all = Vec::with_capacity(a.len() + b.len());
+    let (mut left, mut right) = (&a[..], b);
+    while let (Some(one), Some(other)) = (left.first(), right.first()) {
+        let (run, rest) =
+            if one <= other { left.split_at(run(left, *other)) } else { right.split_at(run(right, *one)) };
+        all.extend_from_slice(run);
+        *(if one <= other { &mut left } else { &mut right }) = rest;
+    }
+    all.extend_from_slice(left);
+    all.extend_from_slice(right);
     all
+}
+
+/// Number of the first of ascending scores that are at most `score`; fast where they are few.
+fn run(scores: &[f32], score: f32) -> usize {
+    let mut step = 1;
+    while step < scores.len() && scores[step] <= score {
+        step *= 2;
+    }
+    let start = step / 2;
+    start + scores[start..step.min(scores.len())].partition_point(|found| *found <= score)
 }
 
 fn by_key(scores: &[f32], key: impl Fn(f32) -> u32) -> Vec<u32> {
@@ -143,6 +159,16 @@ mod tests {
             let mut found = scores.clone();
             sort(&mut found);
             assert_eq!(found.iter().map(|score| score.to_bits()).collect::<Vec<_>>(), sorted, "{count} rows");
+            let mut numbers: Vec<f32> =
+                scores.iter().copied().filter(|score| !score.is_nan()).map(|s| s + 0.0).collect();
+            for share in [0, 1, 10, 50, 100] {
+                let (mut a, mut b) = (Vec::new(), Vec::new());
+                numbers.iter().for_each(|score| (if random(100) < share { &mut a } else { &mut b }).push(*score));
+                sort(&mut a);
+                sort(&mut b);
+                sort(&mut numbers);
+                assert_eq!(merged(a, &b), numbers, "{count} rows, {share} %");
+            }
         }
     }
 }

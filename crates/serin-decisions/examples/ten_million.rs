@@ -4,7 +4,9 @@
 //! nothing is timed but the filling.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement")]
 
-use serin_decisions::{DecidingModel, DecisionFiles, DecisionIds, DecisionLog, LogLimits, NewDecision};
+use serin_decisions::{
+    DecidingModel, DecisionFiles, DecisionIds, DecisionLog, DecisionOutline, LogLimits, NewDecision,
+};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -78,7 +80,12 @@ fn main() {
         let found = found.filter(|entry| entry.path().extension().is_some_and(|end| end == kind));
         found.map(|entry| entry.metadata().unwrap().len()).fold((0, 0), |(n, sum), size| (n + 1, sum + size))
     };
-    println!("segments, bytes: {:?}; indexes, bytes: {:?}", sizes("seg"), sizes("idx"));
+    println!(
+        "segments, bytes: {:?}; indexes, bytes: {:?}; columns, bytes: {:?}",
+        sizes("seg"),
+        sizes("idx"),
+        sizes("col")
+    );
     let first = timed("counts, with the indexes that are missing", || files.counts(0, i64::MAX).unwrap().0);
     let counts = timed("counts, from the indexes", || files.counts(0, i64::MAX).unwrap().0);
     assert_eq!(first, counts);
@@ -91,6 +98,17 @@ fn main() {
         assert!(report.unwrap().is_clean());
         found
     });
+    for what in ["outlines of all", "outlines of all, again"] {
+        let outlined = timed(what, || {
+            let each = |sum: &mut (u64, u64), outline: &DecisionOutline<'_>| {
+                *sum = (sum.0 + 1, sum.1 + u64::from(outline.alert));
+            };
+            let (sums, report) = files.outlines("fraud", &[], (0, i64::MAX), || (0, 0), each).unwrap();
+            assert!(report.is_clean());
+            sums.into_iter().fold((0, 0), |all, sum| (all.0 + sum.0, all.1 + sum.1))
+        });
+        assert_eq!(outlined, scanned);
+    }
     let sum = counts.iter().fold((0, 0), |(n, alerts), count| (n + count.decisions, alerts + count.alerts));
     assert_eq!((sum.0, sum.1), scanned);
     for (what, version, day) in

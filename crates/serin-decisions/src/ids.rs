@@ -40,8 +40,8 @@ pub fn text_key(text: &str) -> u64 {
     (mixed ^ (mixed >> 29)).max(1)
 }
 
-/// Returns the first half of a decision's id: its time in the upper 48 bits, and 16 bits that tell decisions of one
-/// millisecond apart as far as so few can.
+/// Returns the first half of a decision's id: its time in the upper 48 bits, and 16 bits that most decisions of one process
+/// share.
 #[must_use]
 pub fn id_head(id: &[u8; 16]) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *id;

@@ -22,6 +22,14 @@ impl Calibration {
         pooling.fitted()
     }
 
+    /// Least score that means a fraction of frauds above 0; less than any score where all of them do.
+    pub(super) fn least(&self) -> f32 {
+        match self.blocks.iter().position(|(_, share)| *share > 0.0) {
+            None | Some(0) => f32::NEG_INFINITY,
+            Some(place) => self.blocks[place].0,
+        }
+    }
+
     /// Blocks by ascending score: the least score of each, and its fraction of frauds, 0 to 1.
     pub(super) fn blocks(&self) -> &[(f32, f64)] {
         &self.blocks

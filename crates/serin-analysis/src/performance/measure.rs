@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 const BINS: usize = 10;
 
 impl Tally {
-    /// Counts what was added. Sums are taken in the order of the scores, rows of one score in that of time.
+    /// Counts what was added. Sums over rows with a label are taken in the order of time, then of decision, as `serin evaluate`
+    /// takes them in that of its file; those over rows without one in the order of the scores.
     #[must_use]
     pub fn measured(mut self) -> Performance {
         let counted = self.known.len() + self.genuine.iter().map(Vec::len).sum::<usize>();
@@ -35,12 +36,13 @@ impl Tally {
         }
         self.genuine.iter_mut().for_each(|scores| ranking::sort(scores));
         self.known.sort_unstable_by(order);
-        let genuine = ranking::merged(&self.genuine[0], &self.genuine[1]);
+        let passed = self.genuine[0].len();
+        let genuine = ranking::merged(std::mem::take(&mut self.genuine[0]), &self.genuine[1]);
         let ranked = Ranked { genuine: &genuine, known: &self.known };
         let steps = ranked.steps();
         // Which cards come first says nothing of those that were held.
         let has_cards = self.has_cards && measured.explored + measured.held == 0;
-        measured.metrics = self.metrics(&ranked, &steps, has_cards);
+        measured.metrics = self.metrics(&ranked, passed, &steps, has_cards);
         measured.metrics.retain(|_, value| !value.is_nan());
         measured.reliability = ranked.reliability();
         if frauds > 0 {
@@ -59,14 +61,22 @@ impl Tally {
         measured
     }
 
-    fn metrics(&self, ranked: &Ranked<'_>, steps: &[Step], has_cards: bool) -> BTreeMap<&'static str, f64> {
+    fn metrics(
+        &self,
+        ranked: &Ranked<'_>,
+        passed: usize,
+        steps: &[Step],
+        has_cards: bool,
+    ) -> BTreeMap<&'static str, f64> {
         let review_cost = self.rules.review_cost;
-        let [passed, alerts] = [0, 1].map(|alert| self.genuine[alert].len() as f64);
+        let (passed, alerts) = (passed as f64, self.genuine[1].len() as f64);
         let mut confusion = Confusion { false_positives: alerts, true_negatives: passed, ..Confusion::default() };
         let (mut cost, mut without) = (review_cost * alerts, 0.0);
         let (mut weights, mut frauds) = (passed + alerts, 0.0);
         let Sums { mut scores, mut squares, mut log_loss } = Sums::of(ranked.genuine);
-        for Known { row, fraud } in ranked.known {
+        let mut known: Vec<&Known> = ranked.known.iter().collect();
+        known.sort_by_key(|known| (known.row.at_ms, known.row.decision));
+        for Known { row, fraud } in known {
             let weight = row.weight();
             confusion.add(row.alert, *fraud, weight);
             let label = f64::from(u8::from(*fraud));
@@ -115,26 +125,29 @@ impl Tally {
         card_precision(&scores, &labels, &days, &cards, self.rules.cards)
     }
 
-    fn estimate(mut self, genuine: Vec<f32>, calibration: &Calibration) -> Estimate {
-        let (mut caught, mut alerts) = (0.0, 0.0);
+    fn estimate(mut self, mut genuine: Vec<f32>, calibration: &Calibration) -> Estimate {
+        let mut alerts = (self.genuine[1].len() + self.others[1].len()) as f64;
+        let mut caught = 0.0;
         for Known { row, .. } in self.known.iter().filter(|known| known.row.alert && !known.row.score.is_nan()) {
             alerts += 1.0;
             caught += calibration.probability(row.score);
         }
-        self.others.iter_mut().for_each(|scores| ranking::sort(scores));
-        for scores in [&self.genuine[1], &self.others[1]] {
-            alerts += scores.len() as f64;
-            for (rows, probability) in by_block(scores, calibration) {
-                caught += rows.len() as f64 * probability;
-            }
+        // Where no fraud is expected, scores need no order.
+        let least = calibration.least();
+        for scores in &mut self.others {
+            scores.retain(|score| *score >= least);
+            ranking::sort(scores);
         }
+        for scores in [&self.genuine[1], &self.others[1]] {
+            caught +=
+                by_block(scores, calibration).map(|(rows, probability)| rows.len() as f64 * probability).sum::<f64>();
+        }
+        genuine.drain(..genuine.partition_point(|score| *score < least));
         let mut known: Vec<f32> =
-            self.known.iter().map(|known| known.row.score).filter(|score| !score.is_nan()).collect();
+            self.known.iter().map(|known| known.row.score).filter(|score| *score >= least).collect();
         known.reverse();
-        let others = ranking::merged(&std::mem::take(&mut self.others[0]), &std::mem::take(&mut self.others[1]));
-        let counted = ranking::merged(&genuine, &known);
-        drop(genuine);
-        let all = if others.is_empty() { counted } else { ranking::merged(&others, &counted) };
+        let [others, other_alerts] = std::mem::take(&mut self.others);
+        let all = ranking::merged(ranking::merged(genuine, &ranking::merged(others, &other_alerts)), &known);
         let frauds: f64 = by_block(&all, calibration).map(|(rows, probability)| rows.len() as f64 * probability).sum();
         let average_precision = expected_average_precision(&all, calibration) / frauds;
         Estimate { frauds, precision: caught / alerts, recall: caught / frauds, average_precision }
@@ -145,7 +158,7 @@ impl Tally {
 fn order(a: &Known, b: &Known) -> std::cmp::Ordering {
     let lowest = |known: &Known| if known.row.score.is_nan() { f32::NEG_INFINITY } else { known.row.score };
     let is_nan = |known: &Known| known.row.score.is_nan();
-    let rest = |known: &Known| (known.row.at_ms, known.fraud, known.row.alert, known.row.card);
+    let rest = |known: &Known| (known.row.at_ms, known.row.decision, known.fraud, known.row.alert, known.row.card);
     let (first, second) = (lowest(b).total_cmp(&lowest(a)).then(is_nan(a).cmp(&is_nan(b))), || rest(a).cmp(&rest(b)));
     let weight = |known: &Known| known.row.weight();
     first.then_with(second).then(a.row.amount.total_cmp(&b.row.amount)).then(weight(a).total_cmp(&weight(b)))
@@ -364,6 +377,7 @@ mod tests {
             let explored = explores && alert;
             Scored {
                 at_ms: self.below(40 * DAY_MS as u64) as i64,
+                decision: 0,
                 score,
                 alert,
                 explored: explored.then(|| Explored { propensity: 0.25, let_through: self.below(4) == 0 }),

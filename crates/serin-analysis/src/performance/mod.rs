@@ -26,6 +26,8 @@ pub const POINTS: usize = 200;
 pub struct Scored {
     /// Time of the transaction, epoch milliseconds.
     pub at_ms: i64,
+    /// Number of the decision, such as its id: rows of one time are summed in its order.
+    pub decision: u128,
     /// Score that the model gave, 0 to 1; NaN where it had no number.
     pub score: f32,
     /// True if the score reached the model's threshold, whatever exploration did then.
@@ -173,7 +175,16 @@ mod tests {
     }
 
     fn row(day: i64, score: f32, fraud: Option<bool>) -> Scored {
-        Scored { at_ms: day * DAY_MS, score, alert: score >= 0.5, explored: None, fraud, amount: 10.0, card: 1 }
+        Scored {
+            at_ms: day * DAY_MS,
+            decision: 0,
+            score,
+            alert: score >= 0.5,
+            explored: None,
+            fraud,
+            amount: 10.0,
+            card: 1,
+        }
     }
 
     #[test]

@@ -110,6 +110,7 @@ impl<'a> Counting<'a> {
             if self.keys.may_have(decision) { decision.whole(|decision| self.scored(decision)) } else { None };
         labelled.unwrap_or_else(|| Scored {
             at_ms: decision.happened_at_ms,
+            decision: u128::from(decision.id_head) << 64,
             score: decision.score,
             alert: decision.asked_for_alert(),
             explored: explored(decision.propensity, decision.alert),
@@ -137,6 +138,7 @@ fn scored(
 ) -> Scored {
     Scored {
         at_ms: decision.happened_at_ms(),
+        decision: u128::from_be_bytes(decision.id),
         score: decision.score,
         alert,
         explored: explored(decision.propensity, decision.alert),

@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn labels_are_found_without_reading_what_has_none() {
         let folder = tempfile::tempdir().unwrap();
-        let (log, _) = DecisionLog::open(folder.path(), LogLimits::default(), || NOW).unwrap();
+        let (log, _) = DecisionLog::open(folder.path(), LogLimits::default(), || NOW - 20 * DAY_MS).unwrap();
         let ids = DecisionIds::default();
         let model = |name: &str, version: &str| {
             let (name, version) = (name.to_owned(), version.to_owned());

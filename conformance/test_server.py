@@ -1,5 +1,6 @@
 """serin's tracking server on its bad days: hostile paths, strangers, crashes, big files, the trash."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -28,7 +29,9 @@ def answer(server, method, path, body=None, headers=None):
         connection.putheader(name, value)
     if data is not None:
         connection.putheader("Content-Length", str(len(data)))
-    connection.endheaders(data.encode() if isinstance(data, str) else data)
+    # A body that is refused for its length is answered before it is all sent, and the server closes: the answer is there to be read.
+    with contextlib.suppress(BrokenPipeError):
+        connection.endheaders(data.encode() if isinstance(data, str) else data)
     response = connection.getresponse()
     return response.status, dict(response.getheaders()), response.read()
 

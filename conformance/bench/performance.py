@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import pandas as pd
 from servers import SERIN, Server, free_port, running
+from test_monitoring import ROLES
 from test_rollout import run
 
 DECISIONS = int(os.environ.get("BENCH_DECISIONS", "10000000"))
@@ -27,6 +28,16 @@ QUESTIONS = ["by=version", "by=day", f"by=version&since={START + 20 * DAY}", f"b
 def resident_mb(pid):
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
+
+
+def register(folder, state):
+    """Two versions of the model, so that there is a promotion to guard: the log's versions are 0 to 3."""
+    data = folder / "payments.parquet"
+    run("simulate", "--out", data, "--customers", 300, "--terminals", 600, "--days", 40, "--seed", 1)
+    features = [name for name in pd.read_parquet(data).columns if name not in ROLES]
+    columns = ["--label", "TX_FRAUD", "--time", "TX_DATETIME", "--entity", "CUSTOMER_ID", "--amount", "TX_AMOUNT", "--features", ",".join(features)]
+    for rounds in (20, 30):
+        run("train", data, *columns, "--state", state, "--model-name", "fraud", "--rounds", rounds, "--delay-days", 5, "--test-days", 7, "--alias", "champion")
 
 
 def main():
@@ -45,6 +56,7 @@ def main():
     start = time.perf_counter()
     read = sum(len(path.read_bytes()) for path in log.glob("*.seg"))
     print(f"\nthe bytes alone, read: {read / 1e6:,.0f} MB in {(time.perf_counter() - start) * 1000:,.0f} ms")
+    register(folder, state)
     port = free_port()
     server = Server([SERIN, "server", "--state", str(state), "--decision-log", str(log), "--port", str(port)], port, folder)
     with running(server):
@@ -62,9 +74,12 @@ def main():
                 counted = sum(group["decisions"] for group in groups)
                 shown = question.replace(str(START), "start")
                 print(f"{unlabelled + ' ' + shown:66} {taken[0]:9.0f} {taken[1]:9.0f} {taken[2]:9.0f}   {counted:,}", flush=True)
-        body = json.dumps({"name": "fraud"}).encode()
-        create = urllib.request.Request(f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/create", body, {"content-type": "application/json"})
-        urllib.request.urlopen(create, timeout=60).close()
+        start = time.perf_counter()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/guard?name=fraud&as_of={END}", timeout=600) as got:
+            guard = json.loads(got.read())
+        took = (time.perf_counter() - start) * 1000
+        rows = f"{guard['matured']:,} rows, {guard['frauds']:,} frauds"
+        print(f"{'the guard on version 2, scored by version 1 and compared':66} {took:9.0f} {'':19}   {rows}", flush=True)
         url = f"http://127.0.0.1:{port}/performance/figures?name=fraud&days=3650"
         start = time.perf_counter()
         with urllib.request.urlopen(url, timeout=600) as got:
